@@ -1,0 +1,1 @@
+"""Did tuning help? Base versus tuned on the same prompts, paired, with intervals."""

@@ -1,0 +1,1 @@
+"""Axolotl plugins: what makes the training strict, correct, fast and watched."""

@@ -1,0 +1,1 @@
+"""The recipes (YAML) and what reads them: names, overrides, launch, checks, the table."""
