@@ -1,1 +1,8 @@
-"""From raw conversations to clean, private, leak-free chat data that is proven trainable."""
+"""Chat data: cleaned, anonymised, split without leaks, and proven trainable.
+
+`prepare` is quick to import and quick to call: nothing heavy is loaded until there is work to do.
+"""
+
+from datasets_prep.pipeline import prepare
+
+__all__ = ["prepare"]

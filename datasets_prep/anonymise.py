@@ -1,0 +1,116 @@
+"""Step 2, anonymise: personal data becomes placeholders; one person, one placeholder."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from datasets_prep.conversation import Conversation, Ledger, Span
+from datasets_prep.names import AuthorNames, NameFinder, Placeholders, RuleNames
+from datasets_prep.patterns import EMAIL, PLACEHOLDER, URL, trim_url
+
+from datasets_prep.phones import crisis_numbers, digits_of, find_phones
+from datasets_prep.settings import AnonymiseSettings
+
+_HANDLE = re.compile(
+    r"(?<![\w@/.])@[A-Za-z_][A-Za-z0-9_.]{1,29}(?<!\.)|(?<![\w/])/?u/[A-Za-z0-9_-]{3,20}\b"
+    r"|(?:(?<=instagram: )|(?<=snapchat: )|(?<=twitter: )|(?<=skype: )|(?<=discord: )|(?<=kik: ))\w{3,30}",
+    re.IGNORECASE,
+)
+_STREETS = (
+    "Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Way|Place|Pl|Terrace|"
+    "Square|Sq|Parkway|Pkwy|Highway|Hwy|Circle|Cir|Close|Crescent|Gardens|Grove|Mews|Row|Trail|Walk"
+)
+_ADDRESS = re.compile(
+    rf"\b\d{{1,5}}[A-Za-z]?,? (?:[NSEW]\.? |North |South |East |West )?(?:[A-Z0-9][\w.'\u2019-]* ){{1,4}}(?:{_STREETS})\b\.?"
+    r"(?:,? (?:Apt|Apartment|Suite|Ste|Unit|Flat|#)\.? ?#?\w+)?"
+    r"(?:,? [A-Z][a-z]+(?: [A-Z][a-z]+){0,2})?(?:,? [A-Z]{2}\b)?(?:,? \d{5}(?:-\d{4})?\b)?"
+    r"(?:,? [A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}\b)?"
+    r"|\bP\.? ?O\.? Box \d+(?:, [A-Z][a-z]+(?: [A-Z][a-z]+)*)?(?:,? [A-Z]{2})?(?: \d{5}(?:-\d{4})?)?"
+    r"|\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b"
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One piece of personal data: its kind, and where it stands."""
+
+    kind: str
+    start: int
+    end: int
+
+
+class Anonymiser:
+    """Finds and masks personal data as its settings say."""
+
+    def __init__(self, settings: AnonymiseSettings) -> None:
+        self.settings = settings
+        self._keep_phones = crisis_numbers() | {digits_of(n) for n in settings.keep_phones}
+        keep_names = frozenset(name.lower() for name in settings.keep_names)
+        self._finders: list[NameFinder] = []
+        if settings.names != "off":
+            self._finders.append(RuleNames(keep_names))
+        if settings.names == "spacy":
+            from datasets_prep.ner import SpacyNames
+
+            self._finders.append(SpacyNames(settings.ner_model, keep_names))
+
+    def __call__(self, conversation: Conversation, ledger: Ledger) -> None:
+        """Mask every turn in place; each kind of data is one ledger line for the row."""
+        finders = list(self._finders)
+        if finders and conversation.authors:
+            finders.append(AuthorNames(conversation.authors))
+        people = Placeholders()
+        spans: dict[str, list[Span]] = {}
+        for turn, message in enumerate(conversation.messages):
+            text = message.content
+            pieces: list[str] = []
+            end = 0
+            for finding in self.find(text, finders):
+                before = text[finding.start : finding.end]
+                after = people.of(before) if finding.kind == "NAME" else f"[{finding.kind}]"
+                pieces += [text[end : finding.start], after]
+                end = finding.end
+                kind = f"{finding.kind.lower()} masked"
+                spans.setdefault(kind, []).append(Span(turn, finding.start, before, after))
+            message.content = "".join(pieces) + text[end:]
+        for reason, found in spans.items():
+            ledger.changed(conversation.id, reason, found)
+
+    def find(self, text: str, finders: list[NameFinder] | None = None) -> list[Finding]:
+        """All personal data of a text, in order, not overlapping.
+
+        Where two findings overlap, the kind that is listed first wins: an email holds no handle.
+        """
+        settings = self.settings
+        found: list[Finding] = []
+        if settings.emails and ("@" in text or "at" in text):
+            found += [Finding("EMAIL", *m.span()) for m in EMAIL.finditer(text)]
+        if settings.urls and "." in text:
+            found += [
+                Finding("URL", m.start(), m.start() + len(trim_url(m))) for m in URL.finditer(text)
+            ]
+        if settings.phones:
+            phones = find_phones(text, settings.phone_regions, self._keep_phones)
+            found += [Finding("PHONE", start, end) for start, end in phones]
+        if settings.handles:
+            found += [Finding("HANDLE", *m.span()) for m in _HANDLE.finditer(text)]
+        if settings.addresses:
+            found += [Finding("ADDRESS", *m.span()) for m in _ADDRESS.finditer(text)]
+        for finder in self._finders if finders is None else finders:
+            found += [Finding("NAME", span.start, span.end) for span in finder.find(text)]
+        guarded = [m.span() for m in PLACEHOLDER.finditer(text)]
+        return _without_overlaps(found, guarded)
+
+
+_PRIORITY = {"EMAIL": 0, "URL": 1, "PHONE": 2, "ADDRESS": 3, "HANDLE": 4, "NAME": 5}
+
+
+def _without_overlaps(found: list[Finding], guarded: list[tuple[int, int]]) -> list[Finding]:
+    taken: list[tuple[int, int]] = list(guarded)
+    kept: list[Finding] = []
+    for finding in sorted(found, key=lambda f: (_PRIORITY[f.kind], f.start - f.end, f.start)):
+        if all(finding.end <= start or end <= finding.start for start, end in taken):
+            taken.append((finding.start, finding.end))
+            kept.append(finding)
+    return sorted(kept, key=lambda f: f.start)

@@ -1,0 +1,278 @@
+"""One run of all steps, in a folder of its own until it is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from datasets_prep import manifest
+from datasets_prep.card import CardFacts, Tokens, write_cards
+from datasets_prep.conversation import Ledger
+from datasets_prep.dedupe import dedupe
+from datasets_prep.definition import Definition
+from datasets_prep.parallel import run_batches
+from datasets_prep.prove import Proven, Prover
+from datasets_prep.readers import Row, read_rows
+from datasets_prep.shapes import Shaper, UnknownRole, unknown_role_error
+from datasets_prep.split import SPLITS, Labels, split
+from datasets_prep.store import Mask, Store
+from datasets_prep.tally import Tally
+from recipes.errors import UserError
+
+_PROVE_BATCH = 1000
+_EXAMPLES = 3
+_LOOK_AHEAD = 200
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Counts of a run, in rows."""
+
+    read: int
+    kept: int
+    written: list[int]
+    warnings: list[str]
+
+
+def build(
+    definition: Definition,
+    path: Path | None,
+    folder: Path,
+    recipe_file: Path | None,
+    recipe: dict[str, Any] | None,
+    wanted: dict[str, Any],
+    workers: int | None,
+) -> Outcome:
+    """Run every step and put the result into ``folder``.
+
+    Raises:
+        UserError: anything a user can mend; ``folder`` stays as it was.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        run = _Run(definition, path, work, recipe_file, recipe, workers)
+        outcome = run()
+        manifest.write(
+            run.result, wanted, [p.name for p in run.result.iterdir()], run.counts(outcome)
+        )
+        _install(run.result, folder)
+        return outcome
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _install(result: Path, folder: Path) -> None:
+    """Move the files in; the manifest goes first and comes last, so that a torn set is remade."""
+    folder.mkdir(exist_ok=True)
+    (folder / manifest.MANIFEST).unlink(missing_ok=True)
+    for file in sorted(result.iterdir(), key=lambda p: p.name == manifest.MANIFEST):
+        os.replace(file, folder / file.name)
+
+
+class _Run:
+    def __init__(
+        self,
+        definition: Definition,
+        path: Path | None,
+        work: Path,
+        recipe_file: Path | None,
+        recipe: dict[str, Any] | None,
+        workers: int | None,
+    ) -> None:
+        self.definition, self.path, self.workers = definition, path, workers
+        self.name = path.name if path else str(definition.source.hub)
+        self.tally = Tally()
+        self.warnings: list[str] = []
+        self.result = work / "result"
+        self.result.mkdir()
+        self.store = Store(work)
+        self.tokens: Tokens | None = None
+        self.prover: Prover | None = None
+        self.ledger_file: IO[str]
+        steps = definition.steps
+        limits = steps.filter and (steps.filter.min_tokens or steps.filter.max_tokens)
+        if recipe is not None and recipe_file is not None and steps.prove:
+            # Before the long work: a tokenizer that cannot be had is known at once.
+            self.prover = Prover(recipe, recipe_file)
+            self.tokens = Tokens(
+                [],
+                recipe_file.stem,
+                str(self.prover.config.tokenizer_config),
+                self.prover.sequence_len,
+            )
+        elif limits:
+            raise UserError(
+                "filter.min_tokens and filter.max_tokens count with the recipe's tokenizer",
+                todo="Give --recipe and leave steps.prove on, or set the limits in words",
+            )
+        elif steps.prove:
+            self.warnings.append("not proven trainable: no recipe was given (--recipe)")
+
+    def __call__(self) -> Outcome:
+        with (self.result / "ledger.jsonl").open("w", encoding="utf-8") as self.ledger_file:
+            self._row_steps()
+            keep: Mask = np.ones(len(self.store), bool)
+            self._need_rows(keep)
+            if self.definition.steps.dedupe:
+                ledger = Ledger("dedupe")
+                dedupe(self.store, keep, self.definition.steps.dedupe, ledger)
+                self._note(ledger.lines)
+            pieces = self._prove(keep) if self.prover else {}
+            self._need_rows(keep)
+            labels = split(self.store, keep, self.definition.split)
+        written, turns, topics, examples = self._write(labels, pieces)
+        self.store.close()
+        self._warn(written)
+        facts = CardFacts(
+            self.definition,
+            self.name,
+            self.tally,
+            written,
+            turns,
+            topics,
+            examples,
+            self.tokens,
+            self.warnings,
+        )
+        write_cards(self.result, facts)
+        return Outcome(self.tally.read, int(keep.sum()), written, self.warnings)
+
+    def counts(self, outcome: Outcome) -> dict[str, Any]:
+        """Counts for the manifest."""
+        return {
+            "read": outcome.read,
+            "kept": outcome.kept,
+            "dropped": dict(sorted(self.tally.dropped.items())),
+            "written": dict(zip(SPLITS, outcome.written, strict=True)),
+        }
+
+    def _rows(self) -> Iterator[Row]:
+        return read_rows(self.definition.source, self.path)
+
+    def _row_steps(self) -> None:
+        shaper = Shaper(self.definition, self.name)
+        seen: set[int] = set()
+        units = shaper.units(self._checked(shaper))
+        bar = tqdm(desc=self.definition.name, unit=" rows", unit_scale=True, disable=None)
+        try:
+            for batch in run_batches(self.definition, self.name, units, self.workers):
+                self.tally.read += batch.units
+                self.store.add(batch.block)
+                self._note(batch.ledger)
+                bar.update(batch.units)
+                if self.definition.columns.id:
+                    self._unique(batch.block.lines, seen)
+        except UnknownRole as unknown:
+            raise unknown_role_error(shaper, self._rows(), unknown.role) from None
+        finally:
+            bar.close()
+
+    def _checked(self, shaper: Shaper) -> Iterator[Row]:
+        """The rows, after a look at the columns of the first ones."""
+        rows = self._rows()
+        head: list[Row] = []
+        for row in rows:
+            head.append(row)
+            if len(head) == _LOOK_AHEAD:
+                break
+        if not head:
+            raise UserError("holds no rows", self.name, "Give a source with rows")
+        shaper.check_columns(head)
+        yield from head
+        yield from rows
+
+    def _unique(self, lines: list[bytes], seen: set[int]) -> None:
+        for line in lines:
+            row = json.loads(line)["id"]
+            if hash(row) in seen:
+                raise UserError(
+                    f"id '{row}' occurs twice", self.name, "Drop columns.id, or mend the ids"
+                )
+            seen.add(hash(row))
+
+    def _note(self, lines: list[dict[str, Any]]) -> None:
+        for line in lines:
+            self.tally.ledger(line)
+            self.ledger_file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def _need_rows(self, keep: Mask) -> None:
+        if not keep.any():
+            common = self.tally.reasons.most_common(1)
+            why = f"; most often: {common[0][0][0]}: {common[0][0][2]}" if common else ""
+            raise UserError(
+                f"no usable row among {self.tally.read}{why}",
+                self.name,
+                "Check shape, columns and steps in the definition",
+            )
+
+    def _prove(self, keep: Mask) -> dict[int, Proven]:
+        """Prove all kept rows; returns those that were split."""
+        assert self.prover is not None and self.tokens is not None
+        settings = self.definition.steps.prove
+        assert settings is not False
+        limits = self.definition.steps.filter or None
+        changed: dict[int, Proven] = {}
+        rows = np.flatnonzero(keep).tolist()
+        for start in tqdm(range(0, len(rows), _PROVE_BATCH), desc="prove", disable=None):
+            indices = rows[start : start + _PROVE_BATCH]
+            ledger = Ledger("prove")
+            batch = [self.store.row(i) for i in indices]
+            proven = self.prover.prove(batch, settings, limits, ledger)
+            for index, result in zip(indices, proven, strict=True):
+                self.tokens.lengths += result.tokens
+                if not result.rows:
+                    keep[index] = False
+                elif len(result.rows) > 1 or result.rows[0]["id"] != self.store.row(index)["id"]:
+                    changed[index] = result
+            self._note(ledger.lines)
+        return changed
+
+    def _write(
+        self, labels: Labels, pieces: dict[int, Proven]
+    ) -> tuple[list[int], list[int], dict[str, list[int]], list[dict[str, Any]]]:
+        written, turns = [0, 0, 0], [0, 0, 0]
+        names = {number: name for name, number in self.store.topics.items()}
+        topics: dict[str, list[int]] = {}
+        examples: list[dict[str, Any]] = []
+        files = [(self.result / f"{name}.jsonl").open("wb") for name in SPLITS]
+        wanted = set(np.linspace(0, max(0, int((labels == 0).sum()) - 1), _EXAMPLES, dtype=int))
+        try:
+            for index, line in enumerate(self.store.lines()):
+                label = int(labels[index])
+                if label < 0:
+                    continue
+                lines = [line]
+                if index in pieces:
+                    rows = pieces[index].rows
+                    lines = [json.dumps(r, ensure_ascii=False).encode() + b"\n" for r in rows]
+                if label == 0 and written[0] in wanted and len(examples) < _EXAMPLES:
+                    examples.append(json.loads(lines[0]))
+                counts = topics.setdefault(names[self.store.topic[index]], [0, 0, 0])
+                for text in lines:
+                    files[label].write(text)
+                    written[label] += 1
+                    counts[label] += 1
+                    turns[label] += text.count(b'{"role": "assistant", "content": ')
+        finally:
+            for file in files:
+                file.close()
+        return written, turns, ({} if set(topics) == {""} else topics), examples
+
+    def _warn(self, written: list[int]) -> None:
+        sizes = self.definition.split
+        for name, rows, size in (
+            ("validation", written[1], sizes.validation),
+            ("test", written[2], sizes.test),
+        ):
+            if size and not rows:
+                self.warnings.append(f"the {name} split is empty: too few groups of questions")

@@ -1,0 +1,133 @@
+"""The card of a data set: ``card.md`` and ``card.html``, one file each, no network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from datasets_prep.definition import Definition
+from datasets_prep.split import SPLITS
+from datasets_prep.tally import STEPS, Tally
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_BINS = 24
+
+
+@dataclass
+class Tokens:
+    """Lengths of all rows in tokens, under a recipe's tokenizer and chat template."""
+
+    lengths: list[int]
+    recipe: str
+    tokenizer: str
+    sequence_len: int
+
+    def summary(self) -> dict[str, int]:
+        """Least, median, 95th percentile, greatest and total, in tokens."""
+        values = np.array(self.lengths)
+        return {
+            "least": int(values.min()),
+            "median": int(np.median(values)),
+            "p95": int(np.percentile(values, 95)),
+            "greatest": int(values.max()),
+            "total": int(values.sum()),
+        }
+
+    def histogram(self) -> list[dict[str, int]]:
+        """Bins of equal width: first and last length, and the rows between."""
+        top = max(self.lengths)
+        width = max(1, -(-(top + 1) // _BINS))
+        counts = np.bincount(np.array(self.lengths) // width, minlength=1)
+        return [
+            {"low": i * width, "high": (i + 1) * width - 1, "rows": int(n)}
+            for i, n in enumerate(counts)
+        ]
+
+
+@dataclass
+class CardFacts:
+    """Everything a card shows."""
+
+    definition: Definition
+    source: str
+    tally: Tally
+    written: list[int]
+    turns: list[int]
+    topics: dict[str, list[int]]
+    examples: list[dict[str, Any]]
+    tokens: Tokens | None
+    warnings: list[str]
+
+    def steps(self) -> list[dict[str, Any]]:
+        """A line a step: rows in, dropped, changed and out."""
+        rows = self.tally.read
+        lines = []
+        for step in STEPS:
+            dropped = self.tally.dropped[step]
+            changed = self.tally.changed[step]
+            lines.append(
+                {
+                    "step": step,
+                    "in": rows,
+                    "dropped": dropped,
+                    "changed": changed,
+                    "out": rows - dropped,
+                    "on": self._is_on(step),
+                }
+            )
+            rows -= dropped
+        return lines
+
+    def _is_on(self, step: str) -> bool:
+        if step == "prove" and self.tokens is None:
+            return False
+        return bool(getattr(self.definition.steps, step, True))
+
+
+def write_cards(folder: Path, facts: CardFacts) -> None:
+    """Write ``card.md`` and ``card.html`` into a folder."""
+    values = {
+        "definition": facts.definition,
+        "source": facts.source,
+        "tally": facts.tally,
+        "kept": facts.tally.read - sum(facts.tally.dropped.values()),
+        "steps": facts.steps(),
+        "reasons": sorted(facts.tally.reasons.items(), key=lambda r: (STEPS.index(r[0][0]), -r[1], r[0])),
+        "masked": sorted(facts.tally.masked.items(), key=lambda m: (-m[1], m[0])),
+        "splits": list(zip(SPLITS, facts.written, facts.turns, strict=True)),
+        "topics": sorted(facts.topics.items(), key=lambda t: (-sum(t[1]), t[0])),
+        "examples": facts.examples,
+        "tokens": facts.tokens,
+        "warnings": facts.warnings,
+        "split_names": SPLITS,
+    }
+    for name in ("card.md", "card.html"):
+        environment = Environment(
+            loader=FileSystemLoader(_TEMPLATES),
+            autoescape=name.endswith(".html"),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        environment.filters["cell"] = _cell
+        environment.filters["quote"] = _quote
+        text = environment.get_template(f"{name}.jinja").render(values)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def _cell(value: object) -> str:
+    """Text that cannot break out of a Markdown table, nor be read as HTML."""
+    text = " ".join(str(value).split())
+    for mark, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
+        text = text.replace(mark, escaped)
+    return text
+
+
+def _quote(value: str) -> str:
+    """Text as a Markdown block quote, with no live HTML in it."""
+    return "\n".join("> " + _cell(line) for line in value.splitlines())

@@ -1,0 +1,134 @@
+"""Step 1, clean: encodings, control characters, HTML, spacing and glued sentences."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+
+import ftfy
+
+from datasets_prep.conversation import (
+    Conversation,
+    Ledger,
+    Span,
+    changed_span,
+    replace_all,
+)
+from datasets_prep.patterns import EMAIL, URL
+from datasets_prep.settings import CleanSettings
+
+_FTFY = ftfy.TextFixerConfig(
+    unescape_html=False, normalization=None, uncurl_quotes=False, fix_character_width=False
+)
+_SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\t\v\f]")
+# C0 and C1 controls, zero-width and direction marks, the byte-order mark, the soft hyphen.
+# U+200D joins emoji, so it goes only where no emoji stands before it.
+_CONTROL = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x9f\u00ad\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u2064"
+    "\u2066-\u206f\ufeff\ufff9-\ufffb]|(?<![\u2600-\u27bf\ufe0f\U0001f000-\U0001faff])\u200d"
+)
+_TAGS = (
+    "a|abbr|article|b|blockquote|body|button|center|cite|code|dd|del|div|dl|dt|em|figure|font|"
+    "footer|form|h[1-6]|head|header|hr|html|i|iframe|img|input|ins|label|li|link|main|mark|meta|"
+    "nav|ol|p|pre|q|s|section|small|span|strike|strong|style|sub|sup|svg|table|tbody|td|tfoot|th|"
+    "thead|title|tr|u|ul|video|wbr"
+)
+_INVISIBLE = re.compile(r"<(script|style)\b[^>]{0,500}>.*?</\1\s*>|<!--.*?-->", re.I | re.S)
+_BREAK = re.compile(r"<br\s*/?>|</(?:p|div|li|h[1-6]|tr|blockquote)\s*>|<(?:li|hr)\b[^<>]{0,500}>", re.I)
+_TAG = re.compile(rf"</?(?:{_TAGS}|script)(?:\s[^<>]{{0,2000}})?/?>", re.I)
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
+_PROTECTED = re.compile(f"{URL.pattern}|{EMAIL.pattern}", re.I)
+
+# The word before the stop has two lower-case letters, which leaves out U.S., e.g., Ph.D. and
+# initials; what follows is a capitalised word, "I" or "A", which leaves out versions and decimals.
+_NEXT = r"(?=[\"'\u201c\u2018(]?(?:[A-Z\u00c0-\u00de][a-z\u00df-\u00ff'\u2019]|[IA](?:[ '\u2019,]|$))|[\u00bf\u00a1])"
+_GLUED = re.compile(
+    r"(?:(?<=[a-z\u00df-\u00ff]{2})[\"'\u201d\u2019)\]]*[.!?]+[\"\u201d\u2019)]*"
+    r"|(?<=[a-z\u00df-\u00ff]{2})[\"'\u201d\u2019)\]]*\u2026"
+    r"|(?<=\d{4})[.!?]|(?<=[)\]])[.!?]+|(?<= I)[.!?]+|(?<=[A-Z]{2})[.!?]"
+    r"|(?<=[\s-][aI])[.!?])" + _NEXT
+)
+_RUNS = re.compile(r" {2,}| +(?=\n)|(?<=\n) +|\n{3,}")
+
+
+def clean(conversation: Conversation, settings: CleanSettings, ledger: Ledger) -> None:
+    """Clean every turn in place; each kind of change is one ledger line for the row."""
+    found: dict[str, list[Span]] = {}
+    for turn, message in enumerate(conversation.messages):
+        message.content = _clean_text(message.content, settings, turn, found)
+    for reason, spans in found.items():
+        ledger.changed(conversation.id, reason, spans)
+
+
+def _clean_text(
+    text: str, settings: CleanSettings, turn: int, found: dict[str, list[Span]]
+) -> str:
+    def spans(reason: str) -> list[Span]:
+        return found.setdefault(reason, [])
+
+    if settings.fix_encoding and not text.isascii():
+        fixed = ftfy.fix_text(text, _FTFY)
+        if fixed != text:
+            spans("encoding repaired").append(changed_span(text, fixed, turn))
+            text = fixed
+    if settings.html:
+        text = _strip_html(text, turn, spans("HTML removed"))
+    if settings.whitespace:
+        text = replace_all(_SPACES, " ", text, turn, spans("non-breaking or odd space"))
+    text = replace_all(re.compile("\r\n?|\u2028|\u2029|\x85"), "\n", text, turn, spans("line end"))
+    text = replace_all(_CONTROL, "", text, turn, spans("control character removed"))
+    if settings.normalise and not unicodedata.is_normalized("NFKC", text):
+        normal = unicodedata.normalize("NFKC", text)
+        spans("NFKC").append(changed_span(text, normal, turn))
+        text = normal
+    if settings.split_glued_sentences:
+        text = split_glued(text, turn, spans("space between glued sentences"))
+    if settings.whitespace:
+        text = replace_all(_RUNS, _one_gap, text, turn, spans("spacing"))
+        stripped = text.strip()
+        if stripped != text:
+            spans("spacing").append(changed_span(text, stripped, turn))
+            text = stripped
+    return text
+
+
+def split_glued(text: str, turn: int = 0, spans: list[Span] | None = None) -> str:
+    """Put a space between sentences that were glued together, outside URLs and emails."""
+    spans = [] if spans is None else spans
+    pieces: list[str] = []
+    end = 0
+    for guard in [*_PROTECTED.finditer(text), None]:
+        start = guard.start() if guard else len(text)
+        inner: list[Span] = []
+        pieces.append(replace_all(_GLUED, _with_space, text[end:start], turn, inner))
+        spans.extend(Span(s.turn, s.start + end, s.before, s.after) for s in inner)
+        if guard:
+            pieces.append(guard.group())
+            end = guard.end()
+    return "".join(pieces)
+
+
+def _with_space(match: re.Match[str]) -> str:
+    return match.group() + " "
+
+
+def _one_gap(match: re.Match[str]) -> str:
+    run = match.group()
+    if run.startswith("\n"):
+        return "\n\n"
+    line_edge = match.end() < len(match.string) and match.string[match.end()] == "\n"
+    after_newline = match.start() > 0 and match.string[match.start() - 1] == "\n"
+    return "" if line_edge or after_newline else " "
+
+
+def _strip_html(text: str, turn: int, spans: list[Span]) -> str:
+    if "&" in text:
+        # Twice: text that was escaped once too often holds &amp;nbsp;
+        for _ in range(2):
+            text = replace_all(_ENTITY, lambda m: html.unescape(m.group()), text, turn, spans)
+    if "<" in text:
+        text = replace_all(_INVISIBLE, "", text, turn, spans)
+        text = replace_all(_BREAK, "\n", text, turn, spans)
+        text = replace_all(_TAG, "", text, turn, spans)
+    return text

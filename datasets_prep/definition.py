@@ -1,0 +1,224 @@
+"""A data set's definition: one YAML file, checked whole before anything is read."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from datasets_prep.settings import (
+    AnonymiseSettings,
+    CleanSettings,
+    DedupeSettings,
+    FilterSettings,
+    ProveSettings,
+    Settings,
+    SplitSettings,
+)
+from recipes.errors import UserError
+
+DEFINITIONS = Path(__file__).parent / "definitions"
+
+Role = Literal["user", "assistant", "system"]
+Format = Literal["csv", "tsv", "jsonl", "json", "parquet"]
+SHAPES: dict[str, tuple[str, ...]] = {
+    "text": ("text",),
+    "prompt_response": ("prompt", "response"),
+    "alpaca": ("instruction", "input", "output"),
+    "sharegpt": ("conversations",),
+    "messages": ("messages",),
+    "turns": ("turns",),
+    "turn_rows": ("conversation", "text"),
+}
+
+
+class Source(Settings):
+    """Where the rows come from: a Hub data set or a local file, not both."""
+
+    hub: str | None = None
+    config: str | None = None
+    hub_split: str = "train"
+    revision: str | None = None
+    file: str | None = None
+    format: Format | None = None
+    encoding: str = "utf-8-sig"
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    records: str = "item"
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Source:
+        if (self.hub is None) == (self.file is None):
+            raise ValueError("give either hub or file")
+        return self
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        "".encode(value)
+        return value
+
+
+class Columns(Settings):
+    """Names of the columns; which ones are needed depends on the shape."""
+
+    text: str | None = None
+    prompt: str | None = None
+    response: str | None = None
+    system: str | None = None
+    instruction: str | None = None
+    input: str | None = None
+    output: str | None = None
+    conversations: str | None = None
+    messages: str | None = None
+    turns: str | None = None
+    speaker: str | None = None
+    conversation: str | None = None
+    order: str | None = None
+    id: str | None = None
+    topic: str | None = None
+    author: list[str] = []
+    group: list[str] = []
+
+
+class Turns(Settings):
+    """How turns become a conversation that starts with a user and alternates."""
+
+    role_key: str | None = None
+    content_key: str | None = None
+    first_speaker: Literal["user", "assistant"] = "user"
+    merge_with: str = "\n\n"
+    leading_assistant: Literal["drop_turn", "drop_row", "fail"] = "drop_turn"
+    trailing_user: Literal["drop_turn", "drop_row", "fail"] = "drop_turn"
+
+
+class Steps(Settings):
+    """The steps, in the order they run; ``false`` switches one off."""
+
+    clean: CleanSettings | Literal[False] = CleanSettings()
+    anonymise: AnonymiseSettings | Literal[False] = AnonymiseSettings()
+    filter: FilterSettings | Literal[False] = FilterSettings()
+    dedupe: DedupeSettings | Literal[False] = DedupeSettings()
+    prove: ProveSettings | Literal[False] = ProveSettings()
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _bare_step_means_defaults(cls, value: Any) -> Any:
+        return {} if value is None or value is True else value
+
+
+class Definition(Settings):
+    """A whole definition file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    title: str = ""
+    licence: str = "unknown"
+    homepage: str = ""
+    description: str = ""
+    source: Source
+    shape: Literal[
+        "text", "prompt_response", "alpaca", "sharegpt", "messages", "turns", "turn_rows"
+    ]
+    columns: Columns = Columns()
+    roles: dict[Role, list[str]] = {}
+    markers: dict[str, Role] = {"<HUMAN>:": "user", "<ASSISTANT>:": "assistant"}
+    turns: Turns = Turns()
+    steps: Steps = Steps()
+    split: SplitSettings = SplitSettings()
+
+    @model_validator(mode="after")
+    def _shape_has_its_columns(self) -> Definition:
+        for column in SHAPES[self.shape]:
+            if getattr(self.columns, column) is None:
+                if self.shape in ("turn_rows", "turns"):
+                    raise ValueError(f"shape {self.shape} needs columns.{column}")
+                setattr(self.columns, column, column)
+        if self.shape == "turn_rows" and not self.columns.speaker:
+            raise ValueError("shape turn_rows needs columns.speaker")
+        return self
+
+
+def load_definition(name_or_path: str | Path) -> tuple[Definition, Path]:
+    """Read and check a definition.
+
+    Args:
+        name_or_path: a name in ``datasets_prep/definitions`` or the path of a YAML file.
+
+    Returns:
+        The definition and the file it was read from.
+
+    Raises:
+        UserError: there is no such file, or it is not a valid definition.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = DEFINITIONS / f"{name_or_path}.yaml"
+    if not path.is_file():
+        known = sorted(p.stem for p in DEFINITIONS.glob("*.yaml"))
+        raise UserError(
+            f"no data set definition '{name_or_path}'",
+            todo=f"{_nearest(str(name_or_path), known)}Known: {', '.join(known)}",
+        )
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"is not YAML: {' '.join(str(error).split())}", str(path)) from error
+    if not isinstance(raw, dict):
+        raise UserError("holds no mapping of keys", str(path))
+    raw.setdefault("name", path.stem)
+    try:
+        return Definition.model_validate(raw), path
+    except ValidationError as error:
+        raise UserError("; ".join(_explain(error)), str(path)) from None
+
+
+def _explain(error: ValidationError) -> list[str]:
+    """Every fault of a definition in words, with the nearest valid key for unknown ones."""
+    faults: dict[str, str] = {}
+    for fault in error.errors():
+        location = [str(part) for part in fault["loc"] if not _is_union_tag(part)]
+        key = ".".join(location)
+        if fault["type"] == "extra_forbidden":
+            valid = _valid_keys(Definition, location[:-1])
+            kind = "step" if location[:-1] == ["steps"] else "key"
+            text = f"unknown {kind} '{key}'. {_nearest(location[-1], valid)}"
+            faults[key] = text + f"Valid: {', '.join(valid)}"
+        elif fault["type"] == "literal_error" and fault["ctx"]["expected"] == "False":
+            faults.setdefault(key, f"{key}: give settings, or false to switch the step off")
+        elif fault["type"] == "literal_error":
+            faults[key] = f"{key}: {fault['input']!r} is none of {fault['ctx']['expected']}"
+        elif fault["type"] == "missing":
+            faults[key] = f"missing key '{key}'"
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            faults[key] = f"{key}: {message}" if key else message
+    deeper = [k for k in faults if any(o.startswith(k + ".") for o in faults)]
+    return [text for key, text in faults.items() if key not in deeper]
+
+
+def _is_union_tag(part: int | str) -> bool:
+    return isinstance(part, str) and (part.endswith("Settings") or part.startswith("literal["))
+
+
+def _valid_keys(model: type[BaseModel], location: list[str]) -> list[str]:
+    """Keys that may stand at a place of the definition."""
+    for key in location:
+        if key not in model.model_fields:
+            return []
+        annotation = model.model_fields[key].annotation
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        inner = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+        if not inner:
+            return list(getattr(getattr(annotation, "__args__", [None])[0], "__args__", ()))
+        model = inner[0]
+    return list(model.model_fields)
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"Did you mean '{match[0]}'? " if match else ""
+
+
+

@@ -1,0 +1,53 @@
+"""A function over batches on all cores, in order, with a bounded number in flight."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import chain, islice
+
+from datasets_prep import worker
+from datasets_prep.definition import Definition
+
+BATCH = 500
+
+
+def batches(units: Iterable[worker.Unit]) -> Iterator[list[worker.Unit]]:
+    """Cut a stream into lists of `BATCH` rows."""
+    stream = iter(units)
+    while batch := list(islice(stream, BATCH)):
+        yield batch
+
+
+def run_batches(
+    definition: Definition, source_name: str, units: Iterable[worker.Unit], workers: int | None
+) -> Iterator[worker.Batch]:
+    """Run the row-wise steps; yields batches in the order of the source.
+
+    Small inputs run in this process. No more than two batches a worker are in flight, so that
+    memory does not grow with the source.
+    """
+    workers = workers or os.cpu_count() or 1
+    stream = batches(units)
+    head = list(islice(stream, 2))
+    # Here too: a fault in the settings is an error of this process, not a broken pool.
+    worker.start(definition, source_name)
+    if workers == 1 or len(head) < 2:
+        yield from map(worker.run, chain(head, stream))
+        return
+    with ProcessPoolExecutor(
+        workers, initializer=worker.start, initargs=(definition, source_name)
+    ) as pool:
+        waiting: deque[Future[worker.Batch]] = deque()
+        try:
+            for batch in chain(head, stream):
+                waiting.append(pool.submit(worker.run, batch))
+                if len(waiting) >= 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

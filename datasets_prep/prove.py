@@ -1,0 +1,269 @@
+"""Step 6, prove: rows tokenised by Axolotl itself, and compared with what training needs.
+
+The tokenizer, the strategy and the labels are Axolotl's (`load_tokenizer`, `get_dataset_wrapper`:
+what ``axolotl train`` calls). Our part is only the comparison: decoded, the trained runs of a row
+must be its assistant turns, in order, each with an end token, and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from datasets_prep.conversation import Conversation, Ledger, Message, Span
+from datasets_prep.settings import FilterSettings, ProveSettings
+from recipes.errors import UserError
+
+_IGNORED = -100
+_SPACE = re.compile(r"\s+")
+
+
+@dataclass(frozen=True)
+class Proven:
+    """What became of one row: the rows to write in its place, and their lengths in tokens."""
+
+    rows: list[dict[str, Any]]
+    tokens: list[int]
+
+
+class Prover:
+    """Axolotl's tokenisation of a recipe, and the checks on what it gives.
+
+    Args:
+        recipe: a recipe's YAML as a mapping.
+        where: the recipe's file, for messages.
+
+    Raises:
+        UserError: the tokenizer or the chat template cannot be had.
+    """
+
+    def __init__(self, recipe: dict[str, Any], where: Path) -> None:
+        self._quiet()
+        from axolotl.utils.dict import DictDefault
+
+        datasets = recipe.get("datasets") or [{}]
+        self.config = DictDefault({**recipe, "dataset_num_proc": 1})
+        self.config.base_model_config = self.config.base_model_config or self.config.base_model
+        self.config.tokenizer_config = (
+            self.config.tokenizer_config or self.config.base_model_config
+        )
+        self.dataset = DictDefault({"type": "chat_template", **datasets[0]})
+        self.sequence_len = int(recipe.get("sequence_len") or 2048)
+        self.config.sequence_len = self.sequence_len
+        self.tokenizer = self._load_tokenizer(where)
+        template = str(recipe.get("chat_template_jinja") or "")
+        if template.endswith((".jinja", ".jinja2")) and not Path(template).is_file():
+            raise UserError(f"chat template '{template}' is not there", str(where))
+        ends = [self.tokenizer.eos_token, *(recipe.get("eot_tokens") or [])]
+        self._ends = {end: self._id(end) for end in ends if end}
+        special = {*self.tokenizer.all_special_tokens, *self.tokenizer.get_added_vocab()}
+        # An added token that is only spaces, as some vocabularies have, is ordinary text.
+        names = sorted((s for s in special if s.strip()), key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, names)) or r"(?!)")
+
+    def prove(
+        self,
+        batch: list[dict[str, Any]],
+        settings: ProveSettings,
+        limits: FilterSettings | None,
+        ledger: Ledger,
+    ) -> list[Proven]:
+        """Tokenise a batch of rows as training will, and check every one.
+
+        Args:
+            batch: rows as they stand in the split files.
+            settings: what to do with rows that are too long or hold a special token.
+            limits: limits in tokens, if any.
+            ledger: gets a line for every row split or dropped.
+
+        Returns:
+            One result a row; without rows when it was dropped.
+
+        Raises:
+            UserError: a row cannot be trained on as it is; names the row.
+        """
+        results: list[Proven | None] = [self._refused(row, settings, ledger) for row in batch]
+        open_rows = [i for i, result in enumerate(results) if result is None]
+        encoded = self.tokenise([batch[i] for i in open_rows])
+        for index, (ids, labels) in zip(open_rows, encoded, strict=True):
+            row = batch[index]
+            self._check(row, ids, labels)
+            results[index] = self._fit(row, len(ids), settings, limits, ledger)
+        return [result for result in results if result is not None]
+
+    def tokenise(self, rows: list[dict[str, Any]]) -> Iterator[tuple[list[int], list[int]]]:
+        """Token ids and labels of rows, from the code path of ``axolotl train``.
+
+        Yields:
+            For each row ``input_ids`` and ``labels`` (-100 where a token is not trained).
+        """
+        if not rows:
+            return
+        from axolotl.utils.data.wrappers import get_dataset_wrapper
+        from datasets import Dataset
+
+        kind, _, style = str(self.dataset.type).partition(":")
+        wrapped, _ = get_dataset_wrapper(
+            dataset_config=self.dataset,
+            tokenizer=self.tokenizer,
+            cfg=self.config,
+            dataset_base_type=kind,
+            dataset=Dataset.from_list(rows),
+            dataset_prompt_style=style or None,
+        )
+        for item in wrapped:
+            yield item["input_ids"], item["labels"]
+
+    def _refused(
+        self, row: dict[str, Any], settings: ProveSettings, ledger: Ledger
+    ) -> Proven | None:
+        roles = [m["role"] for m in row["messages"] if m["role"] != "system"]
+        if roles != ["user", "assistant"] * (len(roles) // 2) or not roles:
+            raise UserError(f"roles do not alternate: {', '.join(roles)}", row["id"])
+        for message in row["messages"]:
+            match = self._special.search(message["content"])
+            if match is None:
+                continue
+            text = f"the special token {match.group()} stands in the {message['role']} text"
+            if settings.special_token == "fail":
+                todo = "Mend the text, or set steps.prove.special_token: drop"
+                raise UserError(text, row["id"], todo)
+            ledger.dropped(_conversation(row), text)
+            return Proven([], [])
+        return None
+
+    def _check(self, row: dict[str, Any], ids: list[int], labels: list[int]) -> None:
+        """Compare the trained runs with the assistant turns."""
+        pairs = groupby(zip(ids, labels, strict=True), key=lambda pair: pair[1] != _IGNORED)
+        runs = [[token for token, _ in run] for trained, run in pairs if trained]
+        turns = [m["content"] for m in row["messages"] if m["role"] == "assistant"]
+        for number, (run, turn) in enumerate(zip(runs, turns, strict=False), 1):
+            end = next((e for e, i in self._ends.items() if run and run[-1] == i), None)
+            text = self.tokenizer.decode(run, clean_up_tokenization_spaces=False)
+            if end is not None:
+                text = text.rstrip().removesuffix(end)
+            if _SPACE.sub("", text) != _SPACE.sub("", turn):
+                raise UserError(
+                    f"assistant turn {number} is not what is trained: {_difference(text, turn)}",
+                    row["id"],
+                    "Check roles_to_train, train_on_eos and the chat template of the recipe",
+                )
+            if end is None:
+                raise UserError(
+                    f"the end token of assistant turn {number} is not trained "
+                    f"(none of {', '.join(self._ends)})",
+                    row["id"],
+                    "Set train_on_eos: turn, and eot_tokens to the template's end token",
+                )
+        if len(runs) != len(turns):
+            raise UserError(
+                f"{len(turns)} assistant turns, but {len(runs)} trained runs of tokens",
+                row["id"],
+                "Check roles_to_train and the chat template of the recipe",
+            )
+
+    def _fit(
+        self,
+        row: dict[str, Any],
+        tokens: int,
+        settings: ProveSettings,
+        limits: FilterSettings | None,
+        ledger: Ledger,
+    ) -> Proven:
+        if limits and limits.min_tokens and tokens < limits.min_tokens:
+            ledger.dropped(_conversation(row), f"{tokens} tokens, under {limits.min_tokens}")
+            return Proven([], [])
+        if limits and limits.max_tokens and tokens > limits.max_tokens:
+            ledger.dropped(_conversation(row), f"{tokens} tokens, over {limits.max_tokens}")
+            return Proven([], [])
+        if tokens <= self.sequence_len:
+            return Proven([row], [tokens])
+        too_long = f"{tokens} tokens, more than sequence_len {self.sequence_len}"
+        if settings.too_long == "fail":
+            todo = "Raise sequence_len, or set steps.prove.too_long: split"
+            raise UserError(too_long, row["id"], todo)
+        pieces = self._pieces(row) if settings.too_long == "split" else []
+        if not pieces:
+            ledger.dropped(_conversation(row), too_long)
+            return Proven([], [])
+        kept = sum(len(p["messages"]) for p, _ in pieces)
+        spans = [Span(i, 0, m["content"], None) for i, m in enumerate(row["messages"])]
+        spans = spans if kept < len(row["messages"]) else spans[:1]
+        ledger.changed(row["id"], f"{too_long}: split at turns into {len(pieces)}", spans)
+        return Proven([piece for piece, _ in pieces], [length for _, length in pieces])
+
+    def _pieces(self, row: dict[str, Any]) -> list[tuple[dict[str, Any], int]]:
+        """Cut a row between exchanges, so that every piece fits; an exchange that does not, goes."""
+        messages = row["messages"]
+        head = messages[:1] if messages[0]["role"] == "system" else []
+        body = messages[len(head) :]
+        exchanges = [body[i : i + 2] for i in range(0, len(body), 2)]
+        pieces: list[tuple[list[Any], int]] = []
+        joinable = False
+        for exchange in exchanges:
+            if joinable:
+                longer = pieces[-1][0] + exchange
+                length = self._length(head + longer)
+                if length <= self.sequence_len:
+                    pieces[-1] = (longer, length)
+                    continue
+            length = self._length(head + exchange)
+            joinable = length <= self.sequence_len
+            if joinable:
+                pieces.append((exchange, length))
+        return [
+            ({**row, "id": f"{row['id']}.{number}", "messages": head + part}, length)
+            for number, (part, length) in enumerate(pieces, 1)
+        ]
+
+    def _length(self, messages: list[dict[str, Any]]) -> int:
+        row = {"id": "piece", "source": "", "messages": messages}
+        ids, labels = next(self.tokenise([row]))
+        self._check(row, ids, labels)
+        return len(ids)
+
+    def _id(self, token: str) -> int:
+        return int(self.tokenizer.convert_tokens_to_ids(token))
+
+    def _load_tokenizer(self, where: Path) -> Any:
+        from axolotl.loaders import load_tokenizer
+
+        try:
+            return load_tokenizer(self.config)
+        except Exception as error:
+            # transformers and huggingface_hub raise many types when a model cannot be had.
+            text = " ".join(str(error).split())
+            raise UserError(
+                f"the tokenizer of {self.config.tokenizer_config} cannot be had ({text[:160]})",
+                str(where),
+                "Check the network, or set base_model and tokenizer_config to a local folder",
+            ) from None
+
+    @staticmethod
+    def _quiet() -> None:
+        import logging
+        import os
+
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        import datasets
+        import transformers
+
+        transformers.logging.set_verbosity_error()
+        datasets.disable_progress_bars()
+        logging.getLogger("axolotl").setLevel(logging.ERROR)
+
+
+def _conversation(row: dict[str, Any]) -> Conversation:
+    messages = [Message(m["role"], m["content"]) for m in row["messages"]]
+    return Conversation(row["id"], row["source"], messages)
+
+
+def _difference(trained: str, turn: str) -> str:
+    limit = min(len(trained), len(turn))
+    at = next((i for i in range(limit) if trained[i] != turn[i]), limit)
+    start = max(0, at - 20)
+    return f"trained {trained[start : at + 40]!r}, turn {turn[start : at + 40]!r}"

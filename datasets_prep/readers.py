@@ -1,0 +1,178 @@
+"""Rows out of a source, one at a time: files larger than memory stream."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datasets_prep.definition import Format, Source
+from recipes.errors import UserError
+
+Row = dict[str, Any]
+# A CSV row with more or fewer fields than the header, kept for the ledger under this key.
+RAGGED = "\0ragged"
+_SUFFIXES: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".parquet": "parquet",
+}
+
+
+def local_file(source: Source, definition_file: Path, override: str | Path | None) -> Path | None:
+    """The local file to read, or None when the source is on the Hub.
+
+    Raises:
+        UserError: the file is not there, or is empty.
+    """
+    if override is not None:
+        path = Path(override)
+    elif source.file is not None:
+        path = definition_file.parent / source.file
+    else:
+        return None
+    if not path.is_file():
+        raise UserError("no such file", str(path), "Give --source a file that exists")
+    if path.stat().st_size == 0:
+        raise UserError("the file is empty", str(path), "Give --source a file with rows")
+    return path
+
+
+def read_rows(source: Source, path: Path | None) -> Iterator[Row]:
+    """Yield every row of a source as a mapping of column names to values.
+
+    Raises:
+        UserError: broken content (with its line), a wrong encoding, or no such data on the Hub.
+    """
+    if path is None:
+        from datasets_prep.hub import read_hub
+
+        yield from read_hub(source)
+        return
+    kind = _format(source, path)
+    try:
+        if kind in ("csv", "tsv"):
+            yield from _read_csv(path, source.encoding, source.delimiter or _DELIMITERS[kind])
+        elif kind == "jsonl":
+            yield from _read_jsonl(path, source.encoding)
+        elif kind == "json":
+            yield from _read_json(path, source)
+        else:
+            yield from _read_parquet(path)
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"is not {error.encoding}: byte {error.object[error.start]:#04x} cannot be read",
+            _first_bad_line(path, source.encoding),
+            "Set source.encoding in the definition, or convert the file",
+        ) from None
+
+
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
+
+
+def _format(source: Source, path: Path) -> Format:
+    # An override may be of another kind than the definition's own file.
+    kind = _SUFFIXES.get(path.suffix.lower()) or source.format
+    if kind is None:
+        raise UserError(
+            f"unknown file type '{path.suffix}'",
+            str(path),
+            f"Set source.format, or use one of {', '.join(_SUFFIXES)}",
+        )
+    return source.format if source.format and source.file and path.name == source.file else kind
+
+
+def _first_bad_line(path: Path, encoding: str) -> str:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode(encoding)
+            except UnicodeDecodeError:
+                return f"{path}:{number}"
+    return str(path)
+
+
+def _read_csv(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    with path.open(encoding=encoding, newline="") as file:
+        # csv refuses NUL bytes only in some versions; they are control characters to us.
+        reader = csv.reader((line.replace("\0", "") for line in file), delimiter=delimiter)
+        try:
+            header = next(reader, [])
+            if len(set(header)) != len(header):
+                twice = sorted({name for name in header if header.count(name) > 1})
+                raise UserError(f"the header names a column twice: {', '.join(twice)}", str(path))
+            for fields in reader:
+                if not fields:
+                    continue
+                row: Row = dict(zip(header, fields, strict=False))
+                if len(fields) != len(header):
+                    row[RAGGED] = f"{len(fields)} fields under a header of {len(header)}"
+                yield row
+        except csv.Error as error:
+            raise UserError(f"broken CSV: {error}", f"{path}:{reader.line_num}") from None
+
+
+def _read_jsonl(path: Path, encoding: str) -> Iterator[Row]:
+    with path.open(encoding=encoding, newline="\n") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            where = f"{path}:{number}"
+            try:
+                row = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise UserError(f"broken JSON line: {error}", where, "Mend the line") from None
+            if not isinstance(row, dict):
+                raise UserError(f"a {type(row).__name__} where an object is wanted", where)
+            yield row
+
+
+def _read_json(path: Path, source: Source) -> Iterator[Row]:
+    import ijson
+
+    with path.open("rb") as raw:
+        # ijson reads UTF-8 bytes only and takes no byte-order mark.
+        if source.encoding in ("utf-8", "utf-8-sig"):
+            if raw.read(3) != b"\xef\xbb\xbf":
+                raw.seek(0)
+            stream: Any = raw
+        else:
+            stream = path.open(encoding=source.encoding)
+        number = 0
+        try:
+            for number, row in enumerate(ijson.items(stream, source.records, use_float=True), 1):
+                if not isinstance(row, dict):
+                    name = type(row).__name__
+                    raise UserError(f"a {name} where an object is wanted", f"{path}: row {number}")
+                yield row
+        except ijson.JSONError as error:
+            line = re.sub(r"\s+", " ", str(error)).strip()
+            raise UserError(f"broken JSON after row {number}: {line}", str(path)) from None
+        finally:
+            stream.close()
+        if number == 0:
+            raise UserError(
+                f"no rows at '{source.records}'",
+                str(path),
+                "Set source.records to where the list is, such as item or data.item",
+            )
+
+
+def _read_parquet(path: Path) -> Iterator[Row]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1000):
+                yield from batch.to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"broken parquet: {str(error).splitlines()[0]}", str(path)) from None

@@ -1,0 +1,26 @@
+"""Where sentences begin and end."""
+
+from __future__ import annotations
+
+import re
+
+_SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?]+(?=\s|$)[\"'\u201d\u2019)]*\s*|\n+|[.!?]+|$)")
+
+
+def sentences(text: str) -> list[tuple[int, int]]:
+    """Offsets of the sentences of a text; they cover it without gaps.
+
+    A stop inside a word (3.5, e.g) does not end a sentence.
+    """
+    spans: list[tuple[int, int]] = []
+    start = 0
+    for match in _SENTENCE.finditer(text):
+        if match.end() == match.start():
+            continue
+        closed = match.end() == len(text) or text[match.end() - 1].isspace()
+        if closed:
+            spans.append((start, match.end()))
+            start = match.end()
+    if start < len(text):
+        spans.append((start, len(text)))
+    return spans

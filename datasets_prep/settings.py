@@ -1,0 +1,100 @@
+"""Settings of the steps: what a definition may say, with the defaults."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class Settings(BaseModel):
+    """Base of all settings: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=False)
+
+
+class CleanSettings(Settings):
+    """Step 1: encodings, control characters, HTML and spacing."""
+
+    fix_encoding: bool = True
+    normalise: bool = True
+    html: bool = True
+    split_glued_sentences: bool = True
+    whitespace: bool = True
+
+
+class AnonymiseSettings(Settings):
+    """Step 2: which kinds of personal data are masked, and how names are found."""
+
+    emails: bool = True
+    urls: bool = True
+    handles: bool = True
+    phones: bool = True
+    addresses: bool = True
+    names: Literal["off", "rules", "spacy"] = "rules"
+    phone_regions: list[str] = ["US", "GB"]
+    keep_phones: list[str] = []
+    keep_names: list[str] = []
+    ner_model: str | None = None
+
+
+class LanguageSettings(Settings):
+    """Language rule of the filter: ``keep`` is an ISO 639-1 code."""
+
+    keep: str = Field(default="en", pattern="^[a-z]{2}$")
+    others: list[str] = ["es", "fr", "de", "pt", "it"]
+    mixed: Literal["keep_part", "drop"] = "keep_part"
+
+
+class FilterSettings(Settings):
+    """Step 3: rows that are not worth training on."""
+
+    language: LanguageSettings | Literal[False] = LanguageSettings()
+    min_answer_words: int = Field(default=2, ge=1)
+    min_question_words: int = Field(default=1, ge=1)
+    max_words: int | None = Field(default=None, ge=1)
+    min_tokens: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    promotion: Literal["remove_sentences", "drop", "off"] = "remove_sentences"
+    toxicity: bool = True
+    promotion_phrases: list[str] = []
+    toxic_phrases: list[str] = []
+
+
+class DedupeSettings(Settings):
+    """Step 4: the same answer twice, exactly or nearly."""
+
+    exact: bool = True
+    near: bool = True
+    threshold: float = Field(default=0.8, gt=0, le=1)
+    min_words: int = Field(default=8, ge=1)
+
+
+class SplitSettings(Settings):
+    """Step 5: sizes of the held-out splits (a fraction below 1, or a count of rows)."""
+
+    validation: float = Field(default=0.1, ge=0)
+    test: float = Field(default=0.1, ge=0)
+    seed: int = 42
+    stratify: bool = True
+    question_threshold: float = Field(default=0.7, gt=0, le=1)
+
+    @field_validator("validation", "test")
+    @classmethod
+    def _fraction_or_count(cls, value: float) -> float:
+        if value >= 1 and value != int(value):
+            raise ValueError(f"{value} is neither a fraction below 1 nor a whole count")
+        return value
+
+    @model_validator(mode="after")
+    def _leaves_training_rows(self) -> SplitSettings:
+        if self.validation < 1 and self.test < 1 and self.validation + self.test >= 1:
+            raise ValueError("validation and test together leave nothing to train on")
+        return self
+
+
+class ProveSettings(Settings):
+    """Step 6: what happens to rows that are too long, or hold a special token."""
+
+    too_long: Literal["split", "drop", "fail"] = "split"
+    special_token: Literal["fail", "drop"] = "fail"

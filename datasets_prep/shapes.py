@@ -1,0 +1,285 @@
+"""Raw rows of any shape become conversations with the roles system, user and assistant."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from datasets_prep.conversation import Conversation, Ledger, Message, without_surrogates
+from datasets_prep.definition import SHAPES, Definition
+from datasets_prep.readers import RAGGED, Row
+from recipes.errors import UserError
+
+_DEFAULT_ROLES = {
+    "system": ("system",),
+    "user": ("user", "human", "prompter"),
+    "assistant": ("assistant", "gpt", "bot"),
+}
+# A ShareGPT turn is {from, value}; the others are the keys that turn lists in the wild use.
+_ROLE_KEYS = ("role", "from", "speaker", "author", "sender", "name")
+_CONTENT_KEYS = ("content", "value", "text", "utterance", "message")
+
+
+class UnknownRole(Exception):
+    """A role that the definition does not map; ``role`` is it, as it stands in the data."""
+
+    def __init__(self, role: str) -> None:
+        super().__init__(role)
+        self.role = role
+
+
+class Unusable(Exception):
+    """A row that holds no conversation; the message says why."""
+
+
+class Shaper:
+    """Turns rows into conversations as a definition says."""
+
+    def __init__(self, definition: Definition, source_name: str) -> None:
+        self.definition = definition
+        self.columns = definition.columns
+        self.source_name = source_name
+        self.roles: dict[str, str] = {}
+        for role, names in _DEFAULT_ROLES.items():
+            self.roles.update(dict.fromkeys(names, role))
+        for role, listed in definition.roles.items():
+            self.roles.update({name.strip().lower(): role for name in listed})
+        markers = sorted(definition.markers, key=len, reverse=True)
+        self._marker = re.compile("|".join(re.escape(m) for m in markers) or r"(?!)")
+
+    def check_columns(self, rows: list[Row]) -> None:
+        """Compare the columns that the definition names with those of the first rows.
+
+        Raises:
+            UserError: a column is not there; names the nearest one that is.
+        """
+        found = {str(key) for row in rows for key in row if key != RAGGED}
+        named = {c: getattr(self.columns, c) for c in type(self.columns).model_fields}
+        wanted = [named[c] for c in SHAPES[self.definition.shape] if c != "input"]
+        optional = ("system", "speaker", "order", "id", "topic")
+        wanted += [named[c] for c in optional if named[c] and self.definition.shape != "turns"]
+        wanted += [named[c] for c in ("id", "topic") if named[c]]
+        wanted += [*self.columns.author, *self.columns.group]
+        missing = [name for name in dict.fromkeys(wanted) if name not in found]
+        if missing:
+            near = difflib.get_close_matches(missing[0], sorted(found), n=1, cutoff=0.4)
+            hint = f"Did you mean '{near[0]}'? " if near else ""
+            raise UserError(
+                f"missing column '{missing[0]}'. {hint}Found: {', '.join(sorted(found))}",
+                self.source_name,
+            )
+
+    def units(self, rows: Iterable[Row]) -> Iterator[tuple[int, Row | list[Row]]]:
+        """Number the rows from 1; rows of one turn each are gathered by conversation."""
+        if self.definition.shape != "turn_rows":
+            yield from enumerate(rows, 1)
+            return
+        key = self.columns.conversation or ""
+        group: list[Row] = []
+        first = 1
+        for number, row in enumerate(rows, 1):
+            if group and row.get(key) != group[0].get(key):
+                yield first, group
+                group, first = [], number
+            group.append(row)
+        if group:
+            yield first, group
+
+    def convert(self, number: int, unit: Row | list[Row], ledger: Ledger) -> Conversation | None:
+        """Make one conversation; a row that holds none goes to the ledger.
+
+        Raises:
+            UnknownRole: a turn has a role that the definition does not map.
+        """
+        first = unit[0] if isinstance(unit, list) else unit
+        if not first:
+            first = {}
+        conversation = Conversation(
+            id=self._identity(number, first),
+            source=f"{self.source_name}#{number}",
+            messages=[],
+            topic=_text(first.get(self.columns.topic)) if self.columns.topic else "",
+            authors=tuple(filter(None, (_text(first.get(c)) for c in self.columns.author))),
+            groups=tuple(
+                f"{column}={_text(first.get(column))}"
+                for column in self.columns.group
+                if _text(first.get(column))
+            ),
+        )
+        if self.definition.shape == "turn_rows":
+            conversation.groups += (f"conversation={_text(first.get(self.columns.conversation))}",)
+        parts = unit if isinstance(unit, list) else [unit]
+        try:
+            ragged = next((row[RAGGED] for row in parts if RAGGED in row), None)
+            if ragged:
+                conversation.messages = [Message("user", _text(json.dumps(parts, default=str)))]
+                raise Unusable(f"broken CSV row: {ragged}")
+            conversation.messages = [
+                Message(role, without_surrogates(text)) for role, text in self._turns(unit)
+            ]
+        except Unusable as reason:
+            ledger.dropped(conversation, str(reason))
+            return None
+        return conversation
+
+    def roles_found(self, rows: Iterable[Row]) -> Counter[str]:
+        """Count every role that stands in the data, mapped or not."""
+        found: Counter[str] = Counter()
+        original = self.roles
+        try:
+            for _, unit in self.units(rows):
+                self.roles = _CountingRoles(found)
+                try:
+                    self._turns(unit)
+                except Unusable:
+                    continue
+        finally:
+            self.roles = original
+        return found
+
+    def _identity(self, number: int, row: Row) -> str:
+        if self.columns.id:
+            return f"{self.definition.name}-{_text(row.get(self.columns.id)) or number}"
+        return f"{self.definition.name}-{number:06d}"
+
+    def _role(self, name: Any) -> str:
+        key = _text(name).strip().lower()
+        role = self.roles.get(key)
+        if role is None:
+            raise UnknownRole(_text(name))
+        return role
+
+    def _turns(self, unit: Row | list[Row]) -> list[tuple[str, str]]:
+        """Role and text of every turn, in order."""
+        shape, columns = self.definition.shape, self.columns
+        if isinstance(unit, list):
+            if columns.order:
+                order = columns.order
+                unit = sorted(unit, key=lambda row: _sort_key(row.get(order)))
+            texts = [_text(row.get(columns.text or "")) for row in unit]
+            roles = [self._role(row.get(columns.speaker or "")) for row in unit]
+            return list(zip(roles, texts, strict=True))
+        if shape == "text":
+            return self._marked(_text(unit.get(columns.text or "")))
+        if shape == "prompt_response":
+            pair = [unit.get(columns.prompt or ""), unit.get(columns.response or "")]
+            return self._with_system(
+                unit, [("user", _text(pair[0])), ("assistant", _text(pair[1]))]
+            )
+        if shape == "alpaca":
+            asked = [_text(unit.get(c or "")) for c in (columns.instruction, columns.input)]
+            prompt = "\n\n".join(part for part in asked if part.strip())
+            answer = _text(unit.get(columns.output or ""))
+            return self._with_system(unit, [("user", prompt), ("assistant", answer)])
+        name = {
+            "sharegpt": columns.conversations,
+            "messages": columns.messages,
+            "turns": columns.turns,
+        }[shape]
+        return self._with_system(unit, self._listed(unit.get(name or "")))
+
+    def _with_system(self, row: Row, turns: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        system = _text(row.get(self.columns.system)) if self.columns.system else ""
+        return [("system", system), *turns] if system.strip() else turns
+
+    def _marked(self, text: str) -> list[tuple[str, str]]:
+        marks = list(self._marker.finditer(text))
+        if not marks:
+            raise Unusable("none of the role markers stands in the text")
+        if text[: marks[0].start()].strip():
+            raise Unusable("text before the first role marker")
+        ends = [mark.start() for mark in marks[1:]] + [len(text)]
+        return [
+            (self.definition.markers[mark.group()], text[mark.end() : end].strip())
+            for mark, end in zip(marks, ends, strict=True)
+        ]
+
+    def _listed(self, value: Any) -> list[tuple[str, str]]:
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except (json.JSONDecodeError, RecursionError):
+                raise Unusable("the turns are neither a list nor JSON of one") from None
+        if isinstance(value, dict):
+            # datasets stores a list of structs as a struct of lists.
+            value = _columns_to_rows(value)
+        if not isinstance(value, list) or not value:
+            raise Unusable("no turns")
+        return [self._one(item, index) for index, item in enumerate(value)]
+
+    def _one(self, item: Any, index: int) -> tuple[str, str]:
+        settings = self.definition.turns
+        if isinstance(item, str):
+            even = settings.first_speaker
+            odd = "assistant" if even == "user" else "user"
+            return (even if index % 2 == 0 else odd), item
+        if not isinstance(item, dict):
+            raise Unusable(f"turn {index + 1} is neither a text nor an object")
+        role_key = self.columns.speaker or settings.role_key or _first_key(item, _ROLE_KEYS)
+        text_key = settings.content_key or _first_key(item, _CONTENT_KEYS)
+        if role_key is None or text_key is None or role_key not in item or text_key not in item:
+            raise Unusable(f"turn {index + 1} has no role or no text: {', '.join(map(str, item))}")
+        return self._role(item[role_key]), _text(item[text_key])
+
+
+class _CountingRoles(dict[str, str]):
+    """Maps any role, and counts it."""
+
+    def __init__(self, counter: Counter[str]) -> None:
+        super().__init__()
+        self.counter = counter
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.counter[key] += 1
+        return "user"
+
+
+def unknown_role_error(shaper: Shaper, rows: Iterable[Row], role: str) -> UserError:
+    """The error for an unmapped role, with all roles of the source and their counts."""
+    found = shaper.roles_found(rows)
+    listed = ", ".join(f"{name or '(empty)'} ({count})" for name, count in found.most_common(20))
+    near = difflib.get_close_matches(role.lower(), list(shaper.roles), n=1, cutoff=0.6)
+    hint = f" (nearest known: '{near[0]}')" if near else ""
+    return UserError(
+        f"unknown role '{role}'{hint}. Roles found: {listed}",
+        shaper.source_name,
+        "Map every one under roles: in the definition",
+    )
+
+
+def _columns_to_rows(value: dict[str, Any]) -> list[Any]:
+    lists = [v for v in value.values() if isinstance(v, list)]
+    if len(lists) != len(value) or len({len(v) for v in lists}) != 1:
+        return [value]
+    return [dict(zip(value, items, strict=True)) for items in zip(*lists, strict=True)]
+
+
+def _first_key(item: dict[str, Any], keys: tuple[str, ...]) -> str | None:
+    return next((key for key in keys if key in item), None)
+
+
+def _sort_key(value: Any) -> tuple[int, float, str]:
+    text = _text(value)
+    try:
+        return (0, float(text), "")
+    except ValueError:
+        return (1, 0.0, text)
+
+
+def _text(value: Any) -> str:
+    """Any cell as text; content parts (``[{type: text, text: ...}]``) are joined."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return without_surrogates(value)
+    if isinstance(value, float) and value != value:
+        return ""
+    if isinstance(value, list) and all(isinstance(p, dict) and "text" in p for p in value):
+        return "\n".join(_text(part["text"]) for part in value)
+    if isinstance(value, dict | list):
+        return without_surrogates(json.dumps(value, ensure_ascii=False, default=str))
+    return without_surrogates(str(value))

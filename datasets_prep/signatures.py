@@ -1,0 +1,69 @@
+"""Fingerprints of texts: exact hashes and MinHash bands (datasketch).
+
+Rows are compared by Jaccard similarity |A n B| / |A u B| of their sets of word shingles (Broder,
+"On the resemblance and containment of documents", 1997). With b bands of r values, two sets of
+similarity s share a band with probability 1 - (1 - s^r)^b (Leskovec et al., "Mining of Massive
+Datasets", 3.4).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+import numpy as np
+import xxhash
+from datasketch import MinHash
+
+# Answers, threshold 0.8, 3-word shingles: 20 bands of 6 find a pair at 0.8 with p = 0.998.
+ANSWER_BANDS, ANSWER_ROWS, ANSWER_SHINGLE = 20, 6, 3
+# Questions, threshold 0.7, 2-word shingles: 25 bands of 5 find a pair at 0.7 with p = 0.990.
+QUESTION_BANDS, QUESTION_ROWS, QUESTION_SHINGLE = 25, 5, 2
+
+_WORD = re.compile(r"\w+")
+
+
+def normalise(text: str) -> str:
+    """Lower case, words only: two texts that differ in case or punctuation are the same."""
+    return " ".join(_WORD.findall(text.casefold()))
+
+
+def shingles(normal: str, size: int) -> set[str]:
+    """Runs of ``size`` words; a shorter text is one shingle."""
+    words = normal.split()
+    if len(words) <= size:
+        return {normal}
+    return {" ".join(words[i : i + size]) for i in range(len(words) - size + 1)}
+
+
+def jaccard(left: set[str], right: set[str]) -> float:
+    """Jaccard similarity of two sets; 1.0 for two empty ones."""
+    if not left and not right:
+        return 1.0
+    return len(left & right) / len(left | right)
+
+
+def exact(normal: str) -> int:
+    """A 64-bit hash of a normalised text."""
+    return xxhash.xxh3_64_intdigest(normal)
+
+
+def bands(normal: str, size: int, count: int, rows: int) -> bytes:
+    """Hashes of the MinHash bands of a text.
+
+    Returns:
+        ``count`` little-endian uint64 values as bytes; equal bands are likely near-duplicates.
+    """
+    minhash = MinHash(
+        num_perm=count * rows, hashfunc=xxhash.xxh32_intdigest, permutations=_permutations(count * rows)
+    )
+    minhash.update_batch([s.encode() for s in shingles(normal, size)])
+    values = np.ascontiguousarray(minhash.hashvalues).reshape(count, rows)
+    return b"".join(xxhash.xxh3_64_digest(band.tobytes())[::-1] for band in values)
+
+
+@cache
+def _permutations(number: int) -> Any:
+    # Drawing the permutations costs more than hashing a text with them.
+    return MinHash(num_perm=number).permutations

@@ -1,0 +1,165 @@
+"""Step 5, split: what belongs together falls in one split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from datasets_prep.pairs import Pairs, candidate_pairs
+from datasets_prep.settings import SplitSettings
+from datasets_prep.signatures import QUESTION_SHINGLE, jaccard, shingles
+from datasets_prep.store import Mask, Store, hashes, opening
+
+SPLITS = ("train", "validation", "test")
+# Up to here every two questions are compared; above, those that share a MinHash band.
+ALL_PAIRS = 5_000
+
+Labels = npt.NDArray[np.int64]
+
+
+def split(store: Store, keep: Mask, settings: SplitSettings) -> Labels:
+    """Assign every kept row to a split.
+
+    Args:
+        store: all rows.
+        keep: shape (rows,).
+        settings: sizes, seed, and how alike two questions must be to belong together.
+
+    Returns:
+        Shape (rows,), int64: an index of `SPLITS`, -1 for rows that are not kept.
+    """
+    labels: Labels = np.full(len(store), -1, np.int64)
+    components = group(store, keep, settings.question_threshold)
+    groups: dict[int, list[int]] = defaultdict(list)
+    for index in np.flatnonzero(keep).tolist():
+        groups[int(components[index])].append(index)
+    strata: dict[int, list[list[int]]] = defaultdict(list)
+    for members in groups.values():
+        topics = [store.topic[i] for i in members] if settings.stratify else [0]
+        strata[max(sorted(set(topics)), key=topics.count)].append(members)
+    wanted = _sizes(int(keep.sum()), settings)
+    names = {number: name for name, number in store.topics.items()}
+    total = int(keep.sum())
+    due = np.zeros(3)
+    assigned = np.zeros(3)
+    for topic in sorted(strata, key=lambda number: names.get(number, "")):
+        rows = sum(map(len, strata[topic]))
+        # What a topic too small for its share leaves over is carried to the next one.
+        due += np.array(wanted) * (rows / total)
+        for members in _ordered(store, strata[topic], settings.seed):
+            lack = np.round(due - assigned, 6)
+            best = max((1, 2), key=lambda s: (lack[s], -s))
+            target = best if lack[best] >= max(0.5, len(members) / 2) else 0
+            assigned[target] += len(members)
+            labels[members] = target
+    return labels
+
+
+def _sizes(rows: int, settings: SplitSettings) -> list[float]:
+    held_out = [
+        size if size >= 1 else size * rows for size in (settings.validation, settings.test)
+    ]
+    return [rows - sum(held_out), *held_out]
+
+
+def _ordered(store: Store, groups: list[list[int]], seed: int) -> list[list[int]]:
+    """Groups of one topic in an order that the seed sets, and the rows' order does not."""
+
+    def key(members: list[int]) -> bytes:
+        question = min(store.question[i] for i in members)
+        return hashlib.sha256(f"{seed}:{question}".encode()).digest()
+
+    return sorted(groups, key=key)
+
+
+def group(store: Store, keep: Mask, threshold: float) -> Labels:
+    """Number the groups: rows tied by a group column, by question, or by a near-identical one.
+
+    Returns:
+        Shape (rows,), int64: rows with the same number belong together.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    questions = hashes(store.question)
+    kept = np.flatnonzero(keep)
+    _, first = np.unique(questions[kept], return_index=True)
+    distinct = np.sort(kept[first])
+    edges = [
+        _ties(kept, questions[kept]),
+        _ties(*_kept_groups(store, keep)),
+        near_questions(store, distinct, threshold),
+    ]
+    ties = np.concatenate(edges)
+    graph = coo_matrix((np.ones(len(ties), np.int8), (ties[:, 0], ties[:, 1])), (len(store),) * 2)
+    _, labels = connected_components(graph, directed=False)
+    return np.asarray(labels, np.int64)
+
+
+def _kept_groups(store: Store, keep: Mask) -> tuple[Pairs, npt.NDArray[np.uint64]]:
+    rows = hashes(store.group_rows).astype(np.int64)
+    mask = keep[rows] if len(rows) else np.zeros(0, bool)
+    return rows[mask], hashes(store.group_hashes)[mask]
+
+
+def _ties(rows: Pairs, values: npt.NDArray[np.uint64]) -> Pairs:
+    """Each row with the first of equal value."""
+    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
+    return np.stack([rows[first][inverse], rows], axis=1) if len(rows) else np.zeros((0, 2), int)
+
+
+def near_questions(store: Store, distinct: Pairs, threshold: float) -> Pairs:
+    """Pairs of questions whose word sets, or sets of word pairs, are alike.
+
+    Args:
+        store: all rows.
+        distinct: one row of each distinct question, ascending.
+        threshold: least Jaccard similarity.
+
+    Returns:
+        Shape (pairs, 2), int64.
+    """
+    if len(distinct) <= ALL_PAIRS:
+        return all_pairs(store, distinct, threshold)
+
+    @lru_cache(maxsize=20_000)
+    def sets(index: int) -> tuple[set[str], set[str]]:
+        text = opening(store.row(index))
+        return set(text.split()), shingles(text, QUESTION_SHINGLE)
+
+    found = [
+        (left, right)
+        for left, right in candidate_pairs(store.question_bands(), distinct).tolist()
+        if any(jaccard(a, b) >= threshold for a, b in zip(sets(left), sets(right), strict=True))
+    ]
+    return np.array(found, np.int64).reshape(-1, 2)
+
+
+def all_pairs(store: Store, distinct: Pairs, threshold: float) -> Pairs:
+    """As `near_questions`, by comparing the word sets of every two questions."""
+    from scipy.sparse import csr_matrix
+
+    vocabulary: dict[str, int] = {}
+    columns: list[int] = []
+    ends = [0]
+    for index in distinct.tolist():
+        words = set(opening(store.row(index)).split())
+        columns += sorted(vocabulary.setdefault(word, len(vocabulary)) for word in sorted(words))
+        ends.append(len(columns))
+    if not columns:
+        return np.zeros((0, 2), np.int64)
+    shape = (len(distinct), len(vocabulary))
+    matrix = csr_matrix((np.ones(len(columns), np.float32), columns, ends), shape)
+    sizes = np.diff(ends)
+    found = []
+    for start in range(0, len(distinct), 256):
+        shared = (matrix[start : start + 256] @ matrix.T).toarray()
+        union = sizes[start : start + 256, None] + sizes[None, :] - shared
+        left, right = np.nonzero((shared >= threshold * union) & (union > 0))
+        left += start
+        found.append(np.stack([distinct[left[left < right]], distinct[right[left < right]]], 1))
+    return np.concatenate(found)
