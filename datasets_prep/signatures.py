@@ -21,6 +21,7 @@ ANSWER_BANDS, ANSWER_ROWS, ANSWER_SHINGLE = 20, 6, 3
 # Questions, threshold 0.7, 2-word shingles: 25 bands of 5 find a pair at 0.7 with p = 0.990.
 QUESTION_BANDS, QUESTION_ROWS, QUESTION_SHINGLE = 25, 5, 2
 
+_SCHEME = "affine32"
 _WORD = re.compile(r"\w+")
 
 
@@ -46,7 +47,7 @@ def jaccard(left: set[str], right: set[str]) -> float:
 
 def exact(normal: str) -> int:
     """A 64-bit hash of a normalised text."""
-    return xxhash.xxh3_64_intdigest(normal)
+    return xxhash.xxh3_64_intdigest(normal.encode())
 
 
 def bands(normal: str, size: int, count: int, rows: int) -> bytes:
@@ -56,7 +57,10 @@ def bands(normal: str, size: int, count: int, rows: int) -> bytes:
         ``count`` little-endian uint64 values as bytes; equal bands are likely near-duplicates.
     """
     minhash = MinHash(
-        num_perm=count * rows, hashfunc=xxhash.xxh32_intdigest, permutations=_permutations(count * rows)
+        num_perm=count * rows,
+        hashfunc=xxhash.xxh32_intdigest,
+        permutations=_permutations(count * rows),
+        scheme=_SCHEME,
     )
     minhash.update_batch([s.encode() for s in shingles(normal, size)])
     values = np.ascontiguousarray(minhash.hashvalues).reshape(count, rows)
@@ -66,4 +70,4 @@ def bands(normal: str, size: int, count: int, rows: int) -> bytes:
 @cache
 def _permutations(number: int) -> Any:
     # Drawing the permutations costs more than hashing a text with them.
-    return MinHash(num_perm=number).permutations
+    return MinHash(num_perm=number, scheme=_SCHEME).permutations
