@@ -44,9 +44,9 @@ _PROTECTED = re.compile(f"{URL.pattern}|{EMAIL.pattern}", re.I)
 # initials; what follows is a capitalised word, "I" or "A", which leaves out versions and decimals.
 _NEXT = r"(?=[\"'\u201c\u2018(]?(?:[A-Z\u00c0-\u00de][a-z\u00df-\u00ff'\u2019]|[IA](?:[ '\u2019,]|$))|[\u00bf\u00a1])"
 _GLUED = re.compile(
-    r"(?:(?<=[a-z\u00df-\u00ff]{2})[\"'\u201d\u2019)\]]*[.!?]+[\"\u201d\u2019)]*"
+    r"(?:(?:(?<=[a-z\u00df-\u00ff]{2})|(?<=[a-z]['\u2019][a-z]))[\"'\u201d\u2019)\]]*[.!?]+[\"\u201d\u2019)]*"
     r"|(?<=[a-z\u00df-\u00ff]{2})[\"'\u201d\u2019)\]]*\u2026"
-    r"|(?<=\d{4})[.!?]|(?<=[)\]])[.!?]+|(?<= I)[.!?]+|(?<=[A-Z]{2})[.!?]"
+    r"|(?<=[a-z])[!?]+|(?<=\d{4})[.!?]|(?<=[)\]])[.!?]+|(?<= I)[.!?]+|(?<=[A-Z]{2})[.!?]"
     r"|(?<=[\s-][aI])[.!?])" + _NEXT
 )
 _RUNS = re.compile(r" {2,}| +(?=\n)|(?<=\n) +|\n{3,}")

@@ -13,8 +13,9 @@ from datasets_prep.sentences import sentences
 from recipes.errors import UserError
 
 _WORD = re.compile(r"[^\W\d_]+")
-# Below these, a short sentence takes the language of its neighbours: lingua is a guess there.
+# Below four words lingua guesses; below eight it must be sure; above, a margin will do.
 _SURE_WORDS = 4
+_SHORT_WORDS, _SHORT_SURE = 8, 0.95
 _MARGIN = 0.25
 
 
@@ -44,21 +45,13 @@ def _detector(codes: tuple[str, ...]) -> LanguageDetector:
 def segments(text: str, keep: str, others: tuple[str, ...]) -> list[Segment]:
     """Split a text into sentences and say of each whether it is in the kept language.
 
-    A sentence counts as foreign only when another language is clearly likelier; one of fewer than
-    four words goes with its nearest longer neighbour before it, or after it at the start.
+    A sentence counts as foreign only when another language is clearly likelier; one too short to
+    tell goes with the nearest sure one before it, or after it at the start.
     """
     detector = _detector((keep, *(code for code in others if code != keep)))
     own = _languages()[keep]
-    verdicts: list[bool | None] = []
     spans = sentences(text)
-    for start, end in spans:
-        words = PLACEHOLDER.sub(" ", text[start:end])
-        if len(_WORD.findall(words)) < _SURE_WORDS:
-            verdicts.append(None)
-            continue
-        ranked = detector.compute_language_confidence_values(words)
-        score = {value.language: value.value for value in ranked}
-        verdicts.append(score.get(own, 0.0) + _MARGIN >= ranked[0].value)
+    verdicts = [_verdict(detector, own, text[start:end]) for start, end in spans]
     result: list[Segment] = []
     for index, (start, end) in enumerate(spans):
         verdict = verdicts[index]
@@ -68,3 +61,16 @@ def segments(text: str, keep: str, others: tuple[str, ...]) -> list[Segment]:
             verdict = before[-1] if before else (after[0] if after else True)
         result.append(Segment(start, end, verdict))
     return result
+
+
+def _verdict(detector: LanguageDetector, own: Language, sentence: str) -> bool | None:
+    """Whether a sentence is in the own language; None when it is too short to tell."""
+    text = PLACEHOLDER.sub(" ", sentence)
+    words = len(_WORD.findall(text))
+    if words < _SURE_WORDS:
+        return None
+    ranked = detector.compute_language_confidence_values(text)
+    score = {value.language: value.value for value in ranked}
+    if score[own] + _MARGIN >= ranked[0].value:
+        return True
+    return None if words < _SHORT_WORDS and ranked[0].value < _SHORT_SURE else False

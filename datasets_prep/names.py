@@ -43,12 +43,11 @@ _RULES = [
 ]
 # What closes an answer: "- Jane", "~Mark", "Best wishes, Jane Roe".
 _SIGN_OFF = re.compile(
-    r"(?:(?:^|\n|(?<=[.!?)] )|(?<=[.!?)]))[-\u2013\u2014~*]{1,2} ?|(?:best|best wishes|best regards|kind regards|"
-    r"warm regards|regards|warmly|sincerely|cheers|blessings|namaste|take care|good luck|be well|"
-    r"with care|yours|yours truly|respectfully|all the best|in health|peace|love|hugs|xoxo|thanks|"
-    r"thank you|many thanks)[,.!]?(?: to you(?: all)?,?)?[\s~-]{1,4})"
-    rf"((?i:dr\.? )?{_FULL})[.,!)\s]*(?:\(?[^\n]{{0,80}})$",
-    re.IGNORECASE,
+    r"(?:(?:^|\n|(?<=[.!?)] )|(?<=[.!?)]))[-\u2013\u2014~*]{1,2} ?|(?i:\b(?:best|best wishes|best regards|"
+    r"kind regards|warm regards|regards|warmly|sincerely|cheers|blessings|namaste|take care|good luck|"
+    r"be well|with care|yours|yours truly|respectfully|all the best|in health|peace|love|hugs|xoxo|"
+    r"thanks|thank you|many thanks)[,.!]?(?: to you(?: all)?,?)?)[\s~-]{1,4})"
+    rf"((?:Dr\.? )?{_FULL})(?:,? (?:{_CREDENTIALS})\b[^\n]{{0,80}}|[.,!)\s]*(?:\([^\n]{{0,80}})?)$"
 )
 _STOP = frozenset(
     "a about after again all also although always am an and another any anyone anything are as at "

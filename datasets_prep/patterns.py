@@ -15,15 +15,15 @@ _BARE_TLDS = (
     "com|org|net|edu|gov|mil|info|biz|app|health|"
     "co\\.uk|org\\.uk|ac\\.uk|nhs\\.uk|gov\\.uk|com\\.au|org\\.au|co\\.nz|ca"
 )
-_PATH = r"(?:[/?#][^\s<>\"'\u201c\u201d\[\]{}|\\^`]*)?"
+_PATH = r"(?:[/?#][^\s<>\"'\u201c\u201d\[\]{}|\\^`\u00bf]*)?"
 # A path that runs into the next sentence ends at its file name: "x.pdfBased on".
 _TRAIL = r"(?<![.,;:!?)\u2019])"
 
 URL = re.compile(
     r"(?:"
-    r"(?:https?|ftp)\s?:\s?//?\s?[^\s<>\"'\u201c\u201d\[\]{}|\\^`]+"
+    r"(?:https?|ftp)\s?:\s?//?\s?[^\s<>\"'\u201c\u201d\[\]{}|\\^`\u00bf]+"
     r"|\bwww\s?\.\s?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::\d+)?" + _PATH + r"|(?<![\w@.-])(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+(?:" + _BARE_TLDS + r")"
-    r"(?![a-z])(?:\b|(?=[A-Z0-9]))" + _PATH + r"|(?<![\w@.-])(?:[a-z0-9-]+\.)+(?:" + _TLDS + r")/[^\s<>\"'\[\]{}|\\^`]+"
+    r"(?![a-z])(?:\b|(?=[A-Z0-9]))" + _PATH + r"|(?<![\w@.-])(?:[a-z0-9-]+\.)+(?:" + _TLDS + r")/[^\s<>\"'\[\]{}|\\^`\u00bf]+"
     r")" + _TRAIL,
     re.IGNORECASE,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?]+(?=\s|$)[\"'\u201d\u2019)]*\s*|\n+|[.!?]+|$)")
+_SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?]+[\"'\u201d\u2019)]*(?:\s+|$|(?=\u00bf))|\n+|[.!?]+|$)")
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
@@ -17,7 +17,7 @@ def sentences(text: str) -> list[tuple[int, int]]:
     for match in _SENTENCE.finditer(text):
         if match.end() == match.start():
             continue
-        closed = match.end() == len(text) or text[match.end() - 1].isspace()
+        closed = text[match.end() - 1].isspace() or text[match.end() : match.end() + 1] in ("", "\u00bf")
         if closed:
             spans.append((start, match.end()))
             start = match.end()
