@@ -1,4 +1,4 @@
-"""Command line: ``python -m datasets_prep DEFINITION [--source PATH] [--out FOLDER]``."""
+"""Command line: ``python -m datasets_prep DEFINITION``; ``--help`` says the rest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def main() -> None:
     parser.add_argument("definition", help="name in datasets_prep/definitions, or a YAML file")
     parser.add_argument("--source", help="a local file in place of the definition's source")
     parser.add_argument("--out", help="folder to write, in place of data/<dataset>")
-    parser.add_argument("--recipe", help="recipe whose tokenizer and template prove the rows")
+    parser.add_argument(
+        "--recipe",
+        help="recipe whose tokenizer and template prove the rows, in place of the definition's",
+    )
     parser.add_argument("--workers", type=int, help="processes (default: one a core)")
     parser.add_argument("--force", action="store_true", help="run although nothing changed")
     args = parser.parse_args()

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datasets_prep.conversation import Conversation, Ledger, Span
 from datasets_prep.names import AuthorNames, NameFinder, Placeholders, RuleNames
 from datasets_prep.patterns import EMAIL, PLACEHOLDER, URL, trim_url
-
 from datasets_prep.phones import crisis_numbers, digits_of, find_phones
 from datasets_prep.settings import AnonymiseSettings
 
 _HANDLE = re.compile(
     r"(?<![\w@/.])@[A-Za-z_][A-Za-z0-9_.]{1,29}(?<!\.)|(?<![\w/])/?u/[A-Za-z0-9_-]{3,20}\b"
-    r"|(?:(?<=instagram: )|(?<=snapchat: )|(?<=twitter: )|(?<=skype: )|(?<=discord: )|(?<=kik: ))\w{3,30}",
+    r"|(?:(?<=instagram: )|(?<=snapchat: )|(?<=twitter: )|(?<=skype: )|(?<=discord: )|(?<=kik: ))"
+    r"\w{3,30}",
     re.IGNORECASE,
 )
 _STREETS = (
@@ -22,11 +22,13 @@ _STREETS = (
     "Square|Sq|Parkway|Pkwy|Highway|Hwy|Circle|Cir|Close|Crescent|Gardens|Grove|Mews|Row|Trail|Walk"
 )
 _ADDRESS = re.compile(
-    rf"\b\d{{1,5}}[A-Za-z]?,? (?:[NSEW]\.? |North |South |East |West )?(?:[A-Z0-9][\w.'\u2019-]* ){{1,4}}(?:{_STREETS})\b\.?"
+    r"\b\d{1,5}[A-Za-z]?,? (?:[NSEW]\.? |North |South |East |West )?"
+    rf"(?:[A-Z0-9][\w.'\u2019-]* ){{1,4}}(?:{_STREETS})\b\.?"
     r"(?:,? (?:Apt|Apartment|Suite|Ste|Unit|Flat|#)\.? ?#?\w+)?"
     r"(?:,? [A-Z][a-z]+(?: [A-Z][a-z]+){0,2})?(?:,? [A-Z]{2}\b)?(?:,? \d{5}(?:-\d{4})?\b)?"
     r"(?:,? [A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}\b)?"
-    r"|\bP\.? ?O\.? Box \d+(?:, [A-Z][a-z]+(?: [A-Z][a-z]+)*)?(?:,? [A-Z]{2})?(?: \d{5}(?:-\d{4})?)?"
+    r"|\bP\.? ?O\.? Box \d+(?:, [A-Z][a-z]+(?: [A-Z][a-z]+)*)?(?:,? [A-Z]{2})?"
+    r"(?: \d{5}(?:-\d{4})?)?"
     r"|\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b"
 )
 
@@ -44,6 +46,7 @@ class Anonymiser:
     """Finds and masks personal data as its settings say."""
 
     def __init__(self, settings: AnonymiseSettings) -> None:
+        """Build the finders; a spaCy model is loaded here when one is wanted."""
         self.settings = settings
         self._keep_phones = crisis_numbers() | {digits_of(n) for n in settings.keep_phones}
         keep_names = frozenset(name.lower() for name in settings.keep_names)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from datasets_prep.split import SPLITS, Labels, split
 from datasets_prep.store import Mask, Store
 from datasets_prep.tally import Tally
 from recipes.errors import UserError
+from recipes.recipe import Recipe
 
 _PROVE_BATCH = 1000
 _EXAMPLES = 3
@@ -40,15 +40,30 @@ class Outcome:
     read: int
     kept: int
     written: list[int]
+    unproven: str | None
     warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Tokenising:
+    """The recipe that rows are proven with.
+
+    Attributes:
+        recipe: the recipe.
+        config: its `recipe_tokens.token_config`.
+        missing: why its tokenizer cannot be had; None when it can.
+    """
+
+    recipe: Recipe
+    config: dict[str, Any]
+    missing: str | None
 
 
 def build(
     definition: Definition,
     path: Path | None,
     folder: Path,
-    recipe_file: Path | None,
-    recipe: dict[str, Any] | None,
+    tokenising: Tokenising | None,
     wanted: dict[str, Any],
     workers: int | None,
 ) -> Outcome:
@@ -60,11 +75,10 @@ def build(
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        run = _Run(definition, path, work, recipe_file, recipe, workers)
+        run = _Run(definition, path, work, tokenising, workers)
         outcome = run()
-        manifest.write(
-            run.result, wanted, [p.name for p in run.result.iterdir()], run.counts(outcome)
-        )
+        outputs = [file.name for file in run.result.iterdir()]
+        manifest.write(run.result, wanted, outputs, run.counts(outcome), run.unproven)
         _install(run.result, folder)
         return outcome
     finally:
@@ -76,7 +90,15 @@ def _install(result: Path, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     (folder / manifest.MANIFEST).unlink(missing_ok=True)
     for file in sorted(result.iterdir(), key=lambda p: p.name == manifest.MANIFEST):
-        os.replace(file, folder / file.name)
+        file.replace(folder / file.name)
+
+
+def _why_unproven(definition: Definition, tokenising: Tokenising | None) -> str | None:
+    if not definition.steps.prove:
+        return "the definition switches the step off"
+    if tokenising is None:
+        return "no recipe was given (--recipe)"
+    return tokenising.missing
 
 
 class _Run:
@@ -85,8 +107,7 @@ class _Run:
         definition: Definition,
         path: Path | None,
         work: Path,
-        recipe_file: Path | None,
-        recipe: dict[str, Any] | None,
+        tokenising: Tokenising | None,
         workers: int | None,
     ) -> None:
         self.definition, self.path, self.workers = definition, path, workers
@@ -101,22 +122,22 @@ class _Run:
         self.ledger_file: IO[str]
         steps = definition.steps
         limits = steps.filter and (steps.filter.min_tokens or steps.filter.max_tokens)
-        if recipe is not None and recipe_file is not None and steps.prove:
-            # Before the long work: a tokenizer that cannot be had is known at once.
-            self.prover = Prover(recipe, recipe_file)
+        self.unproven = _why_unproven(definition, tokenising)
+        if tokenising is not None and self.unproven is None:
+            # Before the long work: a template that is not there is known at once.
+            self.prover = Prover(tokenising.config, tokenising.recipe.path)
             self.tokens = Tokens(
                 [],
-                recipe_file.stem,
-                str(self.prover.config.tokenizer_config),
+                tokenising.recipe.name,
+                str(tokenising.config["tokenizer_config"]),
                 self.prover.sequence_len,
             )
         elif limits:
             raise UserError(
-                "filter.min_tokens and filter.max_tokens count with the recipe's tokenizer",
-                todo="Give --recipe and leave steps.prove on, or set the limits in words",
+                f"filter.min_tokens and filter.max_tokens need a tokenizer; {self.unproven}",
+                definition.name,
+                "Give --recipe one that can be had, or set the limits in words",
             )
-        elif steps.prove:
-            self.warnings.append("not proven trainable: no recipe was given (--recipe)")
 
     def __call__(self) -> Outcome:
         with (self.result / "ledger.jsonl").open("w", encoding="utf-8") as self.ledger_file:
@@ -142,10 +163,11 @@ class _Run:
             topics,
             examples,
             self.tokens,
+            self.unproven,
             self.warnings,
         )
         write_cards(self.result, facts)
-        return Outcome(self.tally.read, int(keep.sum()), written, self.warnings)
+        return Outcome(self.tally.read, int(keep.sum()), written, self.unproven, self.warnings)
 
     def counts(self, outcome: Outcome) -> dict[str, Any]:
         """Counts for the manifest."""

@@ -60,6 +60,7 @@ class CardFacts:
     topics: dict[str, list[int]]
     examples: list[dict[str, Any]]
     tokens: Tokens | None
+    unproven: str | None
     warnings: list[str]
 
     def steps(self) -> list[dict[str, Any]]:
@@ -96,12 +97,15 @@ def write_cards(folder: Path, facts: CardFacts) -> None:
         "tally": facts.tally,
         "kept": facts.tally.read - sum(facts.tally.dropped.values()),
         "steps": facts.steps(),
-        "reasons": sorted(facts.tally.reasons.items(), key=lambda r: (STEPS.index(r[0][0]), -r[1], r[0])),
+        "reasons": sorted(
+            facts.tally.reasons.items(), key=lambda r: (STEPS.index(r[0][0]), -r[1], r[0])
+        ),
         "masked": sorted(facts.tally.masked.items(), key=lambda m: (-m[1], m[0])),
         "splits": list(zip(SPLITS, facts.written, facts.turns, strict=True)),
         "topics": sorted(facts.topics.items(), key=lambda t: (-sum(t[1]), t[0])),
         "examples": facts.examples,
         "tokens": facts.tokens,
+        "unproven": facts.unproven,
         "warnings": facts.warnings,
         "split_names": SPLITS,
     }

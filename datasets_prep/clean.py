@@ -35,14 +35,19 @@ _TAGS = (
     "thead|title|tr|u|ul|video|wbr"
 )
 _INVISIBLE = re.compile(r"<(script|style)\b[^>]{0,500}>.*?</\1\s*>|<!--.*?-->", re.I | re.S)
-_BREAK = re.compile(r"<br\s*/?>|</(?:p|div|li|h[1-6]|tr|blockquote)\s*>|<(?:li|hr)\b[^<>]{0,500}>", re.I)
+_BREAK = re.compile(
+    r"<br\s*/?>|</(?:p|div|li|h[1-6]|tr|blockquote)\s*>|<(?:li|hr)\b[^<>]{0,500}>", re.I
+)
 _TAG = re.compile(rf"</?(?:{_TAGS}|script)(?:\s[^<>]{{0,2000}})?/?>", re.I)
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
 _PROTECTED = re.compile(f"{URL.pattern}|{EMAIL.pattern}", re.I)
 
 # The word before the stop has two lower-case letters, which leaves out U.S., e.g., Ph.D. and
 # initials; what follows is a capitalised word, "I" or "A", which leaves out versions and decimals.
-_NEXT = r"(?=[\"'\u201c\u2018(]?(?:[A-Z\u00c0-\u00de][a-z\u00df-\u00ff'\u2019]|[IA](?:[ '\u2019,]|$))|[\u00bf\u00a1])"
+_NEXT = (
+    r"(?=[\"'\u201c\u2018(]?"
+    r"(?:[A-Z\u00c0-\u00de][a-z\u00df-\u00ff'\u2019]|[IA](?:[ '\u2019,]|$))|[\u00bf\u00a1])"
+)
 _GLUED = re.compile(
     r"(?:(?:(?<=[a-z\u00df-\u00ff]{2})|(?<=[a-z]['\u2019][a-z]))[\"'\u201d\u2019)\]]*[.!?]+[\"\u201d\u2019)]*"
     r"|(?<=[a-z\u00df-\u00ff]{2})[\"'\u201d\u2019)\]]*\u2026"
@@ -61,9 +66,7 @@ def clean(conversation: Conversation, settings: CleanSettings, ledger: Ledger) -
         ledger.changed(conversation.id, reason, spans)
 
 
-def _clean_text(
-    text: str, settings: CleanSettings, turn: int, found: dict[str, list[Span]]
-) -> str:
+def _clean_text(text: str, settings: CleanSettings, turn: int, found: dict[str, list[Span]]) -> str:
     def spans(reason: str) -> list[Span]:
         return found.setdefault(reason, [])
 

@@ -58,5 +58,3 @@ def _drop(store: Store, keep: Mask, index: int, reason: str, ledger: Ledger) -> 
     row = store.row(index)
     messages = [Message(**message) for message in row["messages"]]
     ledger.dropped(Conversation(row["id"], row["source"], messages), reason)
-
-

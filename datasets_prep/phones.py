@@ -22,7 +22,9 @@ _LOCAL = re.compile(
     re.IGNORECASE,
 )
 _INTERNATIONAL = re.compile(r"(?<![\w+])(?:\+|00)[1-9]\d{0,2}(?:[\s.()-]{0,2}\d){6,12}(?!\d)")
-_LETTERS = re.compile(r"(?<![\d-])1?[-. ]?8(?:00|33|44|55|66|77|88)[-. ](?=[A-Z0-9-]*[A-Z])[A-Z0-9-]{6,11}\b")
+_LETTERS = re.compile(
+    r"(?<![\d-])1?[-. ]?8(?:00|33|44|55|66|77|88)[-. ](?=[A-Z0-9-]*[A-Z])[A-Z0-9-]{6,11}\b"
+)
 _DIGITS = re.compile(r"\d")
 _VANITY = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "22233344455566677778889999")
 
@@ -35,6 +37,7 @@ def crisis_numbers() -> frozenset[str]:
 
 
 def digits_of(text: str) -> str:
+    """Digits of a number; letters count as they stand on a phone's keys."""
     return "".join(_DIGITS.findall(text.upper().translate(_VANITY)))
 
 

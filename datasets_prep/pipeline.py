@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from typing import TYPE_CHECKING
 
 from datasets_prep import manifest
 from datasets_prep.definition import Definition, load_definition
 from datasets_prep.readers import local_file
+from datasets_prep.recipe_tokens import token_config, why_no_tokenizer
+from plugins.fallbacks import note_fallback
 from recipes.errors import UserError
+from recipes.recipe import ROOT, display_path, load_recipe
 
 if TYPE_CHECKING:
     from datasets_prep.build import Outcome
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 OUTPUTS = ("train.jsonl", "validation.jsonl", "test.jsonl", "ledger.jsonl", "card.md", "card.html")
 
 
@@ -32,11 +32,16 @@ def prepare(
 ) -> Path:
     """Make a data set, unless the manifest says that nothing changed.
 
+    Without a tokenizer (the Hub is out of reach, a local model is not there yet) the rows are made
+    and left unproven: said once, noted in card and manifest, and mended by the next run that finds
+    the tokenizer.
+
     Args:
         definition: a name in ``datasets_prep/definitions``, or the path of a YAML file.
         source: a local file in place of the definition's source.
         out: the folder to write, in place of ``data/<dataset>``.
-        recipe: name or path of an Axolotl recipe: its tokenizer and chat template prove the rows.
+        recipe: name or path of an Axolotl recipe, in place of the definition's own: its tokenizer
+            and chat template measure and prove the rows.
         workers: processes; None for one a core.
         force: run although nothing changed.
         quiet: print nothing when nothing changed.
@@ -48,45 +53,36 @@ def prepare(
         UserError: the definition, the source or a row is wrong; the folder stays as it was.
     """
     chosen, definition_file = load_definition(definition)
-    folder = Path(out) if out is not None else REPOSITORY / "data" / chosen.name
+    folder = Path(out) if out is not None else ROOT / "data" / chosen.name
     if folder.exists() and not folder.is_dir():
         raise UserError("is not a folder", str(folder), "Give --out a folder")
     path = local_file(chosen.source, definition_file, source)
-    recipe_file = _find_recipe(recipe) if recipe is not None else None
-    recipe_body = _read_recipe(recipe_file) if recipe_file else None
-    wanted = manifest.inputs(chosen, path, recipe_body)
-    if not force and manifest.unchanged(folder, wanted):
+    name = recipe if recipe is not None else chosen.recipe
+    proving = load_recipe(name) if name is not None and chosen.steps.prove else None
+    tokens = token_config(proving, chosen.name) if proving else None
+    wanted = manifest.inputs(chosen, path, tokens)
+    made = None if force else manifest.unchanged(folder, wanted)
+    missing = None
+    if tokens is not None and (made is None or made["unproven"]):
+        missing = why_no_tokenizer(tokens)
+        if missing:
+            note_fallback("datasets_prep.prove", "rows that are not proven trainable", missing)
+    if made is not None and (missing or not made["unproven"] or tokens is None):
         if not quiet:
-            print(f"{chosen.name}: nothing changed, kept {folder}")
+            print(f"{chosen.name}: nothing changed, kept {display_path(folder)}")
         return folder
 
-    from datasets_prep.build import build
+    from datasets_prep.build import Tokenising, build
 
-    outcome = build(chosen, path, folder, recipe_file, recipe_body, wanted, workers)
-    _say(chosen, folder, outcome, recipe_file)
+    tokenising = Tokenising(proving, tokens, missing) if proving and tokens else None
+    outcome = build(chosen, path, folder, tokenising, wanted, workers)
+    if outcome.unproven and not missing:
+        print(f"note: not proven trainable: {outcome.unproven}", file=sys.stderr)
+    _say(chosen, folder, outcome, proving.name if proving else None)
     return folder
 
 
-def _find_recipe(recipe: str | Path) -> Path:
-    path = Path(recipe)
-    if path.suffix not in (".yaml", ".yml"):
-        path = REPOSITORY / "recipes" / f"{recipe}.yaml"
-    if not path.is_file():
-        raise UserError(f"no recipe '{recipe}'", todo="Give a name in recipes/ or a YAML file")
-    return path
-
-
-def _read_recipe(path: Path) -> dict[str, Any]:
-    try:
-        body = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"is not YAML: {' '.join(str(error).split())}", str(path)) from None
-    if not isinstance(body, dict) or not body.get("base_model"):
-        raise UserError("names no base_model", str(path), "Give --recipe an Axolotl recipe")
-    return body
-
-
-def _say(definition: Definition, folder: Path, outcome: Outcome, recipe: Path | None) -> None:
+def _say(definition: Definition, folder: Path, outcome: Outcome, recipe: str | None) -> None:
     for warning in outcome.warnings:
         print(f"note: {warning}", file=sys.stderr)
     train, validation, test = outcome.written
@@ -95,6 +91,7 @@ def _say(definition: Definition, folder: Path, outcome: Outcome, recipe: Path | 
         f"{outcome.read - outcome.kept:,} dropped; "
         f"train {train:,}, validation {validation:,}, test {test:,}"
     )
-    print(f"Data:   {folder}\nCard:   {folder / 'card.html'}\nLedger: {folder / 'ledger.jsonl'}")
+    shown = Path(display_path(folder))
+    print(f"Data:   {shown}\nCard:   {shown / 'card.html'}\nLedger: {shown / 'ledger.jsonl'}")
     if recipe is not None:
-        print(f"Next:   make train RECIPE={recipe.stem}")
+        print(f"Next:   make train RECIPE={recipe}")

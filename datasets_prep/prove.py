@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from datasets_prep.conversation import Conversation, Ledger, Message, Span
+from datasets_prep.quiet import quiet
 from datasets_prep.settings import FilterSettings, ProveSettings
 from recipes.errors import UserError
 
 _IGNORED = -100
+_AXOLOTL_SEQUENCE_LEN = 512
 _SPACE = re.compile(r"\s+")
 
 
@@ -34,31 +36,28 @@ class Prover:
     """Axolotl's tokenisation of a recipe, and the checks on what it gives.
 
     Args:
-        recipe: a recipe's YAML as a mapping.
+        config: the `recipe_tokens.token_config` of a recipe.
         where: the recipe's file, for messages.
 
     Raises:
         UserError: the tokenizer or the chat template cannot be had.
     """
 
-    def __init__(self, recipe: dict[str, Any], where: Path) -> None:
-        self._quiet()
-        from axolotl.utils.dict import DictDefault
+    def __init__(self, config: dict[str, Any], where: Path) -> None:
+        """Load the tokenizer."""
+        with quiet():
+            from axolotl.utils.dict import DictDefault
 
-        datasets = recipe.get("datasets") or [{}]
-        self.config = DictDefault({**recipe, "dataset_num_proc": 1})
-        self.config.base_model_config = self.config.base_model_config or self.config.base_model
-        self.config.tokenizer_config = (
-            self.config.tokenizer_config or self.config.base_model_config
+        self.sequence_len = int(config.get("sequence_len") or _AXOLOTL_SEQUENCE_LEN)
+        self.config = DictDefault(
+            {**config, "sequence_len": self.sequence_len, "dataset_num_proc": 1}
         )
-        self.dataset = DictDefault({"type": "chat_template", **datasets[0]})
-        self.sequence_len = int(recipe.get("sequence_len") or 2048)
-        self.config.sequence_len = self.sequence_len
+        self.dataset = self.config.datasets[0]
         self.tokenizer = self._load_tokenizer(where)
-        template = str(recipe.get("chat_template_jinja") or "")
+        template = str(config.get("chat_template_jinja") or "")
         if template.endswith((".jinja", ".jinja2")) and not Path(template).is_file():
             raise UserError(f"chat template '{template}' is not there", str(where))
-        ends = [self.tokenizer.eos_token, *(recipe.get("eot_tokens") or [])]
+        ends = [self.tokenizer.eos_token, *(config.get("eot_tokens") or [])]
         self._ends = {end: self._id(end) for end in ends if end}
         special = {*self.tokenizer.all_special_tokens, *self.tokenizer.get_added_vocab()}
         # An added token that is only spaces, as some vocabularies have, is ordinary text.
@@ -103,18 +102,19 @@ class Prover:
         """
         if not rows:
             return
-        from axolotl.utils.data.wrappers import get_dataset_wrapper
-        from datasets import Dataset
-
         kind, _, style = str(self.dataset.type).partition(":")
-        wrapped, _ = get_dataset_wrapper(
-            dataset_config=self.dataset,
-            tokenizer=self.tokenizer,
-            cfg=self.config,
-            dataset_base_type=kind,
-            dataset=Dataset.from_list(rows),
-            dataset_prompt_style=style or None,
-        )
+        with quiet():
+            from axolotl.utils.data.wrappers import get_dataset_wrapper
+            from datasets import Dataset
+
+            wrapped, _ = get_dataset_wrapper(
+                dataset_config=self.dataset,
+                tokenizer=self.tokenizer,
+                cfg=self.config,
+                dataset_base_type=kind,
+                dataset=Dataset.from_list(rows),
+                dataset_prompt_style=style or None,
+            )
         for item in wrapped:
             yield item["input_ids"], item["labels"]
 
@@ -197,7 +197,7 @@ class Prover:
         return Proven([piece for piece, _ in pieces], [length for _, length in pieces])
 
     def _pieces(self, row: dict[str, Any]) -> list[tuple[dict[str, Any], int]]:
-        """Cut a row between exchanges, so that every piece fits; an exchange that does not, goes."""
+        """Cut a row between exchanges so that every piece fits; one that does not, goes."""
         messages = row["messages"]
         head = messages[:1] if messages[0]["role"] == "system" else []
         body = messages[len(head) :]
@@ -230,10 +230,11 @@ class Prover:
         return int(self.tokenizer.convert_tokens_to_ids(token))
 
     def _load_tokenizer(self, where: Path) -> Any:
-        from axolotl.loaders import load_tokenizer
-
         try:
-            return load_tokenizer(self.config)
+            with quiet():
+                from axolotl.loaders import load_tokenizer
+
+                return load_tokenizer(self.config)
         except Exception as error:
             # transformers and huggingface_hub raise many types when a model cannot be had.
             text = " ".join(str(error).split())
@@ -242,19 +243,6 @@ class Prover:
                 str(where),
                 "Check the network, or set base_model and tokenizer_config to a local folder",
             ) from None
-
-    @staticmethod
-    def _quiet() -> None:
-        import logging
-        import os
-
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        import datasets
-        import transformers
-
-        transformers.logging.set_verbosity_error()
-        datasets.disable_progress_bars()
-        logging.getLogger("axolotl").setLevel(logging.ERROR)
 
 
 def _conversation(row: dict[str, Any]) -> Conversation:

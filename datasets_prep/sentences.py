@@ -17,7 +17,10 @@ def sentences(text: str) -> list[tuple[int, int]]:
     for match in _SENTENCE.finditer(text):
         if match.end() == match.start():
             continue
-        closed = text[match.end() - 1].isspace() or text[match.end() : match.end() + 1] in ("", "\u00bf")
+        closed = text[match.end() - 1].isspace() or text[match.end() : match.end() + 1] in (
+            "",
+            "\u00bf",
+        )
         if closed:
             spans.append((start, match.end()))
             start = match.end()

@@ -28,6 +28,7 @@ class UnknownRole(Exception):
     """A role that the definition does not map; ``role`` is it, as it stands in the data."""
 
     def __init__(self, role: str) -> None:
+        """Name the role."""
         super().__init__(role)
         self.role = role
 
@@ -40,6 +41,7 @@ class Shaper:
     """Turns rows into conversations as a definition says."""
 
     def __init__(self, definition: Definition, source_name: str) -> None:
+        """Read roles and markers out of the definition."""
         self.definition = definition
         self.columns = definition.columns
         self.source_name = source_name
@@ -102,7 +104,7 @@ class Shaper:
             id=self._identity(number, first),
             source=f"{self.source_name}#{number}",
             messages=[],
-            topic=_text(first.get(self.columns.topic)) if self.columns.topic else "",
+            topic=_text(first.get(self.columns.topic or "")),
             authors=tuple(filter(None, (_text(first.get(c)) for c in self.columns.author))),
             groups=tuple(
                 f"{column}={_text(first.get(column))}"
@@ -111,7 +113,9 @@ class Shaper:
             ),
         )
         if self.definition.shape == "turn_rows":
-            conversation.groups += (f"conversation={_text(first.get(self.columns.conversation))}",)
+            conversation.groups += (
+                f"conversation={_text(first.get(self.columns.conversation or ''))}",
+            )
         parts = unit if isinstance(unit, list) else [unit]
         try:
             ragged = next((row[RAGGED] for row in parts if RAGGED in row), None)

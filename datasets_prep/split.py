@@ -60,9 +60,7 @@ def split(store: Store, keep: Mask, settings: SplitSettings) -> Labels:
 
 
 def _sizes(rows: int, settings: SplitSettings) -> list[float]:
-    held_out = [
-        size if size >= 1 else size * rows for size in (settings.validation, settings.test)
-    ]
+    held_out = [size if size >= 1 else size * rows for size in (settings.validation, settings.test)]
     return [rows - sum(held_out), *held_out]
 
 

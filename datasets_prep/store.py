@@ -90,6 +90,7 @@ class Store:
     """
 
     def __init__(self, folder: Path) -> None:
+        """Open the files in a folder that is the caller's to remove."""
         self._path = folder / "rows"
         self._file = self._path.open("w+b")
         self._size = 0
@@ -106,6 +107,7 @@ class Store:
         self._read = lru_cache(maxsize=4096)(self._read_row)
 
     def __len__(self) -> int:
+        """Rows so far."""
         return len(self.offsets)
 
     def add(self, block: Block) -> None:

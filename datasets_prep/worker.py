@@ -27,6 +27,7 @@ class RowSteps:
     """Shape, clean, anonymise, filter and alternate, as a definition says."""
 
     def __init__(self, definition: Definition, source_name: str) -> None:
+        """Build the steps that the definition leaves on."""
         self.definition = definition
         self.shaper = Shaper(definition, source_name)
         steps = definition.steps

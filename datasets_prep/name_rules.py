@@ -1,0 +1,86 @@
+"""Patterns of the words that stand around names of people."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+_WORDS_FILE = Path(__file__).parent / "lexicons" / "names.yaml"
+_LISTS: dict[str, str] = yaml.safe_load(_WORDS_FILE.read_text(encoding="utf-8"))
+# Capitalised often, and no name.
+NOT_NAMES = frozenset(_LISTS["not_names"].split())
+# Names that stand for a theory, a test or a faith, not for a person in the room.
+PUBLIC_NAMES = frozenset(_LISTS["public"].split())
+# First names that are words too: masked only where a rule finds them.
+ALSO_WORDS = frozenset(_LISTS["also_words"].split())
+
+_CREDENTIALS = (
+    r"LCSW|LMFT|LPCC|LPC|LMHC|LCPC|LISW|LICSW|LMSW|LCMHC|LCADC|LCAS|LPCA|LGPC|LAMFT|LAC|LAPC|LSW|"
+    r"LMHCA|MFT|MFTI|IMFT|AMFT|ACSW|MSW|BSW|NCC|DCC|CCTP|ACS|CADC|CAC|CSAC|CSAT|CST|CCM|BCD|"
+    r"Ph\.?D|Psy\.?D|Ed\.?D|D\.?Min|DBH|DSW|M\.?Ed|Ed\.?S|M\.?D|M\.?A|M\.?S|MBA|MPH|RN|LP|"
+    r"R\.?C\.?C|RP|RSW|CCC|CPsych|C\.?Psych|MBACP|BACP|UKCP|LLP|LMFTA|PMHNP|APRN|DNP"
+)
+CREDENTIAL = re.compile(rf"^(?:{_CREDENTIALS})\.?$", re.IGNORECASE)
+
+_NAME = (
+    r"[A-Z\u00c0-\u00de](?:[a-z\u00df-\u00ff]+|['\u2019][A-Z][a-z]+)"
+    r"(?:[A-Z][a-z]+)?(?:-[A-Z][a-z]+)?"
+)
+_PARTICLES = r"(?:(?:van|von|de|der|den|la|del|da|di|bin|al|St\.) ){0,2}"
+_FULL = rf"{_NAME}(?: (?:[A-Z]\. )?{_PARTICLES}{_NAME}){{0,2}}"
+_RELATIONS = (
+    r"husband|wife|partner|boyfriend|girlfriend|fianc[e\u00e9]e?|ex|ex-husband|ex-wife|"
+    r"ex-boyfriend|ex-girlfriend|son|daughter|brother|sister|mother|father|mom|mum|dad|stepson|"
+    r"stepdaughter|stepmother|stepfather|stepdad|stepmom|stepmum|uncle|aunt|cousin|niece|nephew|"
+    r"grandmother|grandfather|grandson|granddaughter|friend|best friend|roommate|flatmate|"
+    r"housemate|boss|manager|supervisor|coworker|co-worker|colleague|neighbou?r|therapist|"
+    r"counsell?or|psychiatrist|psychologist|doctor|teacher|professor|coach|pastor|landlord|"
+    r"mother-in-law|father-in-law|sister-in-law|brother-in-law|twin|baby|child|dog|cat"
+)
+_POSSESSIVES = r"my|his|her|our|their|My|His|Her|Our|Their"
+_AGES = r"older|younger|little|big|late|new|old|eldest|oldest|youngest|only|own|dear|current|former"
+_IS = r"(?: is|'s|\u2019s)"
+
+# Each rule's first group is the name.
+RULES = [
+    # A title and its name; the title stays.
+    re.compile(
+        rf"\b(?:Dr|Mr|Mrs|Ms|Miss|Prof|Professor|Doctor|Rev|Reverend|Pastor|Sir)\.? ({_FULL})"
+    ),
+    # A name with its credentials: "Jane Roe, LCSW".
+    re.compile(rf"({_FULL}),? (?:(?:{_CREDENTIALS})\b\.?(?:, ?| |/)?)+(?![a-z])"),
+    re.compile(rf"\b[Mm]y name{_IS} ({_FULL})"),
+    re.compile(
+        rf"\b(?:[Cc]all me|[Nn]amed|[Nn]ame was|[Nn]ame is|(?:[Hh]is|[Hh]er|[Tt]heir) name{_IS}) "
+        rf"({_FULL})"
+    ),
+    re.compile(
+        rf"\b(?:I am|I'm|I\u2019m|[Tt]his is|[Ii]t's|[Ii]t\u2019s) ({_FULL})"
+        r"(?=[,.!]|\s+(?:and|from|here|a |an )|\s*$)"
+    ),
+    re.compile(rf"\b(?:{_POSSESSIVES})(?: (?:{_AGES}))?(?: \w+)? (?:{_RELATIONS}),? ({_FULL})"),
+    re.compile(
+        rf"(?:^|(?<=[.!?\n] ))(?:Hi|Hello|Hey|Dear|Hey there|Hi there),? ({_FULL})"
+        r"(?=\s?[,.!:\u2014-]|\s*\n)",
+        re.MULTILINE,
+    ),
+    re.compile(
+        r"\b(?:[Tt]hanks?(?: you)?|[Ss]orry|[Hh]ello|[Hh]i|[Hh]ey|[Bb]ye|[Ww]elcome),? "
+        rf"({_FULL})(?=[,.!?])"
+    ),
+]
+
+_CLOSINGS = (
+    r"best|best wishes|best regards|kind regards|warm regards|regards|warmly|sincerely|cheers|"
+    r"blessings|namaste|take care|good luck|be well|with care|yours|yours truly|respectfully|"
+    r"all the best|in health|peace|love|hugs|xoxo|thanks|thank you|many thanks"
+)
+# What closes an answer: "- Jane", "~Mark", "Best wishes, Jane Roe".
+SIGN_OFF = re.compile(
+    r"(?:(?:^|\n|(?<=[.!?)] )|(?<=[.!?)]))[-\u2013\u2014~*]{1,2} ?"
+    rf"|(?i:\b(?:{_CLOSINGS})[,.!]?(?: to you(?: all)?,?)?)[\s~-]{{1,4}})"
+    rf"((?:Dr\.? )?{_FULL})"
+    rf"(?:,? (?:{_CREDENTIALS})\b[^\n]{{0,80}}|[.,!)\s]*(?:\([^\n]{{0,80}})?)$"
+)
