@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from datasets_prep.conversation import Conversation, Ledger, Span
 from datasets_prep.names import AuthorNames, NameFinder, Placeholders, RuleNames
-from datasets_prep.patterns import EMAIL, PLACEHOLDER, URL, trim_url
+from datasets_prep.patterns import EMAIL, PLACEHOLDER, URL, url_span
 from datasets_prep.phones import crisis_numbers, digits_of, find_phones
 from datasets_prep.settings import AnonymiseSettings
 
@@ -87,12 +87,10 @@ class Anonymiser:
         """
         settings = self.settings
         found: list[Finding] = []
-        if settings.emails and ("@" in text or "at" in text):
+        if settings.emails and ("@" in text or "at" in text or "email" in text):
             found += [Finding("EMAIL", *m.span()) for m in EMAIL.finditer(text)]
         if settings.urls and "." in text:
-            found += [
-                Finding("URL", m.start(), m.start() + len(trim_url(m))) for m in URL.finditer(text)
-            ]
+            found += [Finding("URL", *url_span(m)) for m in URL.finditer(text)]
         if settings.phones:
             phones = find_phones(text, settings.phone_regions, self._keep_phones)
             found += [Finding("PHONE", start, end) for start, end in phones]

@@ -52,7 +52,7 @@ _GLUED = re.compile(
     r"(?:(?:(?<=[a-z\u00df-\u00ff]{2})|(?<=[a-z]['\u2019][a-z]))[\"'\u201d\u2019)\]]*[.!?]+[\"\u201d\u2019)]*"
     r"|(?<=[a-z\u00df-\u00ff]{2})[\"'\u201d\u2019)\]]*\u2026"
     r"|(?<=[a-z])[!?]+|(?<=\d{4})[.!?]|(?<=[)\]])[.!?]+|(?<= I)[.!?]+|(?<=[A-Z]{2})[.!?]"
-    r"|(?<=[\s-][aI])[.!?])" + _NEXT
+    r"|(?<=[\s-][aI])[.!?]|(?<=[a-z\u00df-\u00ff]{2})[,:;])" + _NEXT
 )
 _RUNS = re.compile(r" {2,}| +(?=\n)|(?<=\n) +|\n{3,}")
 
@@ -113,7 +113,11 @@ def split_glued(text: str, turn: int = 0, spans: list[Span] | None = None) -> st
 
 
 def _with_space(match: re.Match[str]) -> str:
-    return match.group() + " "
+    stop = match.group()
+    if stop.endswith('"') and match.string.count('"', 0, match.end() - 1) % 2 == 0:
+        # The quotation mark opens the next sentence.
+        return stop[:-1] + ' "'
+    return stop + " "
 
 
 def _one_gap(match: re.Match[str]) -> str:

@@ -8,6 +8,13 @@ from pathlib import Path
 import yaml
 
 from datasets_prep.conversation import Conversation, Ledger, Message, Span
+from datasets_prep.phones import digits_of, names_crisis_line
+from datasets_prep.residue import (
+    has_placeholder,
+    without_dead_links,
+    without_greeting,
+    without_signature,
+)
 from datasets_prep.sentences import sentences
 from datasets_prep.settings import FilterSettings
 from recipes.errors import UserError
@@ -38,11 +45,14 @@ class Filter:
     Args:
         settings: the limits. Those in tokens are applied later, where rows are tokenised
             anyway (`datasets_prep.prove`).
+        crisis_lines: numbers beside those of ``lexicons/crisis_lines.yaml``: a sentence that
+            names one is never cut.
     """
 
-    def __init__(self, settings: FilterSettings) -> None:
+    def __init__(self, settings: FilterSettings, crisis_lines: list[str] | None = None) -> None:
         """Compile the lexicons with the definition's own phrases."""
         self.settings = settings
+        self._crisis_lines = frozenset(digits_of(number) for number in crisis_lines or [])
         self._promotion = _lexicon(
             "promotion.yaml", settings.promotion_phrases, "filter.promotion_phrases"
         )
@@ -66,6 +76,7 @@ class Filter:
             reason = self._language(conversation, ledger)
             if reason:
                 return reason
+        self._residue(conversation, ledger)
         if settings.promotion != "off":
             reason = self._promote(conversation, ledger)
             if reason:
@@ -93,6 +104,20 @@ class Filter:
         ledger.changed(conversation.id, f"sentence not in '{rule.keep}' removed", spans)
         return None
 
+    def _residue(self, conversation: Conversation, ledger: Ledger) -> None:
+        found: dict[str, list[Span]] = {}
+        for turn, message in enumerate(conversation.messages):
+            if message.role != "assistant" or not has_placeholder(message.content):
+                continue
+            if self.settings.signatures:
+                found.setdefault("greeting by name", []).extend(without_greeting(message, turn))
+                found.setdefault("signature", []).extend(without_signature(message, turn))
+            if self.settings.dead_links:
+                spans = without_dead_links(message, turn, self._crisis_lines)
+                found.setdefault("sentence with a masked link", []).extend(spans)
+        for what, spans in found.items():
+            ledger.changed(conversation.id, f"{what} removed", spans)
+
     def _promote(self, conversation: Conversation, ledger: Ledger) -> str | None:
         spans: list[Span] = []
         for turn, message in enumerate(conversation.messages):
@@ -104,6 +129,7 @@ class Filter:
                 (start, end)
                 for start, end in sentences(message.content)
                 if self._promotion.search(message.content[start:end])
+                and not names_crisis_line(message.content[start:end], self._crisis_lines)
             ]
             spans += _cut(message, turn, bad)
             if not message.content:

@@ -79,7 +79,7 @@ _CLOSINGS = (
 )
 # What closes an answer: "- Jane", "~Mark", "Best wishes, Jane Roe".
 SIGN_OFF = re.compile(
-    r"(?:(?:^|\n|(?<=[.!?)] )|(?<=[.!?)]))[-\u2013\u2014~*]{1,2} ?"
+    r"(?:(?:^|\n|(?<=[.!?)\"\u201d] )|(?<=[.!?)]))[-\u2013\u2014~*]{1,2} ?"
     rf"|(?i:\b(?:{_CLOSINGS})[,.!]?(?: to you(?: all)?,?)?)[\s~-]{{1,4}})"
     rf"((?:Dr\.? )?{_FULL})"
     rf"(?:,? (?:{_CREDENTIALS})\b[^\n]{{0,80}}|[.,!)\s]*(?:\([^\n]{{0,80}})?)$"

@@ -66,12 +66,16 @@ class AuthorNames:
         names = [name for author in authors for name in [author_name(author)] if name]
         patterns: list[str] = []
         for parts in names:
-            patterns.append(r"[ ]+(?:[A-Z]\.? ?)?".join(_spelled(p) for p in parts))
-            patterns += [
-                _spelled(p) for p in parts if len(p) > 2 and p.lower() not in ALSO_WORDS | NOT_NAMES
-            ]
+            whole = r"[ ]+(?:[A-Z]\.? ?)?".join(map(re.escape, parts))
+            patterns.append(f"(?i:{whole})")
+            for part in parts:
+                if part.lower() in ALSO_WORDS | NOT_NAMES:
+                    # Only where it signs the answer: after the last stop, before a link or nothing.
+                    patterns.append(rf"(?<=[.!?~-] ){_spelled(part)}(?=\W*(?:$|www|http))")
+                elif len(part) > 2:
+                    patterns.append(_spelled(part))
         self._pattern = (
-            re.compile("|".join(rf"\b(?:{p})\b" for p in patterns)) if patterns else None
+            re.compile("|".join(rf"\b(?:{p})(?=\b|www\.)" for p in patterns)) if patterns else None
         )
 
     def find(self, text: str) -> list[NameSpan]:
@@ -91,17 +95,19 @@ def author_name(author: str) -> list[str]:
     """First and last name out of an author cell.
 
     Reads ``https://host/therapists/jane-roe-lcsw``, ``Jane Roe, LCSWHelping families``, and
-    ``Jane Roe``: a credential or a comma ends the name, and so does a word glued to it.
+    ``Jane Roe``: a credential or a comma ends the name, and so does a word glued to it. What
+    follows the second word of a slug is a place as often as a name, so it is left out.
     """
     author = author.strip()
     if "://" in author:
         slug = author.rstrip("/").rsplit("/", 1)[-1]
         words = [w for w in re.split(r"[-_.]", slug) if w.isalpha()]
     else:
-        words = re.split(r"\s+", re.split(r"[,\n(|]| - ", author, maxsplit=1)[0])
+        words = re.split(r"\s+", re.split(r"[,;\n(|]| - ", author, maxsplit=1)[0])
     name: list[str] = []
+    most = 2 if "://" in author else 3
     for word in words:
-        if CREDENTIAL.match(word.strip(".,-")) or len(name) == 3:
+        if CREDENTIAL.match(word.strip(".,-")) or len(name) == most:
             break
         if word.lower().strip(".") in ("dr", "mr", "mrs", "ms", "miss", "rev"):
             continue

@@ -37,18 +37,42 @@ URL = re.compile(
 )
 EMAIL = re.compile(
     r"(?<![\w.+-])[A-Za-z0-9][\w.+'-]*\s?@\s?(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}\b"
+    # What a web page shows where it hides an address.
+    r"|\[email(?:\s|\u00a0)protected\]"
     r"|(?<![\w.+-])[\w.+-]+\s?[\[(]\s?at\s?[\])]\s?[\w-]+(?:\s?[\[(]\s?dot\s?[\])]\s?|\.)[A-Za-z]{2,}\b",
     re.IGNORECASE,
 )
 PLACEHOLDER = re.compile(r"\[(?:EMAIL|URL|PHONE|HANDLE|ADDRESS|NAME_\d+)\]")
 
 
-def trim_url(match: re.Match[str]) -> str:
-    """The URL proper: without closing brackets that opened before it, or a glued sentence."""
+# What opens a sentence that was glued to a URL: after these, or after any capitalised word that
+# follows a digit or a slash, the URL has ended.
+_OPENERS = (
+    "A|After|Also|And|Another|As|At|Based|Be|Besides|But|Check|Finally|Find|For|He|Here|His|How|I|"
+    "If|In|Is|It|Its|Learn|Let|Look|My|No|Of|On|Once|One|Or|Our|Please|Read|Recently|She|So|Some|"
+    "Take|That|The|Then|There|These|They|This|To|Try|Visit|We|What|When|Where|While|Why|With|You|"
+    "Your"
+)
+_GLUED = re.compile(
+    rf"\.(?:pdf|html?|php|aspx?)(?=[A-Z])|(?<=[a-z0-9/)])\.?(?=(?:{_OPENERS})$)"
+    r"|(?<=[\d/)])\.?(?=[A-Z][a-z]+$)"
+)
+_WWW = re.compile(r"[a-z]+\.(?=www\.)")
+
+
+def url_span(match: re.Match[str]) -> tuple[int, int]:
+    """Where the URL proper stands: without the words that were glued to either side of it.
+
+    A closing bracket that opened before the URL is none of it either.
+    """
     text = match.group()
-    glued = re.search(r"\.(?:pdf|html?|php|aspx?)(?=[A-Z])", text)
+    before = _WWW.match(text)
+    start = before.end() if before else 0
+    sentence_goes_on = match.string[match.end() : match.end() + 3].lstrip(" ,")[:1].islower()
+    glued = _GLUED.search(text) if sentence_goes_on or ".pdf" in text else None
     if glued:
         text = text[: glued.end()]
+    text = text.rstrip(".")
     while text.endswith(")") and text.count(")") > text.count("("):
         text = text[:-1]
-    return text
+    return match.start() + start, match.start() + len(text)

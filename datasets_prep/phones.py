@@ -26,6 +26,7 @@ _LETTERS = re.compile(
     r"(?<![\d-])1?[-. ]?8(?:00|33|44|55|66|77|88)[-. ](?=[A-Z0-9-]*[A-Z])[A-Z0-9-]{6,11}\b"
 )
 _DIGITS = re.compile(r"\d")
+_ANY_NUMBER = re.compile(r"(?<![\d$\u00a3\u20ac])\+?\(?\d(?:[-.\s()]{0,2}\d)*(?![\d%])")
 _VANITY = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "22233344455566677778889999")
 
 
@@ -47,6 +48,14 @@ def is_kept(number: str, keep: frozenset[str]) -> bool:
     forms = {digits, digits.removeprefix("1"), digits.removeprefix("00").removeprefix("1")}
     forms |= {"0" + digits.removeprefix(code) for code in ("44", "0044") if digits.startswith(code)}
     return bool(forms & keep)
+
+
+def names_crisis_line(text: str, more: frozenset[str] = frozenset()) -> bool:
+    """Whether a text holds the number of a crisis line; ``more`` has digits of further ones."""
+    if not _DIGITS.search(text):
+        return False
+    numbers = (m.group() for m in _ANY_NUMBER.finditer(text))
+    return any(is_kept(number, crisis_numbers() | more) for number in numbers)
 
 
 def find_phones(text: str, regions: list[str], keep: frozenset[str]) -> list[tuple[int, int]]:

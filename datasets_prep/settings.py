@@ -57,6 +57,8 @@ class FilterSettings(Settings):
     max_tokens: int | None = Field(default=None, ge=1)
     promotion: Literal["remove_sentences", "drop", "off"] = "remove_sentences"
     toxicity: bool = True
+    signatures: bool = True
+    dead_links: bool = True
     promotion_phrases: list[str] = []
     toxic_phrases: list[str] = []
 

@@ -42,7 +42,8 @@ class RowSteps:
         if steps.filter:
             from datasets_prep.filters import Filter
 
-            self._filter = Filter(steps.filter)
+            lines = steps.anonymise.keep_phones if steps.anonymise else []
+            self._filter = Filter(steps.filter, lines)
 
     def __call__(self, units: list[Unit]) -> Batch:
         """Run every row-wise step on a batch.

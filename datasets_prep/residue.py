@@ -1,0 +1,107 @@
+"""What masking leaves behind in answers: greetings by name, signatures, links to nowhere.
+
+A model that trains on them learns to sign with a placeholder, and to point at nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from datasets_prep.clean import split_glued
+from datasets_prep.conversation import Message, Span, replace_all
+from datasets_prep.patterns import PLACEHOLDER
+from datasets_prep.phones import names_crisis_line
+from datasets_prep.sentences import sentences
+
+_GREETING = re.compile(
+    r"\A(?:Hi|Hello|Hey|Dear)(?: there)?,? (?=[^,.!:\n]{0,40}\[NAME_\d+\])[^,.!:\n-]{1,40}"
+    r"[,.!:\s-]+(?=\S)"
+)
+_SIGNED = r"\[(?:NAME_\d+|URL|EMAIL|PHONE|HANDLE)\]"
+# From a placeholder that opens the last sentence to the end, with nothing but credentials, places
+# and placeholders between: a lower-case word makes it a sentence, and it stays.
+_SIGNATURE = re.compile(
+    rf"(?:(?<=[.!?,)~\u2026\"-])\s*|(?<=\])\s+|\n\s*|\s+(?=[-\u2013\u2014~*(])|(?<=\w)(?=\[NAME))"
+    rf"[-\u2013\u2014~*\s(]*(?:Dr\.?\s+)?{_SIGNED}"
+    rf"(?:[\s,.;:~|&()/*+\u00ae\u2013\u2014-]|\b(?:and|of|in|the|at|for|to)\b"
+    rf"|[A-Z][\w.'\u2019]*|{_SIGNED}|\(pre-licensed\))*\Z"
+)
+_CLOSING_COMMA = re.compile(r"[\s,~-]+\Z")
+_LINK = re.compile(r"\[(?:URL|EMAIL|PHONE)\]")
+_LINKS = rf"{_LINK.pattern}(?:(?:,|;| and| or| &)? {_LINK.pattern})*"
+_IN_BRACKETS = re.compile(rf"\s*[(](?:see|at|via|here:?)?\s*{_LINKS}\s*[)]")
+_WITH_PREPOSITION = re.compile(rf"\s*(?:[:,-]|\b(?:at|via|on|through|by calling))?\s*{_LINKS}")
+# A link closes what it belongs to, although its stop went with it, and opens what follows a stop.
+_LINK_EDGE = re.compile(r"(?<=\[URL\])\s*(?=[A-Z][a-z'\u2019]* )|(?<=[.!?])[\"\u201d)]?(?=\[URL\])")
+# Where help is named at once: such a sentence stays, whatever it points to.
+_CRISIS = re.compile(
+    r"\b(?:suicid\w*|crisis|crises|hot ?lines?|helplines?|lifelines?|emergency|911|988"
+    r"|(?:hurt|harm|kill)(?:ing)? (?:your|them|him|her)sel(?:f|ves))\b",
+    re.IGNORECASE,
+)
+_GAPS = re.compile(r"[ \t]{2,}")
+
+
+def without_greeting(message: Message, turn: int) -> list[Span]:
+    """Take a masked salutation off the front of an answer; the next word opens it then."""
+    spans: list[Span] = []
+    text = replace_all(_GREETING, "", message.content, turn, spans)
+    if spans:
+        message.content = text[:1].upper() + text[1:]
+    return spans
+
+
+def without_signature(message: Message, turn: int) -> list[Span]:
+    """Take a masked signature off the end of an answer."""
+    match = _SIGNATURE.search(message.content, max(0, len(message.content) - 250))
+    if match is None or match.start() == 0:
+        return []
+    body = message.content[: match.start()].rstrip()
+    if _LINK.search(match.group()) and "[NAME" not in match.group():
+        return []
+    closed = _CLOSING_COMMA.sub("", body)
+    message.content = closed if closed[-1:] in '.!?\u2026"\u201d)' else f"{closed}."
+    return [Span(turn, len(body), match.group(), "")]
+
+
+def without_dead_links(message: Message, turn: int, keep: frozenset[str]) -> list[Span]:
+    """Take out the sentences that point to a masked link; those that name crisis help stay.
+
+    Args:
+        message: changed in place.
+        turn: its index.
+        keep: digits of further crisis lines that the definition names.
+    """
+    if not _LINK.search(message.content):
+        return []
+    spans: list[Span] = []
+    text = replace_all(_IN_BRACKETS, "", message.content, turn, spans)
+    pieces: list[str] = []
+    for start, end in _pieces(text):
+        piece = text[start:end]
+        if not _LINK.search(piece):
+            pieces.append(piece)
+        elif _CRISIS.search(piece) or names_crisis_line(piece, keep):
+            cut: list[Span] = []
+            pieces.append(replace_all(_WITH_PREPOSITION, "", piece, turn, cut))
+            spans += [Span(turn, start + span.start, span.before, "") for span in cut]
+        else:
+            spans.append(Span(turn, start, piece, ""))
+            pieces.append("\n" if piece.endswith("\n") else "")
+    rest = split_glued(_GAPS.sub(" ", "".join(pieces)).strip(), turn, spans)
+    message.content = f"{rest}." if rest[-1:].isalnum() else rest
+    return spans
+
+
+def _pieces(text: str) -> list[tuple[int, int]]:
+    cuts: list[tuple[int, int]] = []
+    for start, end in sentences(text):
+        marks = [start, *(m.end() for m in _LINK_EDGE.finditer(text, start, end)), end]
+        cuts += [(a, b) for a, b in pairwise(marks) if a < b]
+    return cuts
+
+
+def has_placeholder(text: str) -> bool:
+    """Whether anything was masked in a text."""
+    return PLACEHOLDER.search(text) is not None
