@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
-_WORDS_FILE = Path(__file__).parent / "lexicons" / "names.yaml"
-_LISTS: dict[str, str] = yaml.safe_load(_WORDS_FILE.read_text(encoding="utf-8"))
+_LEXICONS = Path(__file__).parent / "lexicons"
+_LISTS: dict[str, str] = yaml.safe_load((_LEXICONS / "names.yaml").read_text(encoding="utf-8"))
 # Capitalised often, and no name.
 NOT_NAMES = frozenset(_LISTS["not_names"].split())
 # Names that stand for a theory, a test or a faith, not for a person in the room.
@@ -71,6 +71,33 @@ RULES = [
         rf"({_FULL})(?=[,.!?])"
     ),
 ]
+
+
+def _given_names() -> tuple[frozenset[str], frozenset[str]]:
+    everywhere: list[str] = []
+    inside: list[str] = []
+    for line in (_LEXICONS / "given_names.txt").read_text(encoding="utf-8").splitlines():
+        words = line.removeprefix("mid-sentence:")
+        if not line.startswith("#"):
+            (everywhere if words == line else inside).extend(words.split())
+    return frozenset(everywhere), frozenset(inside)
+
+
+# Given names for any place in a sentence, and those for mid-sentence alone; lower case.
+GIVEN_NAMES, GIVEN_NAMES_INSIDE = _given_names()
+# A capitalised word, and the surnames that may follow it. "Don't", a ZIP-like hyphen, a saint's
+# church, and the Trevor Project are no persons.
+CAPITALISED = re.compile(
+    r"(?<![\w\u2019'-])(?<!St\. )(?<!Saint )(?<!San )(?<!Santa )"
+    r"[A-Z\u00c0-\u00de][a-z\u00df-\u00ff]+(?![\w-])(?!['\u2019]t\b| Project\b| [Tt]alks?\b)"
+)
+SURNAMES = re.compile(rf"(?: (?:[A-Z]\. )?{_PARTICLES}{_NAME}){{0,2}}")
+MID_SENTENCE = re.compile(r"[a-z,] \Z")
+# The writer of a book, and a name known from the screen, are not persons of the conversation.
+OF_A_WORK = re.compile(
+    r"(?:(?:[\"\u201d\u2019')\]]|[A-Z][\w'\u2019]*),? by|authors?|comedian|actor|actress|singer)"
+    r" (?:Drs?\.? )?\Z"
+)
 
 _CLOSINGS = (
     r"best|best wishes|best regards|kind regards|warm regards|regards|warmly|sincerely|cheers|"

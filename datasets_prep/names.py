@@ -8,11 +8,17 @@ from typing import Protocol
 
 from datasets_prep.name_rules import (
     ALSO_WORDS,
+    CAPITALISED,
     CREDENTIAL,
+    GIVEN_NAMES,
+    GIVEN_NAMES_INSIDE,
+    MID_SENTENCE,
     NOT_NAMES,
+    OF_A_WORK,
     PUBLIC_NAMES,
     RULES,
     SIGN_OFF,
+    SURNAMES,
 )
 
 
@@ -46,6 +52,7 @@ class RuleNames:
     def find(self, text: str) -> list[NameSpan]:
         """Spans of names that a rule finds."""
         found = [match.span(1) for rule in RULES for match in rule.finditer(text)]
+        found += _given(text)
         tail = max(0, len(text) - 200)
         sign_off = SIGN_OFF.search(text, tail)
         if sign_off:
@@ -56,6 +63,20 @@ class RuleNames:
             if trimmed:
                 spans.append(trimmed)
         return spans
+
+
+def _given(text: str) -> list[tuple[int, int]]:
+    """Spans of words that are given names, with the surnames after them."""
+    found = []
+    for match in CAPITALISED.finditer(text):
+        word = match.group().lower()
+        inside = word in GIVEN_NAMES_INSIDE and MID_SENTENCE.search(
+            text, max(0, match.start() - 2), match.start()
+        )
+        if word in GIVEN_NAMES or inside:
+            surnames = SURNAMES.match(text, match.end())
+            found.append((match.start(), surnames.end() if surnames else match.end()))
+    return found
 
 
 class AuthorNames:
@@ -138,6 +159,8 @@ def trim_name(text: str, start: int, end: int, keep: frozenset[str]) -> NameSpan
     body = (
         re.sub(r"(?:['\u2019]s)?[.,!?;:)\]]*$", "", raw) if not re.search(r"[A-Z]\.$", raw) else raw
     )
+    if OF_A_WORK.search(text, max(0, first - 40), first):
+        return None
     if not body or not body[0].isupper() or body.lower() in keep or _public(body, keep):
         return None
     return NameSpan(first, first + len(body))

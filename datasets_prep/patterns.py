@@ -36,7 +36,9 @@ URL = re.compile(
     re.IGNORECASE,
 )
 EMAIL = re.compile(
-    r"(?<![\w.+-])[A-Za-z0-9][\w.+'-]*\s?@\s?(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}\b"
+    r"(?<![\w.+-])[A-Za-z0-9][\w.+'-]*@\s?(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}\b"
+    # With a space before the sign it may be a handle, unless the end is that of a host.
+    rf"|(?<![\w.+-])[A-Za-z0-9][\w.+'-]*\s@\s?(?:[A-Za-z0-9-]+\.)+(?:{_BARE_TLDS})\b"
     # What a web page shows where it hides an address.
     r"|\[email(?:\s|\u00a0)protected\]"
     r"|(?<![\w.+-])[\w.+-]+\s?[\[(]\s?at\s?[\])]\s?[\w-]+(?:\s?[\[(]\s?dot\s?[\])]\s?|\.)[A-Za-z]{2,}\b",
