@@ -1,0 +1,164 @@
+"""One evaluation from beginning to end: load, prove, answer, score, write."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from eval.arms import Arm, local_arms
+from eval.base_model import load_base
+from eval.decoding import Decoding
+from eval.dialogue import answers_wanted, check_lengths, hold
+from eval.fingerprint import code_version
+from eval.generate import out_of_memory
+from eval.heldout import HeldOut, read_held_out, score_held_out
+from eval.runs import Run
+from eval.scoring import Item, pair
+from eval.similarity import Embedder
+from eval.suites import Suite
+from plugins.fallbacks import fallbacks_taken
+from recipes.errors import UserError
+
+Scores = list[tuple[float, int]]
+
+
+@dataclass
+class Options:
+    """What the command line asked for.
+
+    Attributes:
+        samples: answers per prompt and arm; 1 is greedy.
+        batch_size: conversations generated together.
+        seed: of sampling.
+        dtype: ``auto``, ``bf16``, ``fp16`` or ``fp32``.
+        limit: only the first prompts of each suite and the first held-out conversations.
+        embedding_model: folder of a local encoder, for embedding similarity.
+    """
+
+    samples: int = 1
+    batch_size: int = 32
+    seed: int = 42
+    dtype: str = "auto"
+    limit: int | None = None
+    embedding_model: Path | None = None
+
+
+@dataclass
+class Outcome:
+    """What an evaluation found.
+
+    Attributes:
+        items: scored conversations by suite.
+        held_out: (base, tuned) nats and tokens by conversation; None when not measured.
+        rows: the held-out conversations behind it.
+        settings: what it ran with.
+    """
+
+    items: dict[str, list[Item]]
+    held_out: tuple[Scores, Scores] | None
+    rows: list[HeldOut] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def evaluate_run(run: Run, suites: list[Suite], options: Options, console: Console) -> Outcome:
+    """Evaluate a run's adapter against its base, both from one load.
+
+    Raises:
+        UserError: whatever is wrong with the run, its data or the suites.
+    """
+    run.check_adapter()
+    test_file = run.held_out_file()
+    started = time.monotonic()
+    with console.status("loading the base"):
+        base = load_base(run.config, options.dtype)
+    rows = read_held_out(test_file, run.config, base.tokenizer, options.limit)
+    too_long = [row.id for row in rows if len(row.ids) > base.context]
+    if too_long:
+        raise UserError(
+            f"conversation '{too_long[0]}' is longer than the model's context of {base.context} "
+            f"tokens ({len(too_long)} such)",
+            str(test_file), "Make the data again with a smaller length limit",
+        )  # fmt: skip
+    with console.status("proving that the adapter changes the base, and off is the base"):
+        arms = local_arms(run, base)
+    console.print(f"base {run.base_model}: {base.held}", highlight=False)
+    folder = run.eval_dir / "cache"
+    loaded = time.monotonic()
+    with progress_bar(console) as bar:
+        task = bar.add_task("held-out", total=2 * len(rows))
+        scores = [score_held_out(arm, rows, folder, lambda n: bar.advance(task, n)) for arm in arms]
+    items = answer_suites(arms, suites, options, folder, console)
+    settings = describe(options, suites) | {
+        "run": run.name, "recipe": run.record.get("recipe"), "base_model": run.base_model,
+        "base_held": base.held, "base_digest": base.digest, "tuned_digest": arms[1].digest,
+        "held_out": str(test_file), "adapter": str(run.path),
+        "seconds": {"loading": round(loaded - started, 1),
+                    "answering": round(time.monotonic() - loaded, 1)},
+    }  # fmt: skip
+    return Outcome(items, (scores[0], scores[1]), rows, settings)
+
+
+def answer_suites(
+    arms: tuple[Arm, Arm], suites: list[Suite], options: Options, folder: Path, console: Console
+) -> dict[str, list[Item]]:
+    """Let both arms answer every suite, and score the pairs.
+
+    Raises:
+        UserError: a prompt does not fit, or memory ran out with a single conversation.
+    """
+    for suite in suites:
+        check_lengths(arms[0], suite, suite.max_new_tokens)
+    embed = Embedder(options.embedding_model) if options.embedding_model else None
+    items: dict[str, list[Item]] = {}
+    with progress_bar(console) as bar:
+        total = sum(2 * answers_wanted(s, decoding_of(s, options)) for s in suites)
+        task = bar.add_task("answers", total=total)
+        for suite in suites:
+            decoding = decoding_of(suite, options)
+            held = []
+            for arm in arms:
+                bar.update(task, description=f"{suite.name}, {arm.name}")
+                try:
+                    held.append(hold(arm, suite, decoding, folder, lambda n: bar.advance(task, n)))
+                except (MemoryError, RuntimeError) as error:
+                    if not out_of_memory(error):
+                        raise
+                    raise UserError(
+                        "memory ran out with a single conversation; what was answered is kept",
+                        f"suite {suite.name}, {arm.name}",
+                        "Lower max_new_tokens, or use a machine with more memory",
+                    ) from None
+            items[suite.name] = pair(suite, held[0], held[1], embed)
+    return items
+
+
+def decoding_of(suite: Suite, options: Options) -> Decoding:
+    """A suite's limit with the command line's settings."""
+    return Decoding(
+        suite.max_new_tokens, options.samples, seed=options.seed, batch_size=options.batch_size
+    )
+
+
+def describe(options: Options, suites: list[Suite]) -> dict[str, Any]:
+    """Settings for summary.json and the report."""
+    return {
+        "decoding": {s.name: decoding_of(s, options).to_json() for s in suites},
+        "limit": options.limit,
+        "dtype": options.dtype,
+        "embedding_model": str(options.embedding_model) if options.embedding_model else None,
+        "code_version": code_version(),
+        "fallbacks": fallbacks_taken(),
+    }
+
+
+def progress_bar(console: Console) -> Progress:
+    """A bar with the time that is left; silent when the output is no terminal."""
+    return Progress(
+        TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(),
+        TimeRemainingColumn(), console=console, disable=not console.is_terminal,
+    )  # fmt: skip

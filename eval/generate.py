@@ -1,0 +1,107 @@
+"""Batched generation with a local model: one answer for each conversation of a batch."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+
+from eval.answers import Answer
+from eval.decoding import Decoding
+from plugins.fallbacks import note_fallback
+
+Messages = list[dict[str, str]]
+
+
+def end_tokens(model: Any, tokenizer: Any, extra: list[str] | None = None) -> list[int]:
+    """Ids that end an answer: the tokenizer's, the model's own, and a recipe's ``eot_tokens``."""
+    ids = {tokenizer.eos_token_id}
+    own = model.generation_config.eos_token_id
+    ids |= set(own) if isinstance(own, list) else {own}
+    ids |= {tokenizer.convert_tokens_to_ids(token) for token in extra or []}
+    return sorted(i for i in ids if i is not None and i != tokenizer.unk_token_id)
+
+
+def prompt_ids(tokenizer: Any, messages: Messages) -> list[int]:
+    """Token ids of a conversation that waits for its next answer."""
+    return list(
+        tokenizer.apply_chat_template(
+            messages, tokenize=True, add_generation_prompt=True, return_dict=False
+        )
+    )
+
+
+def generate(
+    model: Any, tokenizer: Any, batch: list[Messages], decoding: Decoding, ends: list[int], seed: str
+) -> list[Answer]:
+    """Answer every conversation of the batch; out of memory, halve the batch and go on.
+
+    Args:
+        model: a causal language model in eval mode.
+        tokenizer: with a chat template and a padding token.
+        batch: conversations that end in a user turn.
+        decoding: greedy or sampled, and the limit.
+        ends: ids that end an answer.
+        seed: names this batch; the random seed is derived from it and ``decoding.seed``.
+
+    Raises:
+        torch.OutOfMemoryError: when a single conversation does not fit.
+    """
+    try:
+        return _generate(model, tokenizer, batch, decoding, ends, seed)
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not out_of_memory(error) or len(batch) == 1:
+            raise
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    half = len(batch) // 2
+    note_fallback("eval.generate", f"batches of {half}", f"{len(batch)} did not fit in memory")
+    return [
+        answer
+        for part, name in ((batch[:half], "a"), (batch[half:], "b"))
+        for answer in generate(model, tokenizer, part, decoding, ends, seed + name)
+    ]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch or Python says that memory ran out (the CPU's has no type)."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+
+
+@torch.inference_mode()
+def _generate(
+    model: Any, tokenizer: Any, batch: list[Messages], decoding: Decoding, ends: list[int], seed: str
+) -> list[Answer]:
+    rows = [prompt_ids(tokenizer, messages) for messages in batch]
+    width = max(map(len, rows))
+    pad = tokenizer.pad_token_id
+    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=model.device)
+    mask = torch.tensor(
+        [[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device
+    )
+    sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    if not decoding.greedy:
+        digest = hashlib.sha256(f"{decoding.seed}/{seed}".encode()).digest()
+        torch.manual_seed(int.from_bytes(digest[:6], "big"))
+        sampling = {
+            "do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0,
+        }  # fmt: skip
+    output = model.generate(
+        input_ids=ids, attention_mask=mask, max_new_tokens=decoding.max_new_tokens,
+        eos_token_id=ends, pad_token_id=pad, repetition_penalty=1.0, **sampling,
+    )  # fmt: skip
+    return [_read(tokenizer, row[width:].tolist(), ends) for row in output]
+
+
+def _read(tokenizer: Any, ids: list[int], ends: list[int]) -> Answer:
+    """Cut at the first end token, and note special tokens that stand before it."""
+    end = next((i for i, token in enumerate(ids) if token in ends), None)
+    body = ids if end is None else ids[:end]
+    special = set(tokenizer.all_special_ids)
+    leaked = tuple(tokenizer.convert_ids_to_tokens([t for t in body if t in special]))
+    text = tokenizer.decode(body, skip_special_tokens=True).strip()
+    return Answer(text, end is not None, len(body) + (end is not None), leaked)

@@ -1,0 +1,147 @@
+"""Score answers and pair them: one item a conversation, with what each arm did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import fmean
+from typing import Any
+
+from eval.answers import Conversation
+from eval.checks import CheckResult, run_checks
+from eval.similarity import chrf, rouge_l
+from eval.suites import Prompt, Suite
+
+Embed = Callable[[str, str], float]
+YES_NO = ("passed", "no_red_line")
+
+
+@dataclass
+class Scored:
+    """One arm's conversation with its checks and measures.
+
+    Attributes:
+        conversation: what was said.
+        checks: what each check found.
+        metrics: figures by name; judge figures are added later.
+    """
+
+    conversation: Conversation
+    checks: list[CheckResult]
+    metrics: dict[str, float]
+    judge: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def red_lines(self) -> set[str]:
+        """Names of the red lines it crossed."""
+        return {check.name for check in self.checks if check.red_line and not check.passed}
+
+    @property
+    def words(self) -> int:
+        """Words of the last answer."""
+        return len(self.conversation.last.text.split())
+
+    def to_json(self) -> dict[str, Any]:
+        """For results.jsonl."""
+        return {
+            "answers": [answer.to_json() for answer in self.conversation.answers],
+            "checks": [{**asdict(check), "passed": check.passed} for check in self.checks],
+            "metrics": {name: round(value, 6) for name, value in self.metrics.items()},
+            "judge": self.judge,
+        }
+
+
+@dataclass
+class Item:
+    """One prompt (and sample) with both arms' conversations."""
+
+    suite: Suite
+    prompt: Prompt
+    sample: int
+    base: Scored
+    tuned: Scored
+
+    @property
+    def new_red_lines(self) -> set[str]:
+        """Red lines that tuned crossed here and base did not."""
+        return self.tuned.red_lines - self.base.red_lines
+
+    @property
+    def difference(self) -> float | None:
+        """Tuned minus base in the suite's primary metric; None when it has no value here."""
+        metric = self.suite.primary.metric
+        if metric not in self.base.metrics or metric not in self.tuned.metrics:
+            return None
+        return self.tuned.metrics[metric] - self.base.metrics[metric]
+
+    @property
+    def outcome(self) -> str:
+        """``better``, ``worse`` or ``same`` for tuned; a new red line is always worse."""
+        if self.new_red_lines:
+            return "worse"
+        change = self.difference or 0.0
+        return "better" if change > 1e-9 else "worse" if change < -1e-9 else "same"
+
+    def to_json(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """One line of results.jsonl."""
+        return {
+            "suite": self.suite.name, "id": self.prompt.id, "sample": self.sample,
+            "tags": list(self.prompt.tags), "system": self.suite.system,
+            "turns": list(self.prompt.turns), "reference": self.prompt.reference,
+            "metric": self.suite.primary.metric, "difference": self.difference,
+            "outcome": self.outcome, "new_red_lines": sorted(self.new_red_lines),
+            "base": self.base.to_json(), "tuned": self.tuned.to_json(), "settings": settings,
+        }  # fmt: skip
+
+
+def score(conversation: Conversation, suite: Suite, prompt: Prompt, embed: Embed | None) -> Scored:
+    """Run the checks of a prompt, and measure likeness when it has a reference."""
+    checks = run_checks(suite.checks_of(prompt), conversation, prompt.tags)
+    scored = [check.score for check in checks if check.scored]
+    metrics = {
+        "no_red_line": float(not any(c.red_line and not c.passed for c in checks)),
+        **{f"check.{check.name}": check.score for check in checks},
+    }
+    if scored:
+        metrics["score"] = fmean(scored)
+        metrics["passed"] = float(min(scored) >= 1.0)
+    if prompt.reference:
+        text = conversation.last.text
+        metrics["chrf"] = chrf(text, prompt.reference)
+        metrics["rouge_l"] = rouge_l(text, prompt.reference)
+        if embed:
+            metrics["embedding"] = embed(text, prompt.reference)
+    return Scored(conversation, checks, metrics)
+
+
+def pair(
+    suite: Suite, base: Sequence[Conversation], tuned: Sequence[Conversation], embed: Embed | None
+) -> list[Item]:
+    """Score both arms and put them side by side, in the suite's order."""
+    prompts = {prompt.id: prompt for prompt in suite.prompts}
+    items = []
+    for left, right in zip(base, tuned, strict=True):
+        if (left.prompt_id, left.sample) != (right.prompt_id, right.sample):
+            raise ValueError("the arms answered different prompts")
+        prompt = prompts[left.prompt_id]
+        items.append(
+            Item(suite, prompt, left.sample, score(left, suite, prompt, embed),
+                 score(right, suite, prompt, embed))
+        )  # fmt: skip
+    return items
+
+
+def paired_values(items: Sequence[Item], metric: str) -> tuple[list[float], list[float]]:
+    """(base, tuned): one value a conversation, the mean over its samples; items without it left out."""
+    by_prompt: dict[str, list[Item]] = {}
+    for item in items:
+        if metric in item.base.metrics and metric in item.tuned.metrics:
+            by_prompt.setdefault(item.prompt.id, []).append(item)
+    base = [fmean(i.base.metrics[metric] for i in group) for group in by_prompt.values()]
+    tuned = [fmean(i.tuned.metrics[metric] for i in group) for group in by_prompt.values()]
+    return base, tuned
+
+
+def is_yes_no(values: Sequence[float]) -> bool:
+    """Whether every value is 0 or 1."""
+    return all(value in (0.0, 1.0) for value in values)

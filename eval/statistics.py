@@ -1,0 +1,234 @@
+"""Paired statistics: intervals, tests and verdicts. Everything is seeded and exact where it can be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import optimize, stats
+
+Verdict = Literal["better", "worse", "no difference within the margin", "inconclusive"]
+CONFIDENCE = 0.95
+RESAMPLES = 9_999
+SEED = 42
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval."""
+
+    low: float
+    high: float
+
+
+def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
+    """Wilson's score interval of a rate (Wilson 1927)."""
+    found = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    return Interval(float(found.low), float(found.high))
+
+
+def mcnemar_exact(gained: int, lost: int) -> float:
+    """Two-sided exact McNemar test (a sign test on the pairs that differ), p value.
+
+    Args:
+        gained: pairs where only tuned passed.
+        lost: pairs where only base passed.
+    """
+    if gained + lost == 0:
+        return 1.0
+    return float(stats.binomtest(gained, gained + lost, 0.5).pvalue)
+
+
+def sign_flip(differences: Sequence[float], seed: int = SEED) -> float:
+    """Two-sided paired permutation test of mean zero: signs flipped at random, p value."""
+    values = np.asarray(differences, dtype=float)
+    if not np.any(values):
+        return 1.0
+    found = stats.permutation_test(
+        (values,), lambda x, axis: np.mean(x, axis=axis), permutation_type="samples",
+        vectorized=True, n_resamples=RESAMPLES, rng=np.random.default_rng(seed),
+    )  # fmt: skip
+    return float(found.pvalue)
+
+
+def bootstrap_mean(
+    differences: Sequence[float], confidence: float = CONFIDENCE, seed: int = SEED
+) -> Interval:
+    """Percentile bootstrap interval of the mean; resamples whole conversations."""
+    values = np.asarray(differences, dtype=float)
+    if len(values) < 2 or np.all(values == values[0]):
+        return Interval(float(values.mean()), float(values.mean()))
+    found = stats.bootstrap(
+        (values,), np.mean, confidence_level=confidence, n_resamples=RESAMPLES,
+        method="percentile", rng=np.random.default_rng(seed),
+    ).confidence_interval  # fmt: skip
+    return Interval(float(found.low), float(found.high))
+
+
+def paired_rate_interval(gained: int, lost: int, n: int, confidence: float = CONFIDENCE) -> Interval:
+    """Score interval of a difference of paired rates (Tango 1998, Statistics in Medicine 17).
+
+    Unlike a bootstrap it stays honest when few pairs differ, or none.
+
+    Args:
+        gained: pairs where only tuned passed.
+        lost: pairs where only base passed.
+        n: all pairs.
+        confidence: two-sided.
+    """
+    z = float(stats.norm.ppf((1 + confidence) / 2))
+
+    def score(delta: float) -> float:
+        a, b = 2 * n, -gained - lost + (2 * n - gained + lost) * delta
+        q = (math.sqrt(max(b * b - 4 * a * (-lost * delta * (1 - delta)), 0.0)) - b) / (2 * a)
+        variance = n * (2 * q + delta * (1 - delta))
+        gap = gained - lost - n * delta
+        return gap / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, gap) if gap else 0.0
+
+    centre, edge = (gained - lost) / n, 1 - 1e-12
+    low = -1.0 if score(-edge) <= z else optimize.brentq(
+        lambda d: min(score(d), 1e6) - z, -edge, centre)  # fmt: skip
+    high = 1.0 if score(edge) >= -z else optimize.brentq(
+        lambda d: max(score(d), -1e6) + z, centre, edge)  # fmt: skip
+    return Interval(float(low), float(high))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment (Holm 1979), in the order given."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, running = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        running = max(running, (len(p_values) - rank) * p_values[index])
+        adjusted[index] = min(running, 1.0)
+    return adjusted
+
+
+def smallest_detectable(
+    differences: Sequence[float], yes_no: bool, power: float = 0.8, confidence: float = CONFIDENCE
+) -> float:
+    """Smallest mean difference that this many pairs would have shown with the given power.
+
+    (z of the confidence + z of the power) x standard error of a paired mean; for yes/no pairs the
+    spread is that of the discordant share with one pair added each way, so that it is never zero.
+    """
+    n = len(differences)
+    if n < 2:
+        return math.inf
+    z = float(stats.norm.ppf((1 + confidence) / 2) + stats.norm.ppf(power))
+    if yes_no:
+        share = (sum(1 for d in differences if d) + 2) / (n + 2)
+        return min(z * math.sqrt(share / n), 1.0)
+    return float(z * np.std(differences, ddof=1) / math.sqrt(n))
+
+
+@dataclass(frozen=True)
+class WinRate:
+    """Wins of tuned over base, a tie as half a win.
+
+    Attributes:
+        wins: tuned preferred.
+        ties: neither.
+        losses: base preferred.
+        rate: (wins + ties / 2) / all.
+        interval: 95% bootstrap over the items; all scores in {0, 0.5, 1}.
+        p: exact sign test without the ties.
+    """
+
+    wins: int
+    ties: int
+    losses: int
+    rate: float
+    interval: Interval
+    p: float
+
+
+def win_rate(outcomes: Sequence[float]) -> WinRate:
+    """Win rate of outcomes that are 1 (tuned), 0.5 (tie) or 0 (base)."""
+    wins, losses = sum(o > 0.5 for o in outcomes), sum(o < 0.5 for o in outcomes)
+    return WinRate(
+        wins, len(outcomes) - wins - losses, losses, float(np.mean(outcomes)),
+        bootstrap_mean(outcomes), mcnemar_exact(wins, losses),
+    )  # fmt: skip
+
+
+def rank_correlation(left: Sequence[float], right: Sequence[float]) -> float | None:
+    """Spearman's rho; None when one side does not vary."""
+    if len(left) < 3 or len(set(left)) < 2 or len(set(right)) < 2:
+        return None
+    return float(stats.spearmanr(left, right).statistic)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A paired comparison, tuned minus base.
+
+    Attributes:
+        n: conversations.
+        base: mean of base.
+        tuned: mean of tuned.
+        difference: mean of the paired differences.
+        interval: 95% interval of the difference.
+        one_sided_low: lower bound of the one-sided 95% interval, for non-inferiority.
+        p: two-sided p value, before Holm.
+        method: how interval and p value were had.
+        detectable: smallest difference that this many pairs would have shown (80% power).
+    """
+
+    n: int
+    base: float
+    tuned: float
+    difference: float
+    interval: Interval
+    one_sided_low: float
+    p: float
+    method: str
+    detectable: float
+
+
+def compare(base: Sequence[float], tuned: Sequence[float], yes_no: bool) -> Paired:
+    """Compare two arms on the same conversations.
+
+    Args:
+        base: one value a conversation.
+        tuned: in the same order.
+        yes_no: whether every value is 0 or 1; then exact McNemar and Tango's interval are used,
+            else the sign-flip test and the bootstrap.
+    """
+    if len(base) != len(tuned) or not base:
+        raise ValueError("a paired comparison needs as many values of tuned as of base")
+    differences = [t - b for b, t in zip(base, tuned, strict=True)]
+    n = len(differences)
+    if yes_no:
+        gained, lost = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
+        interval = paired_rate_interval(gained, lost, n)
+        low = paired_rate_interval(gained, lost, n, confidence=0.9).low
+        p, method = mcnemar_exact(gained, lost), "exact McNemar, Tango's interval"
+    else:
+        interval = bootstrap_mean(differences)
+        low = bootstrap_mean(differences, confidence=0.9).low
+        p, method = sign_flip(differences), "sign-flip test, bootstrap"
+    return Paired(
+        n, float(np.mean(base)), float(np.mean(tuned)), float(np.mean(differences)), interval, low,
+        p, method, smallest_detectable(differences, yes_no),
+    )  # fmt: skip
+
+
+def verdict(found: Paired, margin: float, p_adjusted: float, higher_is_better: bool = True) -> Verdict:
+    """What the interval, the adjusted p value and the margin say together.
+
+    Within the margin on both sides: no difference that matters, even when it is surely not zero.
+    Else better or worse when the interval excludes zero and the p value after Holm is under 5%.
+    """
+    sign = 1 if higher_is_better else -1
+    low, high = sorted((sign * found.interval.low, sign * found.interval.high))
+    if -margin < low and high < margin:
+        return "no difference within the margin"
+    if p_adjusted < 1 - CONFIDENCE:
+        if low > 0:
+            return "better"
+        if high < 0:
+            return "worse"
+    return "inconclusive"

@@ -1,0 +1,151 @@
+"""summary.json: every figure of an evaluation that is not about a single prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from eval.gates import GateResult, check_gates
+from eval.heldout import perplexity
+from eval.scoring import Item, is_yes_no, paired_values
+from eval.statistics import (
+    compare,
+    holm,
+    mcnemar_exact,
+    rank_correlation,
+    verdict,
+    wilson,
+)
+from eval.suites import HELD_OUT, Suite
+
+# Nats per token; about 2% of the perplexity.
+HELD_OUT_MARGIN = 0.02
+EXTRA_METRICS = ("score", "passed", "no_red_line", "chrf", "rouge_l", "embedding")
+
+
+def summarise(
+    suites: Sequence[Suite],
+    items: dict[str, list[Item]],
+    held_out: tuple[list[tuple[float, int]], list[tuple[float, int]]] | None,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """Compare the arms in every suite, adjust over suites, and judge the gates.
+
+    Args:
+        suites: in the order of the report.
+        items: both arms' scored conversations, by suite.
+        held_out: (base, tuned) sums of nats and numbers of tokens; None when it was not measured.
+        settings: what the evaluation ran with.
+    """
+    rows = [_held_out_row(*held_out)] if held_out else []
+    rows += [_suite_row(suite, items[suite.name]) for suite in suites]
+    gates: list[GateResult] = []
+    for row, adjusted in zip(rows, holm([row["compared"].p for row in rows]), strict=True):
+        row["p_holm"] = adjusted
+        row["verdict"] = verdict(row["compared"], row["margin"], adjusted, row["higher_is_better"])
+    for suite in suites:
+        row = next(row for row in rows if row["name"] == suite.name)
+        gates += check_gates(suite, items[suite.name], row["compared"])
+    return {
+        "run": settings["run"],
+        "gates_hold": all(gate.holds for gate in gates),
+        "gates": [asdict(gate) for gate in gates],
+        "suites": [{**row, "compared": asdict(row["compared"])} for row in rows],
+        "settings": settings,
+    }
+
+
+def _held_out_row(base: list[tuple[float, int]], tuned: list[tuple[float, int]]) -> dict[str, Any]:
+    found = compare(
+        [nats / tokens for nats, tokens in base], [nats / tokens for nats, tokens in tuned], False
+    )
+    return {
+        "name": HELD_OUT, "title": "Held-out conversations",
+        "about": "Negative log likelihood of the assistants' tokens of test.jsonl, nats per token, "
+        "mean over conversations.",
+        "metric": "nll", "margin": HELD_OUT_MARGIN, "higher_is_better": False, "compared": found,
+        "perplexity": {"base": perplexity(base), "tuned": perplexity(tuned)},
+        "tokens": sum(tokens for _, tokens in base),
+    }  # fmt: skip
+
+
+def _suite_row(suite: Suite, items: list[Item]) -> dict[str, Any]:
+    metric = suite.primary.metric
+    base, tuned = paired_values(items, metric)
+    if not base:
+        metric = "score"  # a judge metric while no judge is configured
+        base, tuned = paired_values(items, metric)
+    differences = [t - b for b, t in zip(base, tuned, strict=True)]
+    lengths = _by_prompt(items)
+    return {
+        "name": suite.name, "title": suite.title, "about": suite.about, "metric": metric,
+        "margin": suite.primary.margin, "higher_is_better": True,
+        "compared": compare(base, tuned, is_yes_no(base + tuned)),
+        "outcomes": {o: sum(i.outcome == o for i in items) for o in ("better", "same", "worse")},
+        "new_red_lines": sum(bool(item.new_red_lines) for item in items),
+        "checks": _checks(items),
+        "metrics": _metrics(items, metric),
+        "length": {
+            "base": _mean([left for left, _ in lengths]),
+            "tuned": _mean([right for _, right in lengths]),
+            "rho_with_difference": rank_correlation(
+                [right - left for left, right in lengths], differences
+            ) if len(lengths) == len(differences) else None,
+        },
+        "stopped": {
+            "base": _mean([float(i.base.conversation.last.stopped) for i in items]),
+            "tuned": _mean([float(i.tuned.conversation.last.stopped) for i in items]),
+        },
+    }  # fmt: skip
+
+
+def _checks(items: list[Item]) -> list[dict[str, Any]]:
+    """Pass rate of every check in both arms, with Wilson intervals and exact McNemar."""
+    names = dict.fromkeys(
+        (check.name, check.red_line) for item in items for check in item.tuned.checks
+    )
+    rows = []
+    for name, red_line in names:
+        pairs = [
+            (
+                all(c.passed for c in item.base.checks if c.name == name),
+                all(c.passed for c in item.tuned.checks if c.name == name),
+            )
+            for item in items
+            if any(check.name == name for check in item.tuned.checks)
+        ]
+        n, base, tuned = len(pairs), sum(b for b, _ in pairs), sum(t for _, t in pairs)
+        gained, lost = sum(t and not b for b, t in pairs), sum(b and not t for b, t in pairs)
+        rows.append({
+            "name": name, "red_line": red_line, "n": n,
+            "base": base / n, "base_interval": asdict(wilson(base, n)),
+            "tuned": tuned / n, "tuned_interval": asdict(wilson(tuned, n)),
+            "gained": gained, "lost": lost, "p": mcnemar_exact(gained, lost),
+        })  # fmt: skip
+    return rows
+
+
+def _metrics(items: list[Item], primary: str) -> list[dict[str, Any]]:
+    """The figures beside the primary one; they decide nothing and are not adjusted."""
+    judged = {name for item in items for name in item.tuned.metrics if name.startswith("judge.")}
+    rows = []
+    for name in (*EXTRA_METRICS, *sorted(judged)):
+        base, tuned = paired_values(items, name)
+        if base and name != primary:
+            rows.append({"name": name, **asdict(compare(base, tuned, is_yes_no(base + tuned)))})
+    return rows
+
+
+def _by_prompt(items: list[Item]) -> list[tuple[float, float]]:
+    grouped: dict[str, list[Item]] = {}
+    for item in items:
+        grouped.setdefault(item.prompt.id, []).append(item)
+    return [
+        (_mean([i.base.words for i in group]), _mean([i.tuned.words for i in group]))
+        for group in grouped.values()
+    ]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

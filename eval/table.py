@@ -1,0 +1,32 @@
+"""The short table at the end of an evaluation, for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_STYLE = {"better": "green", "worse": "red", "inconclusive": "yellow"}
+
+
+def print_summary(summary: dict[str, Any], console: Console) -> None:
+    """Verdicts with intervals, then the gates."""
+    table = Table(title=f"{escape(summary['run'])}: tuned against base", title_justify="left")
+    for heading in ("suite", "metric", "n", "base", "tuned", "difference (95%)", "p (Holm)", "verdict"):
+        table.add_column(heading, justify="left" if heading in ("suite", "metric", "verdict") else "right")
+    for row in summary["suites"]:
+        found = row["compared"]
+        low, high = found["interval"]["low"], found["interval"]["high"]
+        style = _STYLE.get(row["verdict"], "")
+        table.add_row(
+            row["name"], row["metric"], str(found["n"]), f"{found['base']:.3f}",
+            f"{found['tuned']:.3f}", f"{found['difference']:+.3f} ({low:+.3f} to {high:+.3f})",
+            f"{row['p_holm']:.3f}", f"[{style}]{row['verdict']}[/]" if style else row["verdict"],
+        )  # fmt: skip
+    console.print(table)
+    for gate in summary["gates"]:
+        mark = "[green]holds[/]" if gate["holds"] else "[red]FAILS[/]"
+        console.print(f"gate {mark}  {gate['suite']}: {escape(gate['gate'])}: {escape(gate['why'])}",
+                      highlight=False, soft_wrap=True)  # fmt: skip
