@@ -57,7 +57,10 @@ class Source(Settings):
     @field_validator("encoding")
     @classmethod
     def _known_encoding(cls, value: str) -> str:
-        "".encode(value)
+        try:
+            "".encode(value)
+        except LookupError as error:
+            raise ValueError(str(error)) from None
         return value
 
 
@@ -186,8 +189,9 @@ def _explain(error: ValidationError) -> list[str]:
             kind = "step" if location[:-1] == ["steps"] else "key"
             text = f"unknown {kind} '{key}'. {_nearest(location[-1], valid)}"
             faults[key] = text + f"Valid: {', '.join(valid)}"
-        elif fault["type"] == "literal_error" and fault["ctx"]["expected"] == "False":
-            faults.setdefault(key, f"{key}: give settings, or false to switch the step off")
+        elif fault["type"] == "model_type" or fault.get("ctx", {}).get("expected") == "False":
+            off = ", or false to switch it off" if location[0] == "steps" else ""
+            faults.setdefault(key, f"{key}: give settings{off}")
         elif fault["type"] == "literal_error":
             faults[key] = f"{key}: {fault['input']!r} is none of {fault['ctx']['expected']}"
         elif fault["type"] == "missing":

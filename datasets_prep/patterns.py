@@ -65,7 +65,7 @@ _WWW = re.compile(r"[a-z]+\.(?=www\.)")
 def url_span(match: re.Match[str]) -> tuple[int, int]:
     """Where the URL proper stands: without the words that were glued to either side of it.
 
-    A closing bracket that opened before the URL is none of it either.
+    A closing bracket is part of it only when it opened there.
     """
     text = match.group()
     before = _WWW.match(text)
@@ -75,6 +75,7 @@ def url_span(match: re.Match[str]) -> tuple[int, int]:
     if glued:
         text = text[: glued.end()]
     text = text.rstrip(".")
-    while text.endswith(")") and text.count(")") > text.count("("):
-        text = text[:-1]
-    return match.start() + start, match.start() + len(text)
+    end = match.start() + len(text)
+    if text.count("(") > text.count(")") and match.string[end : end + 1] == ")":
+        end += 1
+    return match.start() + start, end

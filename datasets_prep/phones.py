@@ -46,7 +46,8 @@ def is_kept(number: str, keep: frozenset[str]) -> bool:
     """Whether a number, however it is written, is on the allow-list."""
     digits = digits_of(re.sub(r"(?:x|ext\.?|extension)\s?\d+$", "", number, flags=re.I))
     forms = {digits, digits.removeprefix("1"), digits.removeprefix("00").removeprefix("1")}
-    forms |= {"0" + digits.removeprefix(code) for code in ("44", "0044") if digits.startswith(code)}
+    national = [digits.removeprefix(c) for c in ("44", "0044") if digits.startswith(c)]
+    forms |= {prefix + number for number in national for prefix in ("", "0")}
     return bool(forms & keep)
 
 

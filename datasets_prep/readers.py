@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import sys
@@ -135,6 +136,22 @@ def _read_jsonl(path: Path, encoding: str) -> Iterator[Row]:
             yield row
 
 
+class _AsUtf8:
+    """Text of any encoding as the UTF-8 bytes that ijson reads."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        """Wrap an open file."""
+        self._text = text
+
+    def read(self, size: int = -1) -> bytes:
+        """The next ``size`` characters, as bytes."""
+        return self._text.read(size).encode()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._text.close()
+
+
 def _read_json(path: Path, source: Source) -> Iterator[Row]:
     import ijson
 
@@ -145,7 +162,7 @@ def _read_json(path: Path, source: Source) -> Iterator[Row]:
                 raw.seek(0)
             stream: Any = raw
         else:
-            stream = path.open(encoding=source.encoding)
+            stream = _AsUtf8(io.TextIOWrapper(raw, source.encoding))
         number = 0
         try:
             for number, row in enumerate(ijson.items(stream, source.records, use_float=True), 1):

@@ -31,7 +31,9 @@ _CLOSING_COMMA = re.compile(r"[\s,~-]+\Z")
 _LINK = re.compile(r"\[(?:URL|EMAIL|PHONE)\]")
 _LINKS = rf"{_LINK.pattern}(?:(?:,|;| and| or| &)? {_LINK.pattern})*"
 _IN_BRACKETS = re.compile(rf"\s*[(](?:see|at|via|here:?)?\s*{_LINKS}\s*[)]")
-_WITH_PREPOSITION = re.compile(rf"\s*(?:[:,-]|\b(?:at|via|on|through|by calling))?\s*{_LINKS}")
+_WITH_PREPOSITION = re.compile(
+    rf"\s*(?:[:,-]|\b(?:(?:or|and) )?(?:at|via|on|through|see|visit))?\s*{_LINKS}"
+)
 # A link closes what it belongs to, although its stop went with it, and opens what follows a stop.
 _LINK_EDGE = re.compile(r"(?<=\[URL\])\s*(?=[A-Z][a-z'\u2019]* )|(?<=[.!?])[\"\u201d)]?(?=\[URL\])")
 # Where help is named at once: such a sentence stays, whatever it points to.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ from datasketch import MinHash
 
 # Answers, threshold 0.8, 3-word shingles: 20 bands of 6 find a pair at 0.8 with p = 0.998.
 ANSWER_BANDS, ANSWER_ROWS, ANSWER_SHINGLE = 20, 6, 3
-# Questions, threshold 0.7, 2-word shingles: 25 bands of 5 find a pair at 0.7 with p = 0.990.
-QUESTION_BANDS, QUESTION_ROWS, QUESTION_SHINGLE = 25, 5, 2
+# Questions, threshold 0.7, content words: 40 bands of 6 find a pair at 0.7 with p = 0.993.
+QUESTION_BANDS, QUESTION_ROWS = 40, 6
 
+_LEXICON = Path(__file__).parent / "lexicons" / "function_words.txt"
+FUNCTION_WORDS = frozenset(_LEXICON.read_text(encoding="utf-8").split())
 _SCHEME = "affine32"
 _WORD = re.compile(r"\w+")
 
@@ -38,6 +41,12 @@ def shingles(normal: str, size: int) -> set[str]:
     return {" ".join(words[i : i + size]) for i in range(len(words) - size + 1)}
 
 
+def content_words(normal: str) -> set[str]:
+    """The words of a text but function words, which most questions share; all if there are none."""
+    words = set(normal.split())
+    return (words - FUNCTION_WORDS) or words
+
+
 def jaccard(left: set[str], right: set[str]) -> float:
     """Jaccard similarity of two sets; 1.0 for two empty ones."""
     if not left and not right:
@@ -50,8 +59,8 @@ def exact(normal: str) -> int:
     return xxhash.xxh3_64_intdigest(normal.encode())
 
 
-def bands(normal: str, size: int, count: int, rows: int) -> bytes:
-    """Hashes of the MinHash bands of a text.
+def bands(features: set[str], count: int, rows: int) -> bytes:
+    """Hashes of the MinHash bands of a set.
 
     Returns:
         ``count`` little-endian uint64 values as bytes; equal bands are likely near-duplicates.
@@ -62,7 +71,7 @@ def bands(normal: str, size: int, count: int, rows: int) -> bytes:
         permutations=_permutations(count * rows),
         scheme=_SCHEME,
     )
-    minhash.update_batch([s.encode() for s in shingles(normal, size)])
+    minhash.update_batch([feature.encode() for feature in features])
     values = np.ascontiguousarray(minhash.hashvalues).reshape(count, rows)
     return b"".join(xxhash.xxh3_64_digest(band.tobytes())[::-1] for band in values)
 

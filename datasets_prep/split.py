@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from datasets_prep.pairs import Pairs, candidate_pairs
 from datasets_prep.settings import SplitSettings
-from datasets_prep.signatures import QUESTION_SHINGLE, jaccard, shingles
+from datasets_prep.signatures import jaccard
 from datasets_prep.store import Mask, Store, hashes, opening
 
 SPLITS = ("train", "validation", "test")
@@ -111,7 +111,7 @@ def _ties(rows: Pairs, values: npt.NDArray[np.uint64]) -> Pairs:
 
 
 def near_questions(store: Store, distinct: Pairs, threshold: float) -> Pairs:
-    """Pairs of questions whose word sets, or sets of word pairs, are alike.
+    """Pairs of questions whose sets of words are alike.
 
     Args:
         store: all rows.
@@ -125,14 +125,13 @@ def near_questions(store: Store, distinct: Pairs, threshold: float) -> Pairs:
         return all_pairs(store, distinct, threshold)
 
     @lru_cache(maxsize=20_000)
-    def sets(index: int) -> tuple[set[str], set[str]]:
-        text = opening(store.row(index))
-        return set(text.split()), shingles(text, QUESTION_SHINGLE)
+    def words(index: int) -> set[str]:
+        return set(opening(store.row(index)).split())
 
     found = [
         (left, right)
         for left, right in candidate_pairs(store.question_bands(), distinct).tolist()
-        if any(jaccard(a, b) >= threshold for a, b in zip(sets(left), sets(right), strict=True))
+        if jaccard(words(left), words(right)) >= threshold
     ]
     return np.array(found, np.int64).reshape(-1, 2)
 

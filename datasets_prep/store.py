@@ -50,16 +50,14 @@ class Block:
         if dedupe and dedupe.near:
             self.answer_bands.append(
                 signatures.bands(
-                    answer,
-                    signatures.ANSWER_SHINGLE,
+                    signatures.shingles(answer, signatures.ANSWER_SHINGLE),
                     signatures.ANSWER_BANDS,
                     signatures.ANSWER_ROWS,
                 )
             )
         self.question_bands.append(
             signatures.bands(
-                question,
-                signatures.QUESTION_SHINGLE,
+                signatures.content_words(question),
                 signatures.QUESTION_BANDS,
                 signatures.QUESTION_ROWS,
             )
@@ -86,7 +84,7 @@ def answers(row: dict[str, Any]) -> str:
 class Store:
     """All rows that came through the row-wise steps, in the order of the source.
 
-    Memory is about 400 bytes a row (the MinHash bands, 45 values of 8 bytes); texts stay on disk.
+    Memory is about 520 bytes a row (the MinHash bands, 60 values of 8 bytes); texts stay on disk.
     """
 
     def __init__(self, folder: Path) -> None:

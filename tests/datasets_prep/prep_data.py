@@ -1,0 +1,82 @@
+"""Small sources and definitions for the tests of datasets_prep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from datasets_prep.conversation import Conversation, Ledger, Message
+
+SPLITS = ("train", "validation", "test")
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared"
+TOPICS = ("sleep", "grief", "work", "family", "panic")
+_PLACES = ("kitchen", "office", "garden", "station", "library", "harbour", "attic", "bakery")
+_THINGS = ("letter", "bicycle", "violin", "kettle", "ladder", "blanket", "camera", "compass")
+
+
+def questions(count: int) -> list[dict[str, str]]:
+    """Rows of a question, an answer and a topic; no two questions or answers are alike."""
+    rows = []
+    for n in range(count):
+        place, thing = _PLACES[n % 8], _THINGS[n // 8 % 8]
+        tail = " ".join(f"{word}{n}" for word in ("alpha", "bravo", "delta", "echo", "golf"))
+        rows.append(
+            {
+                "q": f"Why do I feel low in the {place} near the {thing}, {tail}?",
+                "a": f"It sounds as if the {thing} in the {place} weighs on you, {tail} hotel{n}.",
+                "topic": TOPICS[n % len(TOPICS)],
+            }
+        )
+    return rows
+
+
+def jsonl(path: Path, rows: Iterable[Any]) -> Path:
+    """Write rows as JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def definition(folder: Path, **keys: Any) -> Path:
+    """Write a definition named ``small`` for question and answer columns, with changes."""
+    body: dict[str, Any] = {
+        "name": "small",
+        "source": {"file": "rows.jsonl"},
+        "shape": "prompt_response",
+        "columns": {"prompt": "q", "response": "a"},
+        **keys,
+    }
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(body), encoding="utf-8")
+    return path
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """All rows of a JSON lines file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def rows_of(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each split."""
+    return {split: read(folder / f"{split}.jsonl") for split in SPLITS}
+
+
+def all_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of all splits together."""
+    return [row for rows in rows_of(folder).values() for row in rows]
+
+
+def talk(*turns: str, id: str = "row-1", first: str = "user", **keys: Any) -> Conversation:
+    """A conversation of alternating turns."""
+    other = "assistant" if first == "user" else "user"
+    messages = [Message(first if i % 2 == 0 else other, t) for i, t in enumerate(turns)]
+    return Conversation(id, "rows.jsonl#1", messages, **keys)
+
+
+def reasons(ledger: Ledger) -> list[str]:
+    """Reasons of a ledger's lines, in order."""
+    return [line["reason"] for line in ledger.lines]

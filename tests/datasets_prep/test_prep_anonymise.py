@@ -1,0 +1,224 @@
+"""Anonymise: measured on a hand-labelled file, and consistent within a conversation."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from prep_data import reasons, talk
+
+import datasets_prep
+from datasets_prep.anonymise import Anonymiser
+from datasets_prep.conversation import Ledger
+from datasets_prep.names import AuthorNames, author_name
+from datasets_prep.ner import MODELS
+from datasets_prep.settings import AnonymiseSettings
+
+LABELLED = Path(__file__).with_name("pii_labelled.txt")
+_MARK = re.compile(r"\[\[([A-Z]+)\|([^|\]]+)(?:\|([^|\]]+))?\]\]")
+Label = tuple[str, int, int]
+HAS_SPACY = importlib.util.find_spec("spacy") and any(map(importlib.util.find_spec, MODELS))
+
+
+def labelled() -> list[tuple[str, list[Label]]]:
+    """Texts with the kind, start and end of each piece of personal data."""
+    rows = []
+    for line in LABELLED.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            continue
+        text, end = "", 0
+        labels: list[Label] = []
+        for match in _MARK.finditer(line):
+            text += line[end : match.start()]
+            core = match[3] or match[2]
+            start = len(text) + match[2].index(core)
+            labels.append((match[1], start, start + len(core)))
+            text += match[2]
+            end = match.end()
+        rows.append((text + line[end:], labels))
+    return rows
+
+
+def measure(anonymiser: Anonymiser) -> dict[str, tuple[float, float]]:
+    """Recall and precision of each kind; a piece counts as found when it is masked whole."""
+    hits: Counter[str] = Counter()
+    wanted: Counter[str] = Counter()
+    false: Counter[str] = Counter()
+    for text, labels in labelled():
+        found = anonymiser.find(text)
+        for kind, start, end in labels:
+            wanted[kind] += 1
+            hits[kind] += any(f.kind == kind and f.start <= start and end <= f.end for f in found)
+        for f in found:
+            true = any(k == f.kind and f.start < e and s < f.end for k, s, e in labels)
+            false[f.kind] += not true
+    kinds = {*wanted, *(k for k, n in false.items() if n)}
+    return {
+        kind: (hits[kind] / max(1, wanted[kind]), hits[kind] / max(1, hits[kind] + false[kind]))
+        for kind in sorted(kinds)
+    }
+
+
+def test_the_labelled_file_is_large_and_has_every_kind() -> None:
+    rows = labelled()
+    kinds = Counter(kind for _, labels in rows for kind, _, _ in labels)
+    assert sum(bool(labels) for _, labels in rows) >= 60
+    assert set(kinds) == {"NAME", "EMAIL", "PHONE", "URL", "HANDLE", "ADDRESS"}
+    assert sum(not labels for _, labels in rows) >= 15, "no temptations"
+
+
+def report(figures: dict[str, tuple[float, float]], names: str) -> None:
+    for kind, (recall, precision) in figures.items():
+        print(f"names: {names:6} {kind:8} recall {recall:.2f} precision {precision:.2f}")
+
+
+def test_recall_by_rules() -> None:
+    figures = measure(Anonymiser(AnonymiseSettings(names="rules")))
+    report(figures, "rules")
+    for kind in ("PHONE", "EMAIL", "URL", "HANDLE", "ADDRESS"):
+        assert figures[kind] == (1.0, 1.0), kind
+    recall, precision = figures["NAME"]
+    assert recall >= 0.85 and precision >= 0.9
+
+
+@pytest.mark.skipif(not HAS_SPACY, reason="needs the extra pii (spaCy and its English model)")
+def test_recall_with_the_extra() -> None:
+    figures = measure(Anonymiser(AnonymiseSettings(names="spacy")))
+    report(figures, "spacy")
+    for kind in ("PHONE", "EMAIL", "URL"):
+        assert figures[kind] == (1.0, 1.0), kind
+    recall, precision = figures["NAME"]
+    assert recall >= 0.9 and precision >= 0.85
+
+
+def masked(*turns: str, authors: tuple[str, ...] = (), **keys: object) -> list[str]:
+    row = talk(*turns, authors=authors)
+    Anonymiser(AnonymiseSettings.model_validate(keys))(row, Ledger("anonymise"))
+    return [m.content for m in row.messages]
+
+
+def test_one_person_has_one_placeholder_in_a_conversation() -> None:
+    assert masked(
+        "My name is Maria Lopez and my friend Daniel left.",
+        "Thank you, Maria. Daniel may need time. - Karen",
+    ) == [
+        "My name is [NAME_1] and my friend [NAME_2] left.",
+        "Thank you, [NAME_1]. [NAME_2] may need time. - [NAME_3]",
+    ]
+
+
+def test_numbering_starts_again_with_each_conversation() -> None:
+    anonymiser = Anonymiser(AnonymiseSettings())
+    rows = [talk("My name is Maria.", "Hello."), talk("My name is Ahmed.", "Hello.")]
+    for row in rows:
+        anonymiser(row, Ledger("anonymise"))
+    assert [row.messages[0].content for row in rows] == ["My name is [NAME_1]."] * 2
+
+
+def crisis_lines() -> list[str]:
+    folder = Path(datasets_prep.__file__).parent / "lexicons"
+    return [line["number"] for line in yaml.safe_load((folder / "crisis_lines.yaml").read_text())]
+
+
+@pytest.mark.parametrize("number", crisis_lines())
+def test_every_crisis_line_stays(number: str) -> None:
+    text = f"Please call {number} now, or text {number}."
+    assert masked("Help", text)[1] == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Call 1-800-273-8255.",
+        "Call +1 800 273 8255.",
+        "Call (800) 273-TALK.",
+        "Ring 116 123 now.",
+        "Dial 0044 116 123.",
+        "Call 1 (800) 273-8255 or 911.",
+    ],
+)
+def test_crisis_lines_stay_in_any_spelling(text: str) -> None:
+    assert masked("Help", text)[1] == text
+
+
+def test_a_definition_adds_its_own_lines() -> None:
+    assert masked("Hi", "Call 888-724-7240.")[1] == "Call [PHONE]."
+    kept = masked("Hi", "Call 888-724-7240.", keep_phones=["(888) 724 7240"])
+    assert kept[1] == "Call 888-724-7240."
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("it is at http://x.org/a.pdfBased on that", "it is at [URL]Based on that"),
+        ("see www.a-b.com.Be well", "see [URL].Be well"),
+        ("try it out.www.life.com now", "try it out.[URL] now"),
+        ("read (https://a.org/b_(c)) first", "read ([URL]) first"),
+        ("mail jane [at] host [dot] org", "mail [EMAIL]"),
+        ("mail [email\u00a0protected] now", "mail [EMAIL] now"),
+        ("born 1931-1932, ISBN 978-0-306-40615-7? no: 3.5 of 10", None),
+        ("from 9/10/2015 at 10:30, $1,000,000.00", None),
+        ("node.js and e.g.this are no hosts", None),
+    ],
+)
+def test_urls_emails_and_numbers(text: str, expected: str | None) -> None:
+    result = masked(text, "ok")[0]
+    assert "[PHONE]" not in result or "ISBN" in text
+    if expected:
+        assert result == expected
+    else:
+        assert "[URL]" not in result
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"),
+    [
+        ("https://host.com/therapists/jane-roe-lcsw", ["jane", "roe"]),
+        ("https://host.com/therapists/lisa-shoe-toronto", ["lisa", "shoe"]),
+        ("Jane Roe, LCSWHelping families", ["Jane", "Roe"]),
+        ("Frank TheusMA, LPC", ["Frank", "Theus"]),
+        ("Robin J. LandwehrDBH, LPCC", ["Robin", "Landwehr"]),
+        ("", []),
+    ],
+)
+def test_names_out_of_author_cells(cell: str, name: list[str]) -> None:
+    assert author_name(cell) == name
+
+
+def test_an_author_is_masked_whole_and_in_parts() -> None:
+    text = "I'm with Jane here. JANE ROE wrote it. Kindly- jane roe"
+    found = [text[s.start : s.end] for s in AuthorNames(("Jane Roe, LCSW",)).find(text)]
+    assert found == ["Jane", "JANE ROE", "jane roe"]
+
+
+def test_an_author_whose_name_is_a_word_is_masked_where_she_signs() -> None:
+    assert masked("Hi", "I have hope for you. Hope", authors=("Hope Lang",))[1] == (
+        "I have hope for you. [NAME_1]"
+    )
+
+
+def test_writers_of_books_and_theories_stay() -> None:
+    text = 'Read "Feeling Good" by David Burns; Freud and the Gottmans agree.'
+    assert masked("Hi", text)[1] == text
+
+
+def test_kinds_are_switchable_and_the_ledger_has_the_spans() -> None:
+    off = dict.fromkeys(("emails", "urls", "phones", "handles", "addresses"), False)
+    text = "My name is Maria, a@b.org, www.b.org, 415-555-0132, @some_one, 1428 Elm Street"
+    assert masked(text, "ok", names="off", **off)[0] == text
+    row, ledger = talk(text, "ok"), Ledger("anonymise")
+    Anonymiser(AnonymiseSettings())(row, ledger)
+    assert sorted(reasons(ledger)) == [
+        f"{kind} masked" for kind in ("address", "email", "handle", "name", "phone", "url")
+    ]
+    spans = [s for line in ledger.lines for s in line["spans"]]
+    assert all(text[s["start"] :].startswith(s["before"]) for s in spans)
+
+
+def test_masked_text_is_masked_once() -> None:
+    once = masked("My name is Maria, write to a@b.org or www.b.org.", "ok")[0]
+    assert masked(once, "ok")[0] == once

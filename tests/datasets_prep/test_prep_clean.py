@@ -1,0 +1,118 @@
+"""Clean: what is mended, what is left alone, and that the ledger says so exactly."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prep_data import reasons, talk
+
+from datasets_prep.clean import clean, split_glued
+from datasets_prep.conversation import Ledger
+from datasets_prep.settings import CleanSettings
+
+
+def cleaned(text: str, **off: bool) -> str:
+    row = talk(text)
+    clean(row, CleanSettings(**off), Ledger("clean"))
+    return row.messages[0].content
+
+
+@pytest.mark.parametrize(
+    ("glued", "apart"),
+    [
+        ("I agree with.Seriously, stop", "I agree with. Seriously, stop"),
+        ("Are you ok?I hope so", "Are you ok? I hope so"),
+        ("Stop it!Now rest", "Stop it! Now rest"),
+        ("(so he said).Then he left", "(so he said). Then he left"),
+        ("so I can't.But then", "so I can't. But then"),
+        ("consider the following:What is it", "consider the following: What is it"),
+        ("Hi there,Thank you", "Hi there, Thank you"),
+        ('He said "go."Then I went', 'He said "go." Then I went'),
+        ('It is a behavior."Coping" is next', 'It is a behavior. "Coping" is next'),
+        ("read www.a-site.org today.Then rest", "read www.a-site.org today. Then rest"),
+    ],
+)
+def test_glued_sentences_get_their_space(glued: str, apart: str) -> None:
+    assert split_glued(glued) == apart
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the U.S. Army and e.g. this, i.e. that",
+        "version 2.0.1 costs $3.50 and Python3.11 is out",
+        "see https://a.org/Page.Html?x=A.Bc or www.Site.Com/Some.Page now",
+        "write to Jane.Roe@Some.Host.org today",
+        "Dr. Smith, Ph.D. and St. Mary's at 5 p.m. on Monday",
+        "well... Maybe",
+    ],
+)
+def test_what_is_not_glued_stays(text: str) -> None:
+    assert split_glued(text) == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean_text"),
+    [
+        ("a\u00a0b\u2009c", "a b c"),
+        ("zero\u200bwidth\ufeff \u00adsoft", "zerowidth soft"),
+        ("bell\x07 and \x00nul", "bell and nul"),
+        ("<p>Hello <b>you</b></p><p>there</p>", "Hello you\nthere"),
+        ("a<br/>b", "a\nb"),
+        ("<script>alert(1)</script>safe", "safe"),
+        ("fish &amp; chips, &amp;nbsp;too", "fish & chips, too"),
+        ("I <3 you and 2 < 3 > 1", "I <3 you and 2 < 3 > 1"),
+        ("schÃ¶n", "schön"),
+        ("\ufb01ne \u2163", "fine IV"),
+        ("line\r\nnext\rlast", "line\nnext\nlast"),
+        ("a  b \n\n\n\n c ", "a b\n\nc"),
+        ("family 👨\u200d👩\u200d👧", "family 👨\u200d👩\u200d👧"),
+    ],
+)
+def test_mends_text(raw: str, clean_text: str) -> None:
+    assert cleaned(raw) == clean_text
+
+
+def test_each_part_is_switchable() -> None:
+    text = "schÃ¶n<b>a</b>\u00a0b.Then  \ufb01ne"
+    off = CleanSettings(
+        fix_encoding=False,
+        normalise=False,
+        html=False,
+        split_glued_sentences=False,
+        whitespace=False,
+    )
+    row, ledger = talk(text), Ledger("clean")
+    clean(row, off, ledger)
+    assert row.messages[0].content == text and ledger.lines == []
+
+
+def test_the_ledger_names_each_change_with_its_spans() -> None:
+    row, ledger = talk("a\u00a0b with.Seriously"), Ledger("clean")
+    clean(row, CleanSettings(), ledger)
+    assert reasons(ledger) == ["non-breaking or odd space", "space between glued sentences"]
+    assert ledger.lines[0]["spans"] == [{"turn": 0, "start": 1, "before": "\u00a0", "after": " "}]
+
+
+def test_clean_text_has_no_ledger_line() -> None:
+    ledger = Ledger("clean")
+    clean(talk("Nothing to do here.", "Nor here: 3.5 is fine."), CleanSettings(), ledger)
+    assert ledger.lines == []
+
+
+@given(st.text())
+@settings(max_examples=150, deadline=None)
+def test_any_text_is_cleaned_once_and_for_all(text: str) -> None:
+    once = cleaned(text)
+    assert cleaned(once) == once
+    assert "\u00a0" not in once and "\x00" not in once
+
+
+@given(st.text(), st.text())
+@settings(max_examples=100, deadline=None)
+def test_a_change_is_always_in_the_ledger(question: str, answer: str) -> None:
+    row, ledger = talk(question, answer), Ledger("clean")
+    clean(row, CleanSettings(), ledger)
+    changed = [m.content for m in row.messages] != [question, answer]
+    assert changed == bool(ledger.lines)

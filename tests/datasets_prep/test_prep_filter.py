@@ -1,0 +1,191 @@
+"""Filter: language by sentence, lengths, promotion, toxicity, and what masking left behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from prep_data import reasons, talk
+
+from datasets_prep.conversation import Conversation, Ledger
+from datasets_prep.filters import Filter
+from datasets_prep.language import segments
+from datasets_prep.sentences import sentences
+from datasets_prep.settings import FilterSettings
+from recipes.errors import UserError
+
+ENGLISH = "You are not alone with this, and it can get better with time."
+SPANISH = "No estás solo en esto, y puede mejorar con el tiempo y con ayuda."
+
+
+def run(row: Conversation, **keys: Any) -> tuple[bool, Ledger]:
+    ledger = Ledger("filter")
+    return Filter(FilterSettings.model_validate(keys))(row, ledger), ledger
+
+
+def test_a_half_spanish_row_keeps_its_english_half() -> None:
+    row = talk("How do I get through this week?", f"{ENGLISH} {SPANISH}")
+    kept, ledger = run(row)
+    assert kept and row.messages[1].content == ENGLISH
+    assert ledger.lines[0]["spans"][0]["before"] == SPANISH
+
+
+def test_or_is_dropped_as_the_definition_says() -> None:
+    row = talk("How do I get through this week?", f"{ENGLISH} {SPANISH}")
+    kept, ledger = run(row, language={"mixed": "drop"})
+    assert not kept and reasons(ledger) == ["assistant turn is partly not in 'en'"]
+
+
+def test_a_spanish_row_is_dropped_and_can_be_kept() -> None:
+    rows = [talk("¿Cómo puedo pasar esta semana tan difícil?", SPANISH) for _ in range(3)]
+    assert not run(rows[0])[0]
+    assert run(rows[1], language=False)[0]
+    assert run(rows[2], language={"keep": "es", "others": ["en"]})[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I feel numb.",
+        "ok",
+        "no idea tbh",
+        "omg im so done w everything rn",
+        "Help me please?",
+        "idk... cant sleep, cant eat",
+        "Yes. No. Maybe.",
+    ],
+)
+def test_short_and_sloppy_english_stays(text: str) -> None:
+    assert all(part.kept for part in segments(text, "en", ("es", "fr", "de", "pt", "it")))
+
+
+def test_an_unknown_language_is_an_error() -> None:
+    with pytest.raises(UserError, match="xx"):
+        run(talk("How are you doing now?", ENGLISH), language={"keep": "xx"})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "One. Two! Three?\n\nFour (3.5 of e.g. five).", "...", "\n"]
+)
+def test_sentences_cover_the_text(text: str) -> None:
+    spans = sentences(text)
+    assert "".join(text[a:b] for a, b in spans) == text
+
+
+@pytest.mark.parametrize(
+    ("answer", "keys", "reason"),
+    [
+        ("Certainly.", {}, "assistant turn of 1 words"),
+        ("", {}, "assistant turn of 0 words"),
+        ("No no no no no no", {"max_words": 5, "language": False}, "12 words, more than 5"),
+        ("Too short", {"min_answer_words": 3}, "assistant turn of 2 words"),
+    ],
+)
+def test_lengths(answer: str, keys: dict[str, Any], reason: str) -> None:
+    kept, ledger = run(talk("I cannot sleep these days, why", answer), **keys)
+    assert not kept and reasons(ledger) == [reason]
+
+
+@pytest.mark.parametrize(
+    "sales",
+    [
+        "Please call my office to set up a time.",
+        "You can reach me at my practice website.",
+        "Feel free to contact me for a session.",
+        "Check out my book on anxiety.",
+        "Schedule an appointment with me today.",
+        "I offer online counseling in Texas.",
+    ],
+)
+def test_promotion_is_cut_or_drops_the_row(sales: str) -> None:
+    row = talk("How do I get through this week?", f"{ENGLISH} {sales}")
+    assert run(row)[0] and row.messages[1].content == ENGLISH
+    assert not run(talk("How?", f"{ENGLISH} {sales}"), promotion="drop")[0]
+    row = talk("How?", f"{ENGLISH} {sales}")
+    assert run(row, promotion="off")[0] and sales in row.messages[1].content
+
+
+@pytest.mark.parametrize(
+    "fine",
+    [
+        "Call me old-fashioned, but rest matters most of all.",
+        "You could call your doctor's office in the morning.",
+        "It helped me to contact my own therapist back then.",
+        "If you are in danger now, please call me or 988 at once.",
+    ],
+)
+def test_what_is_no_promotion_stays(fine: str) -> None:
+    row = talk("How do I get through this week?", fine)
+    assert run(row)[0] and row.messages[1].content == fine
+
+
+RAW = "I hate myself, fuck everything, you should just kill yourself he said, shut up"
+
+
+def test_user_turns_are_never_dropped_for_being_raw() -> None:
+    assert run(talk(RAW, ENGLISH))[0]
+
+
+@pytest.mark.parametrize("cruel", ["You should just kill yourself.", "You're pathetic, shut up."])
+def test_toxic_answers_are(cruel: str) -> None:
+    kept, ledger = run(talk("I feel low today, what now?", cruel))
+    assert not kept and reasons(ledger)[0].startswith("toxic assistant turn")
+    assert run(talk("I feel low today, what now?", cruel), toxicity=False)[0]
+
+
+def test_talk_about_suicide_is_not_toxic() -> None:
+    answer = "Are you thinking about killing yourself? You can call or text 988 right now."
+    row = talk("I want to die.", answer)
+    assert run(row)[0] and row.messages[1].content == answer
+
+
+def test_a_definition_adds_phrases_and_a_broken_one_is_named() -> None:
+    assert not run(talk("Hi there you", "Buy gold now, my friend"), toxic_phrases=["buy gold"])[0]
+    with pytest.raises(UserError, match="promotion_phrases"):
+        run(talk("a", "b"), promotion_phrases=["("])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("Hi [NAME_1], you are right to ask.", "You are right to ask."),
+        ("Hello, [NAME_1]. It takes time.", "It takes time."),
+        ("It takes time. Be well. [NAME_1], DBH, LPCC", "It takes time. Be well."),
+        ("It takes time. Warm regards,[NAME_1], M.S.", "It takes time. Warm regards."),
+        ("It takes time! ~[NAME_1] ([URL] and [URL])", "It takes time!"),
+        ("It takes time. Dr. [NAME_1]", "It takes time."),
+        ("It takes time. [NAME_1] needs to hear it.", "It takes time. [NAME_1] needs to hear it."),
+        ("It takes time. Read more here: [URL]", "It takes time."),
+        ("It helps (see [URL]). It takes time.", "It helps. It takes time."),
+        ("It takes time. See [URL] Then rest a little.", "It takes time. Then rest a little."),
+    ],
+)
+def test_answers_keep_nothing_that_masking_emptied(before: str, after: str) -> None:
+    row = talk("How do I get through this week?", before)
+    kept, ledger = run(row)
+    assert kept and row.messages[1].content == after
+    assert (before != after) == bool(ledger.lines)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "You can call the suicide crisis line at [URL] - day and night.",
+            "You can call the suicide crisis line - day and night.",
+        ),
+        ("Call 988 or see [URL]. It takes time.", "Call 988. It takes time."),
+    ],
+)
+def test_crisis_help_is_never_cut(before: str, after: str) -> None:
+    row = talk("I want to die.", before)
+    assert run(row)[0] and row.messages[1].content == after
+
+
+def test_residue_is_switchable_and_user_turns_keep_theirs() -> None:
+    answer = "Hi [NAME_1], it takes time. More: [URL]"
+    row = talk("See [URL], [NAME_1] said.", answer)
+    assert run(row, signatures=False, dead_links=False)[0]
+    assert row.messages[1].content == answer
+    run(row)
+    assert row.messages[0].content == "See [URL], [NAME_1] said."

@@ -1,0 +1,131 @@
+"""Readers: every format gives the same rows, and broken files say where they are broken."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from datasets_prep.definition import Source
+from datasets_prep.readers import RAGGED, local_file, read_rows
+from recipes.errors import UserError
+
+ROWS = [{"q": "Wie geht's?", "a": 'Gut, danke;\n"sehr" gut'}, {"q": "ü", "a": "€ \U0001f600"}]
+
+
+def write(path: Path, kind: str, encoding: str = "utf-8") -> Path:
+    if kind in ("csv", "tsv"):
+        with path.open("w", encoding=encoding, newline="") as file:
+            writer = csv.DictWriter(file, ["q", "a"], delimiter="\t" if kind == "tsv" else ",")
+            writer.writeheader()
+            writer.writerows(ROWS)
+    elif kind == "jsonl":
+        text = "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS)
+        path.write_text(text, encoding=encoding)
+    elif kind == "json":
+        path.write_text(json.dumps(ROWS, ensure_ascii=False), encoding=encoding)
+    else:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+    return path
+
+
+def rows(path: Path, **source: str) -> list[dict[str, object]]:
+    return list(read_rows(Source.model_validate({"file": path.name, **source}), path))
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json", "parquet"])
+def test_all_formats_give_the_same_rows(tmp_path: Path, kind: str) -> None:
+    assert rows(write(tmp_path / f"rows.{kind}", kind)) == ROWS
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "json"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_encodings(tmp_path: Path, kind: str, encoding: str) -> None:
+    path = write(tmp_path / f"rows.{kind}", kind, encoding)
+    assert rows(path, encoding=encoding) == ROWS
+
+
+def test_a_byte_order_mark_needs_no_setting(tmp_path: Path) -> None:
+    assert rows(write(tmp_path / "rows.jsonl", "jsonl", "utf-8-sig")) == ROWS
+
+
+def test_the_format_of_a_file_without_ending_is_a_setting(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows", "jsonl")
+    assert rows(path, format="jsonl") == ROWS
+    with pytest.raises(UserError, match=r"source\.format"):
+        rows(path)
+
+
+def test_json_rows_may_stand_deeper(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps({"data": {"rows": ROWS}}))
+    assert rows(path, records="data.rows.item") == ROWS
+    with pytest.raises(UserError, match=r"source\.records"):
+        rows(path)
+
+
+def test_a_ragged_csv_row_is_kept_for_the_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("q,a\none,two\nalone\n")
+    assert [RAGGED in row for row in rows(path)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "where", "what"),
+    [
+        ("r.jsonl", b'{"q": 1}\n{"q": \n', ":2", "broken JSON line"),
+        ("r.jsonl", b'{"q": 1}\n\n[1]\n', ":3", "a list where an object"),
+        ("r.jsonl", b"[" * 9000, ":1", "broken JSON line"),
+        ("r.jsonl", b'{"q": "a"}\n{"q": "\xff"}\n', ":2", "is not utf-8"),
+        ("r.csv", b"q,a\nx,caf\xe9\n", ":2", "is not utf-8"),
+        ("r.csv", b"q,q\nx,y\n", "", "names a column twice: q"),
+        ("r.json", b'[{"q": 1}, {"q" 2}]', "", "broken JSON after row 1"),
+        ("r.json", b"[1]", "row 1", "where an object"),
+        ("r.parquet", b"PAR1 nothing", "", "broken parquet"),
+    ],
+)
+def test_broken_files_say_where(
+    tmp_path: Path, name: str, content: bytes, where: str, what: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        rows(path)
+    assert what in str(error.value) and f"{name}{where}" in str(error.value).replace(": row", "row")
+    assert "\n" not in str(error.value)
+
+
+def test_a_source_that_is_not_there_or_empty(tmp_path: Path) -> None:
+    source = Source(file="none.csv")
+    with pytest.raises(UserError, match="no such file"):
+        local_file(source, tmp_path / "d.yaml", None)
+    (tmp_path / "none.csv").touch()
+    with pytest.raises(UserError, match="empty"):
+        local_file(source, tmp_path / "d.yaml", None)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "json", "parquet"])
+def test_rows_stream(tmp_path: Path, kind: str) -> None:
+    """The first row comes without the file being read to its end."""
+    many = [{"q": f"question {n}" * 20, "a": "b" * 200} for n in range(20_000)]
+    path = tmp_path / f"rows.{kind}"
+    if kind == "parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(many), path, row_group_size=500)
+    elif kind == "csv":
+        path.write_text("q,a\n" + "".join(f"{r['q']},{r['a']}\n" for r in many))
+    elif kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in many))
+    else:
+        path.write_text(json.dumps(many))
+    import tracemalloc
+
+    tracemalloc.start()
+    total = sum(1 for _ in read_rows(Source(file=path.name), path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert total == len(many)
+    assert peak < 6e6, "the whole file was held"

@@ -1,0 +1,208 @@
+"""Shapes: rows of the wild become conversations, and unknown roles are listed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from prep_data import reasons
+
+from datasets_prep.conversation import Conversation, Ledger
+from datasets_prep.definition import Definition
+from datasets_prep.shapes import Shaper, UnknownRole, unknown_role_error
+from recipes.errors import UserError
+
+Row = dict[str, Any]
+
+
+def shaper(shape: str, **keys: Any) -> Shaper:
+    body = {"name": "small", "source": {"file": "x.jsonl"}, "shape": shape, **keys}
+    return Shaper(Definition.model_validate(body), "x.jsonl")
+
+
+def convert(kind: Shaper, *rows: Row) -> tuple[list[Conversation], Ledger]:
+    ledger = Ledger("shape")
+    made = [kind.convert(number, unit, ledger) for number, unit in kind.units(rows)]
+    return [row for row in made if row is not None], ledger
+
+
+def turns(row: Conversation) -> list[tuple[str, str]]:
+    return [(m.role[0], m.content) for m in row.messages]
+
+
+EXCHANGE = [("u", "Hello?"), ("a", "Hi.")]
+
+
+@pytest.mark.parametrize(
+    ("shape", "keys", "row"),
+    [
+        ("text", {}, {"text": "<HUMAN>: Hello?\n<ASSISTANT>: Hi."}),
+        (
+            "text",
+            {"columns": {"text": "t"}, "markers": {"Q:": "user", "A:": "assistant"}},
+            {"t": "Q: Hello? A: Hi."},
+        ),
+        (
+            "prompt_response",
+            {"columns": {"prompt": "Context", "response": "Response"}},
+            {"Context": "Hello?", "Response": "Hi."},
+        ),
+        ("alpaca", {}, {"instruction": "Hello?", "input": "", "output": "Hi."}),
+        (
+            "sharegpt",
+            {},
+            {
+                "conversations": [
+                    {"from": "human", "value": "Hello?"},
+                    {"from": "gpt", "value": "Hi."},
+                ]
+            },
+        ),
+        (
+            "messages",
+            {},
+            {
+                "messages": [
+                    {"role": "user", "content": "Hello?"},
+                    {"role": "assistant", "content": "Hi."},
+                ]
+            },
+        ),
+        (
+            "messages",
+            {},
+            {
+                "messages": json.dumps(
+                    [
+                        {"role": "user", "content": [{"type": "text", "text": "Hello?"}]},
+                        {"role": "assistant", "content": "Hi."},
+                    ]
+                )
+            },
+        ),
+        ("turns", {"columns": {"turns": "dialog"}}, {"dialog": ["Hello?", "Hi."]}),
+        (
+            "turns",
+            {
+                "columns": {"turns": "dialog", "speaker": "speaker"},
+                "roles": {"user": ["Seeker"], "assistant": ["Supporter"]},
+                "turns": {"content_key": "utterance"},
+            },
+            {
+                "dialog": [
+                    {"speaker": "seeker", "utterance": "Hello?"},
+                    {"speaker": "SUPPORTER ", "utterance": "Hi."},
+                ]
+            },
+        ),
+        # As datasets gives a list of structs: a struct of lists.
+        ("sharegpt", {}, {"conversations": {"from": ["human", "gpt"], "value": ["Hello?", "Hi."]}}),
+    ],
+)
+def test_every_shape_gives_the_same_exchange(shape: str, keys: Row, row: Row) -> None:
+    made, ledger = convert(shaper(shape, **keys), row)
+    assert turns(made[0]) == EXCHANGE and ledger.lines == []
+    assert (made[0].id, made[0].source) == ("small-000001", "x.jsonl#1")
+
+
+def test_alpaca_input_follows_the_instruction() -> None:
+    made, _ = convert(shaper("alpaca"), {"instruction": "Sum up", "input": "this", "output": "ok"})
+    assert made[0].messages[0].content == "Sum up\n\nthis"
+
+
+def test_rows_of_one_turn_each_are_gathered_and_ordered() -> None:
+    kind = shaper(
+        "turn_rows",
+        columns={"conversation": "conv", "text": "t", "speaker": "who", "order": "n"},
+        roles={"user": ["speaker"], "assistant": ["listener"]},
+    )
+    rows = [
+        {"conv": "c1", "n": 2, "who": "listener", "t": "Hi."},
+        {"conv": "c1", "n": 1, "who": "speaker", "t": "Hello?"},
+        {"conv": "c2", "n": 1, "who": "speaker", "t": "Bye?"},
+        {"conv": "c2", "n": 10, "who": "speaker", "t": "last"},
+        {"conv": "c2", "n": 9, "who": "listener", "t": "Bye."},
+    ]
+    made, _ = convert(kind, *rows)
+    assert turns(made[0]) == EXCHANGE
+    assert turns(made[1]) == [("u", "Bye?"), ("a", "Bye."), ("u", "last")]
+    assert made[0].groups == ("conversation=c1",) and made[1].source == "x.jsonl#3"
+
+
+def test_columns_for_system_id_topic_author_and_group() -> None:
+    kind = shaper(
+        "prompt_response",
+        columns={
+            "prompt": "q",
+            "response": "a",
+            "system": "s",
+            "id": "k",
+            "topic": "t",
+            "author": ["by"],
+            "group": ["g", "h"],
+        },
+    )
+    row = {
+        "q": "Hello?",
+        "a": "Hi.",
+        "s": "Be kind.",
+        "k": 7,
+        "t": "sleep",
+        "by": "Jane",
+        "g": 1,
+        "h": None,
+    }
+    made, _ = convert(kind, row)
+    assert turns(made[0]) == [("s", "Be kind."), *EXCHANGE]
+    assert (made[0].id, made[0].topic, made[0].authors, made[0].groups) == (
+        "small-7",
+        "sleep",
+        ("Jane",),
+        ("g=1",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "row", "reason"),
+    [
+        ("text", {"text": "no markers"}, "none of the role markers stands in the text"),
+        ("text", {"text": "Hm <HUMAN>: a"}, "text before the first role marker"),
+        ("messages", {"messages": []}, "no turns"),
+        ("messages", {"messages": None}, "no turns"),
+        ("messages", {"messages": "not json"}, "the turns are neither a list nor JSON of one"),
+        ("messages", {"messages": [7]}, "turn 1 is neither a text nor an object"),
+        ("messages", {"messages": [{"who": "x"}]}, "turn 1 has no role or no text: who"),
+    ],
+)
+def test_a_row_without_a_conversation_is_in_the_ledger(shape: str, row: Row, reason: str) -> None:
+    made, ledger = convert(shaper(shape), row)
+    assert made == [] and reasons(ledger) == [reason]
+
+
+def test_an_unknown_role_lists_what_was_found() -> None:
+    kind = shaper("sharegpt")
+    rows = [
+        {"conversations": [{"from": "therapst", "value": "a"}, {"from": "human", "value": "b"}]},
+        {"conversations": [{"from": "narrator", "value": "a"}, {"from": "human", "value": "b"}]},
+    ]
+    with pytest.raises(UnknownRole) as unknown:
+        convert(kind, *rows)
+    error = unknown_role_error(kind, rows, unknown.value.role)
+    assert "unknown role 'therapst'" in str(error)
+    assert "human (2), therapst (1), narrator (1)" in str(error)
+    assert "roles:" in error.todo
+
+
+def test_columns_are_checked_with_the_nearest_name() -> None:
+    kind = shaper("prompt_response", columns={"prompt": "question", "response": "answer"})
+    with pytest.raises(UserError, match=r"missing column 'question'. Did you mean 'questions'\?"):
+        kind.check_columns([{"questions": 1, "answer": 2}])
+
+
+@pytest.mark.parametrize("value", [3, 3.5, None, float("nan"), True, {"a": 1}, "\ud800 lone"])
+def test_any_cell_is_text_that_utf8_can_hold(value: Any) -> None:
+    made, _ = convert(
+        shaper("prompt_response", columns={"prompt": "q", "response": "a"}), {"q": value, "a": "b"}
+    )
+    made[0].messages[0].content.encode()
