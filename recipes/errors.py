@@ -22,6 +22,18 @@ class UserError(Exception):
         super().__init__(f"{line}. {todo}" if todo else line)
 
 
+class UserErrors(UserError):
+    """Several mistakes found together, shown one a line."""
+
+    def __init__(self, errors: list[UserError]) -> None:
+        self.errors = errors
+        super().__init__("\n".join(str(error) for error in errors))
+
+    def __str__(self) -> str:
+        """One line for each mistake."""
+        return self.what
+
+
 @contextmanager
 def user_errors_exit(code: int = 1) -> Iterator[None]:
     """Turn a `UserError` into one line on stderr and exit code ``code`` (default 1)."""
@@ -29,5 +41,6 @@ def user_errors_exit(code: int = 1) -> Iterator[None]:
         yield
     except UserError as error:
         sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
         raise SystemExit(code) from None

@@ -1,0 +1,70 @@
+# Only wires the steps: names files and passes variables on. `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.SILENT:
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN_PYTHON := $(BIN)/python
+SETUP := $(PYTHON) recipes/install.py --venv $(VENV)
+
+export AXOLOTL_DO_NOT_TRACK := 1
+export DO_NOT_TRACK := 1
+export GRADIO_ANALYTICS_ENABLED := False
+export HF_HUB_DISABLE_TELEMETRY := 1
+# accelerate must be found by name wherever it is launched from.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup train check plan table data eval compare bench lint test clean
+
+help: ## this list
+	$(PYTHON) recipes/help.py Makefile
+
+setup: ## set up .venv, once (EXTRAS="deepspeed,pii,judge,dev")
+	$(SETUP) --extras "$(EXTRAS)"
+
+train: ## train a recipe (RECIPE=, RUN=, SET="key=value ...", FORCE=1, PREFLIGHT=off, GPUS=, PROCESSES=, STRATEGY=)
+	$(SETUP)
+	$(RUN_PYTHON) -m recipes train "$(RECIPE)" --run "$(RUN)" --set "$(SET)" $(if $(FORCE),--force) \
+	  --preflight "$(PREFLIGHT)" --gpus "$(GPUS)" --processes "$(PROCESSES)" --strategy "$(STRATEGY)" \
+	  --nodes "$(NODES)" --node-rank "$(NODE_RANK)" --master "$(MASTER)"
+
+check: ## check every recipe, or one (RECIPE=), offline and without a GPU
+	$(SETUP)
+	$(RUN_PYTHON) -m recipes check $(RECIPE)
+
+plan: ## what a recipe will take: parameters, memory part by part, steps, tokens, time (RECIPE=, SET=)
+	$(SETUP)
+	$(RUN_PYTHON) -m recipes plan "$(RECIPE)" --set "$(SET)" --gpus "$(GPUS)" --strategy "$(STRATEGY)"
+
+table: ## write recipes/README.md anew from the recipes
+	$(SETUP)
+	$(RUN_PYTHON) -m recipes table
+
+data: ## make the data set of a recipe (RECIPE=)
+	$(SETUP)
+	$(RUN_PYTHON) -m recipes data "$(RECIPE)"
+
+eval: ## base against tuned, paired, in one page (RECIPE= or RUN=)
+	$(SETUP)
+	$(RUN_PYTHON) -m eval $(if $(RUN),--run "$(RUN)",--recipe "$(RECIPE)")
+
+compare: ## runs side by side (RUNS="a b c")
+	$(SETUP)
+	$(RUN_PYTHON) -m eval.compare --runs $(RUNS)
+
+bench: ## stock Axolotl beside this repository, same run (RECIPE=)
+	$(SETUP)
+	$(RUN_PYTHON) -m plugins.falcon.benchmark $(if $(RECIPE),--recipe "$(RECIPE)")
+
+lint: ## ruff and mypy
+	$(SETUP) --extras dev
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+test: ## every test (ARGS="-k falcon" for some)
+	$(SETUP) --extras dev
+	$(RUN_PYTHON) -m pytest $(ARGS)
+
+clean: ## remove caches; asks before it touches runs or data
+	$(PYTHON) recipes/clean.py

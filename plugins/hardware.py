@@ -1,0 +1,60 @@
+"""Fit a recipe to the machine it runs on: 16-bit dtype, and plain paths where there is no GPU."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from axolotl.integrations.base import BasePlugin
+
+from plugins.fallbacks import note_fallback
+
+_LORA_KERNELS = ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel")
+_CPU_OPTIMIZERS = ("adamw_torch", "sgd", "adafactor")
+
+
+class HardwarePlugin(BasePlugin):
+    """What `auto` means here. With a GPU: bf16 where the card has it, else fp16."""
+
+    def register(self, cfg: dict) -> None:
+        """Settle dtype, kernels and optimizer before Axolotl validates them."""
+        if torch.cuda.is_available():
+            if cfg.get("bf16") == "auto" and not torch.cuda.is_bf16_supported(
+                including_emulation=False
+            ):
+                note_fallback("dtype", "fp16", "this card has no bf16")
+            return
+        _fit_to_cpu(cfg)
+
+    def get_training_args(self, cfg: Any) -> dict[str, Any]:
+        """Tell the Trainer that the CPU is meant, which it otherwise takes for a mistake."""
+        return {} if torch.cuda.is_available() else {"use_cpu": True}
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware; without that bf16 is slower than fp32."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _fit_to_cpu(cfg: dict) -> None:
+    note_fallback("device", "the CPU", "this machine has no CUDA GPU")
+    if cfg.get("bf16") == "auto" or cfg.get("fp16"):
+        cfg["bf16"] = bool(cfg.get("bf16") == "auto" and cpu_has_bf16())
+        cfg["fp16"] = False
+        if not cfg["bf16"]:
+            note_fallback("dtype", "float32", "this CPU has no bfloat16 in hardware")
+    cfg["tf32"] = False
+    for key in _LORA_KERNELS:
+        # Axolotl switches them on where they are unset, and they need CUDA.
+        cfg[key] = False
+    optimizer = str(cfg.get("optimizer") or "adamw_torch")
+    if optimizer not in _CPU_OPTIMIZERS:
+        note_fallback("optimizer", "adamw_torch", f"{optimizer} needs a GPU")
+        cfg["optimizer"] = "adamw_torch"
+    for key in [key for key in cfg if str(key).startswith("liger_")]:
+        if cfg[key]:
+            note_fallback("liger", "plain modules", "its kernels need a GPU")
+            cfg[key] = False
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        cfg["device_map"] = {"": "cpu"}

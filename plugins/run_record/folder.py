@@ -1,0 +1,109 @@
+"""Who may write into a run folder: one process group, and never over a finished run in silence."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from plugins.run_record.checkpoints import checkpoints, set_damaged_aside
+from plugins.run_record.record import FINISHED, STOPPED_EARLY, read_record
+from recipes.errors import UserError
+from recipes.recipe import display_path
+from recipes.terminal import send
+
+# A resumed run with another of these would be neither the old run nor the new one.
+_MUST_AGREE = (
+    "base_model",
+    "adapter",
+    "load_in_4bit",
+    "load_in_8bit",
+    "lora_r",
+    "lora_alpha",
+    "lora_target_modules",
+    "sequence_len",
+    "sample_packing",
+    "micro_batch_size",
+    "gradient_accumulation_steps",
+    "optimizer",
+    "seed",
+)
+
+
+def refuse_finished(folder: Path, force: bool) -> None:
+    """Stop before a finished run is written over.
+
+    Raises:
+        UserError: the folder holds a finished run and ``force`` is off.
+    """
+    status = read_record(folder).get("status")
+    if status in (FINISHED, STOPPED_EARLY) and not force:
+        raise UserError(
+            f"this run is finished ({status})",
+            display_path(folder),
+            "Take another name with RUN=..., or FORCE=1 to start over (the old run is kept beside"
+            f" it as {folder.name}.old)",
+        )
+
+
+def set_old_run_aside(folder: Path) -> None:
+    """Rename a run folder to ``<name>.old``; an older ``.old`` makes way for it."""
+    if not folder.exists():
+        return
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    folder.rename(old)
+    send("note", text=f"the run that was in {display_path(folder)} is now in {old.name}")
+
+
+def lock(folder: Path) -> FileLock:
+    """Take the run folder for this process until it ends.
+
+    Raises:
+        UserError: another process trains into the folder now.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    held = FileLock(folder / ".lock")
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            "another process is training into this folder now",
+            display_path(folder),
+            "Wait for it, stop it, or take another name with RUN=...",
+        ) from None
+    return held
+
+
+def prepare_resuming(folder: Path, config: dict[str, Any]) -> str | None:
+    """Set damaged checkpoints aside and say what the run goes on from.
+
+    Returns:
+        The name of the checkpoint that will be resumed from, or None for a new run.
+
+    Raises:
+        UserError: the settings differ from those that the checkpoints were made with.
+    """
+    for path, reason in set_damaged_aside(folder):
+        send("warning", text=f"{display_path(path)} is passed over: {reason}")
+    whole = checkpoints(folder)
+    if not whole:
+        return None
+    before = read_record(folder).get("config") or {}
+    changed = [
+        f"{key} {before[key]} -> {config[key]}"
+        for key in _MUST_AGREE
+        if before.get(key) is not None and config.get(key) is not None
+        and before[key] != config[key]
+    ]
+    if changed:
+        raise UserError(
+            f"an interrupted run with other settings is here ({'; '.join(changed)})",
+            display_path(folder),
+            "Take another name with RUN=..., or FORCE=1 to start over",
+        )
+    step = whole[-1].name.split("-")[-1]
+    send("status", text=f"Resuming from {display_path(whole[-1])} (step {step})")
+    return whole[-1].name

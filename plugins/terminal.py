@@ -1,0 +1,103 @@
+"""Sends what a person wants to see of a run: what is done, how far it is, and how it ended."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from axolotl.integrations.base import BasePlugin
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+
+from plugins.fallbacks import LOG as FALLBACK_LOG
+from plugins.run_record.plugin import tokens_seen
+from plugins.run_record.record import read_record
+from recipes.recipe import display_path
+from recipes.terminal import duration, send
+
+
+class TerminalPlugin(BasePlugin):
+    """A progress bar with loss, tokens/s and time left; at the end, what to run next."""
+
+    def register(self, cfg: dict) -> None:
+        """Show each fallback as a note."""
+        if not any(isinstance(handler, _ToTerminal) for handler in FALLBACK_LOG.handlers):
+            FALLBACK_LOG.addHandler(_ToTerminal())
+            FALLBACK_LOG.propagate = False
+
+    def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[TrainerCallback]:
+        """Put one progress bar in place of the Trainer's own."""
+        for callback in (ProgressCallback, PrinterCallback):
+            trainer.remove_callback(callback)
+        return [_Show()]
+
+    def post_train_unload(self, cfg: Any) -> None:
+        """Say what came out, and what to run next."""
+        folder = Path(cfg.output_dir)
+        send("summary", lines=summary_lines(folder, read_record(folder)))
+
+
+class _ToTerminal(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        send("note", text=record.getMessage())
+
+
+class _Show(TrainerCallback):
+    def __init__(self) -> None:
+        self.loss: float | None = None
+        self.began = time.monotonic()
+        self.start_step = 0
+        self.start_tokens = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.began, self.start_step = time.monotonic(), state.global_step
+        send("status", text=f"Training for {state.max_steps} steps ...")
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == self.start_step:
+            self.began = time.monotonic()
+            self.start_tokens = tokens_seen(state)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if logs and "loss" in logs:
+            self.loss = float(logs["loss"])
+            self._send(state)
+
+    def _send(self, state: Any) -> None:
+        seconds = time.monotonic() - self.began
+        done = state.global_step - self.start_step
+        send(
+            "progress",
+            step=state.global_step,
+            of=state.max_steps,
+            loss=self.loss,
+            tokens_per_second=(tokens_seen(state) - self.start_tokens) / seconds,
+            seconds_left=seconds / done * (state.max_steps - state.global_step) if done else None,
+        )
+
+
+def summary_lines(folder: Path, run: dict[str, Any]) -> list[str]:
+    """The last lines of a run: held-out loss before and after, the adapter, what to run next."""
+    lines = [""]
+    evaluations = run.get("evaluations") or []
+    if len(evaluations) > 1:
+        first, best = evaluations[0], min(evaluations, key=lambda e: e["held_out_loss"])
+        before, after = first["held_out_loss"], best["held_out_loss"]
+        lines.append(
+            f"Held-out loss   {before:.3f} before, {after:.3f} after"
+            f" ({100 * (after / before - 1):+.1f}%, best at step {best['step']})"
+        )
+    if run.get("status") == "stopped early":
+        lines.append(f"Stopped early   at step {run.get('steps')} of {run.get('steps_planned')}")
+    if run.get("seconds"):
+        speed = run.get("tokens_per_second")
+        lines.append(
+            f"Time            {duration(run['seconds'])} of training"
+            + (f", {speed:,.0f} tokens/s" if speed else "")
+        )
+    adapter = folder / "adapter_model.safetensors"
+    lines.append(f"Adapter         {display_path(adapter)}")
+    lines.append(f"Record          {display_path(folder / 'run.json')}, curves.png beside it")
+    lines.append(f"Next            make eval RUN={folder.name}")
+    return lines

@@ -1,0 +1,87 @@
+"""What the Makefile calls: train, check, plan, table, data."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from recipes.errors import user_errors_exit
+from recipes.recipe import load_recipe, recipe_paths
+
+
+def main() -> int:
+    """Run one command; return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m recipes", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    train = commands.add_parser("train", help="train a recipe")
+    train.add_argument("recipe")
+    train.add_argument("--run", default="")
+    train.add_argument("--set", default="", dest="overrides")
+    train.add_argument("--force", action="store_true")
+    train.add_argument("--preflight", default="")
+    for name in ("gpus", "processes", "strategy", "nodes", "node-rank", "master"):
+        train.add_argument(f"--{name}", default="")
+    check = commands.add_parser("check", help="check recipes without a GPU or the network")
+    check.add_argument("recipe", nargs="?", default="")
+    plan = commands.add_parser("plan", help="what a recipe will take")
+    plan.add_argument("recipe")
+    plan.add_argument("--set", default="", dest="overrides")
+    for name in ("gpus", "strategy"):
+        plan.add_argument(f"--{name}", default="")
+    commands.add_parser("table", help="write recipes/README.md")
+    data = commands.add_parser("data", help="make a recipe's data set")
+    data.add_argument("recipe")
+    args = parser.parse_args()
+    with user_errors_exit():
+        return _COMMANDS[args.command](args)
+    return 1
+
+
+def _train(args: argparse.Namespace) -> int:
+    from recipes.gpu import refuse_without_gpu
+    from recipes.launch import make_run, single_process_flags, train
+    from recipes.overrides import apply, parse_overrides
+
+    recipe = load_recipe(args.recipe)
+    overrides = parse_overrides(args.overrides)
+    run = make_run(recipe, overrides, args.run, args.force or bool(os.environ.get("FORCE")))
+    if args.preflight != "off":
+        refuse_without_gpu(apply(recipe.config, run.overrides))
+    environment = {"PREFLIGHT": args.preflight} if args.preflight else {}
+    return train(run, single_process_flags(), environment)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from recipes.check import check_recipes
+
+    paths = [load_recipe(args.recipe).path] if args.recipe else recipe_paths()
+    return check_recipes(paths)
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from recipes.overrides import apply, parse_overrides
+    from recipes.plan import plan_lines
+
+    recipe = load_recipe(args.recipe)
+    print("\n".join(plan_lines(recipe, apply(recipe.config, parse_overrides(args.overrides)))))
+    return 0
+
+
+def _table(args: argparse.Namespace) -> int:
+    from recipes.table import write_table
+
+    print(f"wrote {write_table()}")
+    return 0
+
+
+def _data(args: argparse.Namespace) -> int:
+    from recipes.data import make_data
+
+    return make_data(load_recipe(args.recipe))
+
+
+_COMMANDS = {"train": _train, "check": _check, "plan": _plan, "table": _table, "data": _data}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""Is there a GPU? Answered in milliseconds, so that its absence is said before anything loads."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+from recipes.errors import UserErrors
+
+
+def count_gpus() -> int:
+    """CUDA devices that the driver shows to this process; 0 without a driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    number = ctypes.c_int(0)
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(number)):
+        return 0
+    return number.value
+
+
+def refuse_without_gpu(config: dict[str, Any]) -> None:
+    """Give preflight's refusal at once where no GPU can make it pass.
+
+    Raises:
+        UserErrors: this recipe can't run on a CPU.
+    """
+    if count_gpus():
+        return
+    from recipes.small_model import FOLDER
+
+    if str(config.get("base_model", "")).rstrip("/").endswith(FOLDER.name):
+        return  # known to be small: spares importing torch here
+    from plugins.preflight import find_problems
+
+    problems = find_problems(config)
+    if problems:
+        raise UserErrors(problems)

@@ -1,0 +1,236 @@
+"""Start a training run through `accelerate launch`, show what matters of it, and log the rest."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from recipes import terminal
+from recipes.errors import UserError
+from recipes.overrides import Overrides, apply, as_flags
+from recipes.recipe import RECIPES, ROOT, Recipe, display_path, nearest
+
+LOG_FILE = "train.log"
+_LAST_LINES = 12
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run as asked for on the command line.
+
+    Attributes:
+        recipe: the recipe.
+        overrides: of its keys, from SET.
+        folder: where the run is written.
+        force: start over a finished run.
+    """
+
+    recipe: Recipe
+    overrides: Overrides
+    folder: Path
+    force: bool = False
+
+
+def make_run(recipe: Recipe, overrides: Overrides, name: str, force: bool) -> Run:
+    """Settle the run folder: `runs/<RUN>`, an overridden output_dir, or the recipe's own.
+
+    Raises:
+        UserError: the run's name is no plain name, or both RUN and output_dir are given.
+    """
+    if name and ("/" in name or name.startswith(".")):
+        raise UserError(f"{name!r} is no plain name", "RUN", "Use letters, digits, - and _")
+    if name and "output_dir" in overrides:
+        raise UserError("both RUN and SET=output_dir name the folder", "RUN", "Give one")
+    overrides = dict(overrides)
+    if name:
+        overrides["output_dir"] = f"runs/{name}"
+    config = apply(recipe.config, overrides)
+    folder = Path(str(config.get("output_dir") or f"runs/{recipe.name}"))
+    return Run(recipe, overrides, folder, force)
+
+
+def train(run: Run, launch_flags: list[str], environment: dict[str, str]) -> int:
+    """Run the training to its end.
+
+    Args:
+        run: what to train.
+        launch_flags: for `accelerate launch`: processes, machines, configuration file.
+        environment: variables of the run, on top of this process's own.
+
+    Returns:
+        The exit code: 0 when the run ended as it should.
+
+    Raises:
+        UserError: the run folder can't be written, or holds a finished run.
+    """
+    from plugins.run_record.folder import refuse_finished
+
+    refuse_finished(ROOT / run.folder, run.force)
+    _check_plugin_modules(run.recipe)
+    config_file = display_path(run.recipe.path)
+    command = [
+        *_accelerate(), "launch", "--quiet", *launch_flags,
+        "-m", "axolotl.cli.train", config_file, *as_flags(run.overrides),
+    ]  # fmt: skip
+    environment = {**os.environ, **_QUIET, **environment, terminal.PIPE_VARIABLE: "1"}
+    environment["FALCON_RECIPES_SET"] = shlex.join(f"{k}={v}" for k, v in run.overrides.items())
+    environment["FALCON_RECIPES_LAUNCH"] = shlex.join(launch_flags)
+    if run.force:
+        environment["FORCE"] = "1"
+    screen = terminal.Terminal()
+    screen.show({"kind": "status", "text": f"Recipe {config_file} -> {run.folder}/"})
+    log = _open_log(run)
+    try:
+        code, tail = _follow(command, environment, screen, log)
+    finally:
+        screen.close()
+        log.close()
+    final_log = _keep_log(Path(log.name), run)
+    if code != 0:
+        _explain(code, tail, screen, final_log, run)
+    return code
+
+
+_QUIET = {
+    "AXOLOTL_DO_NOT_TRACK": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "PYTHONUNBUFFERED": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def _accelerate() -> list[str]:
+    """accelerate of the environment that this Python belongs to."""
+    return [sys.executable, "-m", "accelerate.commands.accelerate_cli"]
+
+
+def single_process_flags(config: Path = RECIPES / "accelerate" / "single.yaml") -> list[str]:
+    """Flags of `accelerate launch` for one process."""
+    return ["--config_file", display_path(config), "--num_processes", "1"]
+
+
+def _check_plugin_modules(recipe: Recipe) -> None:
+    """Axolotl leaves out a plugin that it can't import, and goes on; so this looks first."""
+    import importlib.util
+
+    for name in recipe.config.get("plugins") or []:
+        module = str(name).rpartition(".")[0]
+        try:
+            there = importlib.util.find_spec(module) if module else None
+        except (ImportError, ValueError):
+            there = None
+        if there is None and not str(name).startswith("axolotl."):
+            known = [str(other) for other in recipe.config["plugins"]]
+            near = nearest(str(name), [other for other in known if other != name])
+            raise UserError(
+                f"there is no plugin {name}",
+                f"{display_path(recipe.path)}: plugins",
+                f"Did you mean {near}?" if near else "make check names the nearest",
+            )
+
+
+def _open_log(run: Run):  # type: ignore[no-untyped-def]
+    # Beside the folder, since the run may set an old folder aside while it starts.
+    path = ROOT / run.folder.parent / f".{run.folder.name}.{LOG_FILE}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("w", encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UserError(
+            f"can't be written: {error.strerror}", str(run.folder.parent), "Free it, or take RUN="
+        ) from None
+
+
+def _keep_log(path: Path, run: Run) -> Path:
+    folder = ROOT / run.folder
+    if not folder.is_dir():
+        return path
+    target = folder / LOG_FILE
+    if target.exists():
+        with target.open("a", encoding="utf-8") as existing:
+            existing.write(path.read_text(encoding="utf-8", errors="replace"))
+        path.unlink()
+    else:
+        path.replace(target)
+    return target
+
+
+def _follow(command, environment, screen, log):  # type: ignore[no-untyped-def]
+    """Read the child's output to its end: events to the screen, everything else to the log."""
+    tail: deque[str] = deque(maxlen=_LAST_LINES)
+    log.write(f"$ {shlex.join(command)}\n")
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+        preexec_fn=_end_with_parent,
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            event = terminal.parse(line)
+            if event is not None:
+                screen.show(event)
+            else:
+                log.write(line)
+                log.flush()
+                tail.append(line.rstrip())
+        return process.wait(), tail
+    except KeyboardInterrupt:
+        screen.close()
+        _stop(process)
+        return 130, tail
+    finally:
+        if process.poll() is None:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """End the launcher and every rank below it, gently first."""
+    for number, patience in ((signal.SIGTERM, 20), (signal.SIGKILL, 5)):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            return
+        try:
+            process.wait(timeout=patience)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()
+
+
+def _end_with_parent() -> None:
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG of prctl(2)
+
+
+def _explain(
+    code: int, tail: deque[str], screen: terminal.Terminal, log: Path, run: Run
+) -> None:
+    again = "the same command goes on from the last checkpoint" if screen.steps_seen else ""
+    if code == 130:
+        lines = ["interrupted" + (f"; {again}" if again else "")]
+    elif screen.errors:
+        lines = []
+    else:
+        lines = [f"the training process ended by itself (exit code {code})" +
+                 (f" after step {screen.steps_seen}; {again}" if again else ""),
+                 *(f"  | {line}" for line in tail if line.strip())]
+    if lines:
+        screen.show({"kind": "error", "text": "\n".join(lines)})
+    print(f"log: {display_path(log)}", file=sys.stderr)

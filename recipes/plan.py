@@ -1,0 +1,88 @@
+"""`make plan`: parameters, memory, steps, tokens and time of a recipe, before it is run."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from recipes.architecture import Architecture, architecture
+from recipes.memory import GIB, adapter_parameters, estimate, show
+from recipes.recipe import ROOT, Recipe
+from recipes.terminal import duration
+
+# 2 FLOPs a parameter and token forward, 2 backward to inputs; frozen weights need no gradient.
+FLOPS_PER_PARAMETER = 4
+# Share of the bf16 matmul ceiling that this repository's Falcon reaches (plugins/falcon/NOTES.md),
+# and dense bf16 (fp16 where there is no bf16) TFLOP/s from the vendors' data sheets.
+_SHARE = 0.5
+_CARDS = {"RTX 3060 12 GB": 51, "T4 16 GB": 65, "RTX 4090 24 GB": 165, "A100 80 GB": 312,
+          "H100 80 GB": 989}
+
+
+def plan_lines(recipe: Recipe, config: dict[str, Any]) -> list[str]:
+    """The plan as lines of text.
+
+    Raises:
+        UserError: the base model's shape is not to be had.
+    """
+    shape = architecture(str(config["base_model"]))
+    targets = config.get("lora_target_modules") or []
+    rank = int(config.get("lora_r") or 0)
+    trained = adapter_parameters(shape, list(targets), rank)
+    memory = estimate(config, shape)
+    lines = [
+        f"{recipe.name}: {config['base_model']}, {shape.parameters / 1e9:.2f}B parameters,"
+        f" {trained / 1e6:.1f}M of them trained ({100 * trained / shape.parameters:.2f}%)",
+        "",
+        "Memory on the card, estimated:",
+        *show(memory),
+        "",
+        *_work(config, shape),
+    ]
+    return lines
+
+
+def _work(config: dict[str, Any], shape: Architecture) -> list[str]:
+    tokens_a_step = (
+        int(config.get("micro_batch_size") or 1)
+        * int(config.get("gradient_accumulation_steps") or 1)
+        * int(config.get("sequence_len") or 512)
+    )
+    data = _dataset_tokens(config)
+    epochs = float(config.get("num_epochs") or 1)
+    steps = config.get("max_steps")
+    if steps is None and data:
+        steps = math.ceil(data * epochs / tokens_a_step)
+    lines = [f"Tokens a step     {tokens_a_step:,}"]
+    if data:
+        lines.append(f"Training data     {data:,} tokens, {epochs:g} epochs")
+    else:
+        lines.append("Training data     not made yet: make data RECIPE=... makes it")
+    if steps is None:
+        return lines
+    tokens = int(steps) * tokens_a_step
+    lines.append(f"Steps             {int(steps):,} ({tokens:,} tokens)")
+    flops = FLOPS_PER_PARAMETER * shape.parameters * tokens
+    lines.append(f"Time, reckoned at {_SHARE:.0%} of each card's peak:")
+    for card, teraflops in _CARDS.items():
+        lines.append(f"  {card:<16}{duration(flops / (teraflops * 1e12 * _SHARE))}")
+    return lines
+
+
+def _dataset_tokens(config: dict[str, Any]) -> int | None:
+    """Tokens of the train split as datasets_prep counted them; None when they weren't counted."""
+    path = Path(str((config.get("datasets") or [{}])[0].get("path", "")))
+    manifest = ROOT / path.parent / "manifest.json"
+    try:
+        found = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    tokens = found.get("tokens", {}).get("train") if isinstance(found.get("tokens"), dict) else None
+    return int(tokens) if tokens else None
+
+
+def memory_in_gib(config: dict[str, Any]) -> float:
+    """Estimated GiB on the card, for the table of recipes."""
+    return estimate(config, architecture(str(config["base_model"]))).total / GIB

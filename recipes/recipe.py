@@ -1,0 +1,107 @@
+"""Find a recipe by name, and read it without importing anything heavy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recipes.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPES = ROOT / "recipes"
+# Folders of recipes/ whose YAML files are not recipes.
+_OTHER_YAML = ("accelerate", "sweeps", "launch", "architectures", "chat_templates")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One Axolotl file as it stands on disk.
+
+    Attributes:
+        name: the file's name without its ending; also the name of its default run.
+        path: the file.
+        config: its keys, unvalidated.
+    """
+
+    name: str
+    path: Path
+    config: dict[str, Any]
+
+    @property
+    def dataset(self) -> str | None:
+        """Name of the data set that `datasets_prep` makes for it; None for another source."""
+        sources = self.config.get("datasets")
+        path = sources[0].get("path", "") if isinstance(sources, list) and sources else ""
+        parts = Path(str(path)).parts
+        return parts[1] if len(parts) == 3 and parts[0] == "data" else None
+
+
+def recipe_paths() -> list[Path]:
+    """Every recipe file of the repository, sorted."""
+    return sorted(
+        path
+        for path in RECIPES.rglob("*.yaml")
+        if path.relative_to(RECIPES).parts[0] not in _OTHER_YAML
+    )
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """The choice most like ``name``, or None when none is near."""
+    by_folded = {choice.lower(): choice for choice in choices}
+    found = difflib.get_close_matches(name.lower(), list(by_folded), n=1, cutoff=0.6)
+    return by_folded[found[0]] if found else None
+
+
+def did_you_mean(name: str, choices: Iterable[str], kind: str = "Known") -> str:
+    """'Did you mean X?', or the list of choices when nothing is near."""
+    options = list(choices)
+    near = nearest(name, options)
+    return f"Did you mean {near}?" if near else f"{kind}: {', '.join(sorted(options)) or 'none'}"
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """Read a recipe by its name or by its path.
+
+    Raises:
+        UserError: no such recipe (with the nearest name), or not a YAML mapping.
+    """
+    path = _find(str(name_or_path))
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{display_path(path)}:{mark.line + 1}" if mark else display_path(path)
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise UserError(f"can't be read as YAML: {problem}", where, "Mend this line") from None
+    except UnicodeDecodeError:
+        raise UserError("is not UTF-8 text", display_path(path), "Save it as UTF-8") from None
+    if not isinstance(config, dict):
+        raise UserError("holds no keys", display_path(path), "Start from another recipe")
+    return Recipe(path.stem, path, config)
+
+
+def display_path(path: str | Path) -> str:
+    """The path relative to the repository when it lies in it."""
+    resolved = Path(path).resolve()
+    return str(resolved.relative_to(ROOT)) if resolved.is_relative_to(ROOT) else str(path)
+
+
+def _find(name: str) -> Path:
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        for path in (Path(name), ROOT / name, Path(f"{name}.yaml"), RECIPES / f"{name}.yaml"):
+            if path.is_file():
+                return path
+        raise UserError("there is no such file", name, "Give a recipe's name or path")
+    paths = {path.stem: path for path in recipe_paths()}
+    if name not in paths:
+        raise UserError(
+            f"there is no recipe named {name!r}" if name else "no recipe was named",
+            "RECIPE",
+            did_you_mean(name, paths, "Recipes"),
+        )
+    return paths[name]
