@@ -72,7 +72,7 @@ class OverfittingWatch(TrainerCallback):
         held_out = (metrics or {}).get("eval_loss")
         if held_out is None:
             return
-        # The mean since the last evaluation: one batch's loss says more of the batch than of the fit.
+        # The mean since the last evaluation: one batch's loss tells of that batch alone.
         losses, self._train_losses = self._train_losses, []
         train = sum(losses) / len(losses) if losses else None
         is_best = self._best is None or held_out < self._best[0]

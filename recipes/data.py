@@ -21,5 +21,5 @@ def make_data(recipe: Recipe) -> int:
     from datasets_prep import prepare
 
     folder = prepare(recipe.dataset, recipe=recipe.path, quiet=False)
-    print(f"Next: make train RECIPE={recipe.name}   (the data's card: {display_path(folder)}/card.html)")
+    print(f"Card: {display_path(folder / 'card.html')}   Next: make train RECIPE={recipe.name}")
     return 0

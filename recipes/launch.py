@@ -219,18 +219,18 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG of prctl(2)
 
 
-def _explain(
-    code: int, tail: deque[str], screen: terminal.Terminal, log: Path, run: Run
-) -> None:
+def _explain(code: int, tail: deque[str], screen: terminal.Terminal, log: Path, run: Run) -> None:
     again = "the same command goes on from the last checkpoint" if screen.steps_seen else ""
     if code == 130:
         lines = ["interrupted" + (f"; {again}" if again else "")]
     elif screen.errors:
         lines = []
     else:
-        lines = [f"the training process ended by itself (exit code {code})" +
-                 (f" after step {screen.steps_seen}; {again}" if again else ""),
-                 *(f"  | {line}" for line in tail if line.strip())]
+        lines = [
+            f"the training process ended by itself (exit code {code})"
+            + (f" after step {screen.steps_seen}; {again}" if again else ""),
+            *(f"  | {line}" for line in tail if line.strip()),
+        ]
     if lines:
         screen.show({"kind": "error", "text": "\n".join(lines)})
     print(f"log: {display_path(log)}", file=sys.stderr)

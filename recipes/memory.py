@@ -125,12 +125,16 @@ def _activation_bytes(config: dict[str, Any], shape: Architecture, tokens: int) 
     The Falcon plugin keeps more where the card has room for it (`memory: auto`), so this is what
     a run needs, not what it may take.
     """
-    widths = [linear.in_features + linear.out_features for linear in shape.linears
-              if not linear.is_head]
+    widths = [
+        linear.in_features + linear.out_features for linear in shape.linears if not linear.is_head
+    ]
     inside = sum(widths) / max(shape.layers, 1) * tokens * 2.0
     largest = max(
-        (linear.in_features * linear.out_features for linear in shape.linears
-         if not linear.is_head),
+        (
+            linear.in_features * linear.out_features
+            for linear in shape.linears
+            if not linear.is_head
+        ),
         default=0,
     )
     dequantised = largest * 2.0 if config.get("load_in_4bit") else 0.0

@@ -1,4 +1,4 @@
-"""`SET="lora_r=64 learning_rate=1e-4"`: overrides of a recipe, handed to Axolotl as its own flags."""
+"""`SET="lora_r=64 learning_rate=1e-4"`: overrides of a recipe, as Axolotl's own flags."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from recipes.errors import UserError
 
 Overrides = dict[str, Any]
 
+_FORM = 'Write SET="key=value key=value"'
+
 
 def parse_overrides(text: str) -> Overrides:
-    """Read ``key=value`` pairs; values as in YAML, so lists are ``[a, b]`` and text needs no quotes.
+    """Read ``key=value`` pairs, with values as in YAML: ``[a, b]`` is a list.
 
     A key one level down is written with a dot: ``falcon.memory=low``.
 
@@ -25,11 +27,11 @@ def parse_overrides(text: str) -> Overrides:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise UserError(f"can't be read: {error}", "SET", 'Write SET="key=value key=value"') from None
+        raise UserError(f"can't be read: {error}", "SET", _FORM) from None
     for word in words:
         key, separator, value = word.partition("=")
         if not separator or not key:
-            raise UserError(f"{word!r} is no key=value", "SET", 'Write SET="key=value key=value"')
+            raise UserError(f"{word!r} is no key=value", "SET", _FORM)
         parts = key.lstrip("-").split(".")
         if len(parts) > 2 or any(part.isdigit() or "[" in part for part in parts):
             raise UserError(

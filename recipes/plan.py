@@ -17,8 +17,13 @@ FLOPS_PER_PARAMETER = 4
 # Share of the bf16 matmul ceiling that this repository's Falcon reaches (plugins/falcon/NOTES.md),
 # and dense bf16 (fp16 where there is no bf16) TFLOP/s from the vendors' data sheets.
 _SHARE = 0.5
-_CARDS = {"RTX 3060 12 GB": 51, "T4 16 GB": 65, "RTX 4090 24 GB": 165, "A100 80 GB": 312,
-          "H100 80 GB": 989}
+_CARDS = {
+    "RTX 3060 12 GB": 51,
+    "T4 16 GB": 65,
+    "RTX 4090 24 GB": 165,
+    "A100 80 GB": 312,
+    "H100 80 GB": 989,
+}
 
 
 def plan_lines(recipe: Recipe, config: dict[str, Any]) -> list[str]:

@@ -51,7 +51,9 @@ def _row(recipe: Any) -> str:
     on_cpu = shape.parameters < 500_000_000
     card = next((name for size, name in _CARDS if needed <= size * _HEADROOM), "more than 80 GB")
     base = "4-bit" if config.get("load_in_4bit") else "16-bit"
-    method = f"{'QLoRA' if config.get('load_in_4bit') else 'LoRA'} r {config['lora_r']}, base {base}"
+    method = (
+        f"{'QLoRA' if config.get('load_in_4bit') else 'LoRA'} r {config['lora_r']}, base {base}"
+    )
     dtype = "fp16" if config.get("fp16") is True else "bf16 or fp16"
     return (
         f"| [{recipe.name}]({recipe.path.name}) | {config['base_model']} | {method}, {dtype}"
@@ -73,5 +75,3 @@ def _description(path: Any) -> str:
 def is_stale() -> bool:
     """Whether the file on disk differs from what the recipes say."""
     return not TABLE.is_file() or TABLE.read_text(encoding="utf-8") != table_text()
-
-

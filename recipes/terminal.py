@@ -82,9 +82,7 @@ class Terminal:
                 )
                 self._task = self._progress.add_task("", total=event["of"], text="")
                 self._progress.start()
-            self._progress.update(
-                self._task, completed=event["step"], total=event["of"], text=text
-            )
+            self._progress.update(self._task, completed=event["step"], total=event["of"], text=text)
         elif event["step"] >= event["of"] or time.monotonic() - self._last_line > _LINE_EVERY:
             self._last_line = time.monotonic()
             self.console.print(f"step {event['step']}/{event['of']}  {text}")

@@ -95,7 +95,8 @@ def prepare_resuming(folder: Path, config: dict[str, Any]) -> str | None:
     changed = [
         f"{key} {before[key]} -> {config[key]}"
         for key in _MUST_AGREE
-        if before.get(key) is not None and config.get(key) is not None
+        if before.get(key) is not None
+        and config.get(key) is not None
         and before[key] != config[key]
     ]
     if changed:

@@ -164,15 +164,15 @@ class _Follow(TrainerCallback):
         if state.global_step <= 1 or not self.tokens_at_start:
             self.tokens_at_start = tokens
             self.first_step = time.monotonic()
-        fields: dict[str, Any] = dict(
-            steps=state.global_step,
-            epoch=state.epoch,
-            tokens=tokens,
-            tokens_trained=tokens_seen(state, "trainable"),
-            seconds=self.run.data.get("seconds_before", 0.0) + seconds,
-            tokens_per_second=_speed(tokens - self.tokens_at_start, self.first_step),
-            peak_memory_bytes=facts.peak_memory_bytes(),
-        )
+        fields: dict[str, Any] = {
+            "steps": state.global_step,
+            "epoch": state.epoch,
+            "tokens": tokens,
+            "tokens_trained": tokens_seen(state, "trainable"),
+            "seconds": self.run.data.get("seconds_before", 0.0) + seconds,
+            "tokens_per_second": _speed(tokens - self.tokens_at_start, self.first_step),
+            "peak_memory_bytes": facts.peak_memory_bytes(),
+        }
         self.run.data.update(fields)
         if time.monotonic() - self.written > _WRITE_EVERY:
             self.run.update()

@@ -29,7 +29,7 @@ def check_config(config: dict[str, Any], file: Path) -> list[UserError]:
     given = {key: value for key, value in config.items() if key not in _NOT_OF_THE_RECIPE}
     plugins = given.get("plugins") or []
     names = [name for name in plugins if isinstance(name, str)] if isinstance(plugins, list) else []
-    unknown = [problem for problem in _check_plugins(names)]
+    unknown = _check_plugins(names)
     bad = {names[int(path[1])] for path, _, _ in unknown}
     problems += unknown
     problems += check_mapping(given, root_models([name for name in names if name not in bad]), ())

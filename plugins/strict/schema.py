@@ -1,7 +1,8 @@
-"""What Axolotl and the plugins of a recipe accept, key by key, taken from their own pydantic models."""
+"""What Axolotl and a recipe's plugins accept, key by key, from their own pydantic models."""
 
 from __future__ import annotations
 
+import enum
 import importlib
 import inspect
 import types
@@ -61,9 +62,13 @@ def check_mapping(
     for key, item in value.items():
         child = (*path, str(key))
         if key not in fields:
-            yield child, "unknown key", did_you_mean(str(key), fields) if len(
-                fields
-            ) < 40 else _near_or_nothing(str(key), fields)
+            yield (
+                child,
+                "unknown key",
+                did_you_mean(str(key), fields)
+                if len(fields) < 40
+                else _near_or_nothing(str(key), fields),
+            )
             continue
         yield from _check_value(item, fields[key].annotation, child)
 
@@ -189,8 +194,10 @@ def _is_sequence(option: Any) -> bool:
 def _accepts_bool(options: list[Any]) -> bool:
     return any(
         option is bool
-        or (typing.get_origin(option) is typing.Literal and
-            any(isinstance(choice, bool) for choice in typing.get_args(option)))
+        or (
+            typing.get_origin(option) is typing.Literal
+            and any(isinstance(choice, bool) for choice in typing.get_args(option))
+        )
         for option in options
     )
 
@@ -203,7 +210,7 @@ def _spell(options: list[Any]) -> str:
     for option in options:
         if typing.get_origin(option) is typing.Literal:
             words.append("one of " + ", ".join(str(choice) for choice in typing.get_args(option)))
-        elif inspect.isclass(option) and hasattr(option, "__members__"):
+        elif inspect.isclass(option) and issubclass(option, enum.Enum):
             words.append("one of " + ", ".join(str(member.value) for member in option))
         elif _is_sequence(option):
             words.append("list")
