@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from datasets_prep import manifest
 from datasets_prep.card import CardFacts, Tokens, write_cards
-from datasets_prep.conversation import Ledger
+from datasets_prep.conversation import Ledger, json_line
 from datasets_prep.dedupe import dedupe
 from datasets_prep.definition import Definition
 from datasets_prep.parallel import run_batches
@@ -225,12 +225,12 @@ class _Run:
     def _note(self, lines: list[dict[str, Any]]) -> None:
         for line in lines:
             self.tally.ledger(line)
-            self.ledger_file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self.ledger_file.write(json_line(line) + "\n")
 
     def _need_rows(self, keep: Mask) -> None:
         if not keep.any():
-            common = self.tally.reasons.most_common(1)
-            why = f"; most often: {common[0][0][0]}: {common[0][0][2]}" if common else ""
+            drops = [r for r in self.tally.reasons.most_common() if r[0][1] == "dropped"]
+            why = f"; most often: {drops[0][0][0]}: {drops[0][0][2]}" if drops else ""
             raise UserError(
                 f"no usable row among {self.tally.read}{why}",
                 self.name,
@@ -276,7 +276,7 @@ class _Run:
                 lines = [line]
                 if index in pieces:
                     rows = pieces[index].rows
-                    lines = [json.dumps(r, ensure_ascii=False).encode() + b"\n" for r in rows]
+                    lines = [json_line(r).encode() + b"\n" for r in rows]
                 if label == 0 and written[0] in wanted and len(examples) < _EXAMPLES:
                     examples.append(json.loads(lines[0]))
                 counts = topics.setdefault(names[self.store.topic[index]], [0, 0, 0])

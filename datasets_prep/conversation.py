@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+_LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -119,6 +121,12 @@ def changed_span(before: str, after: str, turn: int) -> Span:
     while tail < limit - start and before[-1 - tail] == after[-1 - tail]:
         tail += 1
     return Span(turn, start, before[start : len(before) - tail], after[start : len(after) - tail])
+
+
+def json_line(value: Any) -> str:
+    """One line of JSON; what Unicode counts as a line end is escaped, as readers split at it."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isascii() else text.translate(_LINE_ENDS)
 
 
 def without_surrogates(text: str) -> str:

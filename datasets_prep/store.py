@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets_prep import signatures
-from datasets_prep.conversation import Conversation
+from datasets_prep.conversation import Conversation, json_line
 from datasets_prep.settings import DedupeSettings
 
 Mask = npt.NDArray[np.bool_]
@@ -42,7 +42,7 @@ class Block:
         question = opening(conversation.row())
         position = len(self.lines)
         self.groups += [(position, signatures.exact(g)) for g in conversation.groups]
-        self.lines.append(json.dumps(conversation.row(), ensure_ascii=False).encode() + b"\n")
+        self.lines.append(json_line(conversation.row()).encode() + b"\n")
         self.answer.append(signatures.exact(answer))
         self.answer_words.append(answer.count(" ") + 1 if answer else 0)
         self.question.append(signatures.exact(question))
