@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,15 +48,26 @@ class Architecture:
 
 
 def architecture(base_model: str) -> Architecture:
-    """Build the model on the meta device, from the nearest description of it.
+    """The shape of a base model, from the nearest description of it.
 
-    Looks for a local folder, then for the description kept in `recipes/architectures`, then into
-    the Hub's cache.
+    Looks for one kept in `recipes/architectures`, which needs no import of transformers; then for
+    a local folder; then into the Hub's cache and the Hub.
 
     Raises:
         UserError: none of them is there.
     """
-    config = _config(base_model)
+    kept = _kept(base_model)
+    if kept is not None:
+        return _from_shape(kept["shape"])
+    return build(_config(base_model))
+
+
+def build(config: Any) -> Architecture:
+    """Build the model on the meta device, where it takes no memory, and read its shape.
+
+    Args:
+        config: a transformers configuration, or the content of a config.json.
+    """
     import torch
     from torch import nn
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -80,14 +92,45 @@ def architecture(base_model: str) -> Architecture:
     )
 
 
+def as_json(shape: Architecture) -> dict[str, Any]:
+    """The shape as it is kept in `recipes/architectures`: like layers together, with their count."""
+    counts = Counter(shape.linears)
+    return {
+        "model_type": shape.model_type,
+        "parameters": shape.parameters,
+        "hidden_size": shape.hidden_size,
+        "layers": shape.layers,
+        "vocabulary": shape.vocabulary,
+        "linears": [{**vars(linear), "count": count} for linear, count in counts.items()],
+    }
+
+
+def kept_file(base_model: str) -> Path:
+    """Where the description of a model would be kept."""
+    return RECIPES / "architectures" / f"{base_model.replace('/', '--')}.json"
+
+
+def _from_shape(shape: dict[str, Any]) -> Architecture:
+    linears = []
+    for entry in shape["linears"]:
+        fields = {key: value for key, value in entry.items() if key != "count"}
+        linears += [Linear(**fields)] * entry["count"]
+    return Architecture(**{**shape, "linears": tuple(linears)})
+
+
+def _kept(base_model: str) -> dict[str, Any] | None:
+    path = kept_file(base_model)
+    if not path.is_file():
+        return None
+    kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return kept
+
+
 def _config(base_model: str) -> Any:
     local = Path(base_model).expanduser()
     local = local if local.is_absolute() else ROOT / local
     if (local / "config.json").is_file():
         return json.loads((local / "config.json").read_text(encoding="utf-8"))
-    kept = RECIPES / "architectures" / f"{base_model.replace('/', '--')}.json"
-    if kept.is_file():
-        return json.loads(kept.read_text(encoding="utf-8"))
     from transformers import AutoConfig
 
     try:

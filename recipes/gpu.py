@@ -28,11 +28,7 @@ def refuse_without_gpu(config: dict[str, Any]) -> None:
     """
     if count_gpus():
         return
-    from recipes.small_model import FOLDER
-
-    if str(config.get("base_model", "")).rstrip("/").endswith(FOLDER.name):
-        return  # known to be small: spares importing torch here
-    from plugins.preflight import find_problems
+    from recipes.preflight import find_problems
 
     problems = find_problems(config)
     if problems:
