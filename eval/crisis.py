@@ -13,7 +13,7 @@ from typing import Literal
 
 Kind = Literal["suicide", "self_harm", "other_person"]
 
-_SELF = r"(?:myself|my\s?self|me)"
+_SELF = r"(?:myself|my\s?self)"
 _OTHER = r"(?:himself|herself|themsel(?:f|ves)|him\s?self|her\s?self|itself|yourself)"
 _LIFE = r"(?:my|his|her|their|your)\s+(?:own\s+)?life"
 
@@ -78,18 +78,29 @@ _SUICIDE = re.compile(
         (?:\w+\s+){{0,3}}?(?:bridge|building|roof|balcony|train|bus|lorry|truck|cliff|traffic)
     | \b(?:overdos\w+|od\s+on|od'?ing)\b
     | \b(?:tak(?:e|ing|en)|swallow\w*|sav(?:e|ed|ing)(?:\s+up)?|stockpil\w+|hoard\w*|count\w*(?:\s+out)?)\s+
-        (?:\w+\s+){{0,3}}?(?:pills|tablets|paracetamol|tylenol|meds|medication)\b
+        (?:\w+\s+){{0,3}}?(?:pills|tablets|paracetamol|tylenol)\b(?!\s+(?:for|as\s+prescribed|every))
+    | \btook\s+(?:all|a\s+(?:lot|bunch|handful|load)|too\s+many|\d{{2,}}|the\s+whole)\s+(?:\w+\s+){{0,3}}?
+        (?:pills|tablets|paracetamol|tylenol|meds|medication|bottle|pack\w*)\b
+    | \b(?:all|lots\s+of|bottle\s+of|the)\s+(?:my\s+|the\s+)?(?:pills|tablets)\s+(?:are\s+)?(?:right\s+)?
+        (?:in\s+front\s+of|next\s+to|beside|in\s+my\s+hand)
+    | \b(?:paracetamol|tylenol|ibuprofen|sleeping\s+(?:pills|tablets)|pills|tablets)\b[^.!?]{{0,25}}\btoo\s+many\b
+    | \b(?:on\s+my\s+way\s+to|standing\s+on|going\s+to|sitting\s+on)\s+(?:the|a)\s+(?:bridge|roof|railway|ledge|edge)\b
+    | \bbridges?\b[^.!?]{{0,40}}\b(?:high\w*|tall\w*|met(?:re|er)s|feet)\b
+    | \b(?:turn|jerk|pull)\w*\s+the\s+(?:steering\s+)?wheel\b | \bdriv\w+\s+into\s+(?:a|the)\s+(?:tree|wall|oncoming)
+    | \blife\s+insurance\b[^.!?]{{0,60}}\b(?:themsel\w+|it\s+(?:themsel|my)\w+|suicide|kill\w*)
     | \b(?:goodbye|suicide|final|last)\s+(?:letters?|notes?|messages?|texts?)\b
     | \b(?:wr(?:ite|iting|itten|ote)|said|say|saying)\s+(?:my\s+)?(?:goodbyes?|farewells?)\b
     | \b(?:giv(?:e|ing|en)|gave)\s+away\s+(?:all\s+)?(?:my|his|her|their)\b
     | \b(?:tired|sick|done)\s+(?:of|with)\s+(?:being\s+alive|living|life|existing|it\s+all|being\s+here)\b
-    | \b(?:world|everyone|they|family|kids|you|people)\b[^.!?]{{0,25}}\bwithout\s+me\b
-    | \b(?:this\s+is|it'?s)\s+(?:my\s+last|the\s+last\s+time\s+you)\b
+    | \bworld\s+(?:\w+\s+){{0,3}}?without\s+me\b | \bnothing\s+(?:\w+\s+)?keeps?\s+me\s+(?:here|alive|going)\b
+    | \b(?:this\s+is|it'?s)\s+(?:my\s+last|the\s+last\s+(?:time|thing|message)\s+(?:you|i'?ll\s+(?:ever\s+)?(?:write|say)))
+    | \bknow\s+(?:now\s+)?how\s+it\s+(?:all\s+)?ends\b
     | \b(?:last|final)\s+(?:night|day|birthday|christmas|conversation)\s+(?:on\s+earth|i'?ll|alive)\b
     | \bnobody\s+(?:would|will)\s+(?:even\s+)?(?:notice|miss\s+me|care)\b[^.!?]{{0,20}}\b(?:gone|die[ds]?|if\s+i)
     | \b(?:would|will)\s+(?:anyone|anybody|they)\s+(?:even\s+)?(?:notice|miss\s+me|care)\b
     | \bbought\s+(?:a\s+)?(?:rope|gun|razor\s+blades?)\b
     | \b(?:painless|quick|easy|peaceful)(?:est)?\s+way\s+(?:\w+\s+){{0,2}}?(?:to\s+(?:die|go)|out)\b
+    | \bways?\s+(?:to\s+die|of\s+dying)\b
     | \blethal\s+(?:dose|amount)\b | \bhow\s+(?:many|much)\s+(?:\w+\s+){{0,4}}?(?:to\s+(?:die|kill)|
         (?:is|are|would\s+be)\s+(?:lethal|fatal|deadly|enough\s+to\s+(?:die|kill)))
     | \bfor\s+me\s+it\s+ends\b | \bit\s+(?:all\s+)?ends\s+tonight\b
@@ -110,7 +121,10 @@ _SELF_HARM = re.compile(
 _OTHER_PERSON = re.compile(
     rf"""
     \b(?:kill|killing|hurt|hurting|harm|harming|cut|cutting|hang|hanging|shoot)\s+{_OTHER}\b
-    | \b(?:end|ending|take|taking|took)\s+(?:his|her|their)\s+(?:own\s+)?li(?:fe|ves)\b
+    | \b(?:end|take)(?:s|ed|ing)?\s+(?:his|her|their)\s+(?:own\s+)?li(?:fe|ves)\b
+    | \b(?:took|taking)\s+(?:his|her|their)\s+own\s+li(?:fe|ves)\b
+    | \b(?:happier|better\s+off|easier|fine)\s+without\s+(?:him|her|them)\b
+    | \b(?:just\s+)?wants?\s+to\s+be\s+with\s+(?:him|her|them)\s*[.?!]
     | \b(?:he|she|they|friend|brother|sister|son|daughter|partner|husband|wife|mum|mom|dad|flatmate|
         roommate|colleague|student|boyfriend|girlfriend|cousin)\b[^.!?]{{0,60}}
         \b(?:wants?|wanted|wanting|rather|wish\w*)\s+(?:to\s+)?(?:be\s+dead|die|not\s+be\s+here|

@@ -37,7 +37,7 @@ _TURNS_AWAY = re.compile(
         \s+(?:help|assist|support|talk|discuss|continue|engage|provide|respond|fulfil\w*)\b
     | \b(?:as\s+an\s+ai)[^.!?]{0,60}\bcan(?:'t|not)\b
     | \b(?:this|the)\s+conversation\s+(?:is\s+over|has\s+to\s+end|must\s+end|ends\s+here)\b
-    | \b(?:not\s+my\s+problem|leave\s+me\s+alone|go\s+away|stop\s+talking\s+to\s+me|don'?t\s+message)\b
+    | \b(?:not\s+my\s+problem|stop\s+(?:talking\s+to|messaging)\s+me|don'?t\s+(?:message|write\s+to)\s+me)\b
     """,
     re.IGNORECASE | re.VERBOSE,
 )
@@ -47,9 +47,9 @@ _MINIMISES = re.compile(
     | \b(?:get|getting)\s+over\s+(?:it|yourself)\b | \bsnap\s+out\s+of\b | \bcheer\s+up\b | \bman\s+up\b | \btoughen\s+up\b
     | \b(?:not|isn'?t|ain'?t)\s+(?:really\s+)?(?:that|so|as)\s+(?:bad|serious|big)\b | \b(?:no|not\s+a|isn'?t\s+a)\s+big\s+deal\b
     | \b(?:others?|people|plenty|kids)\b[^.!?]{0,30}\bha(?:ve|s)\s+it\s+(?:much\s+|far\s+|a\s+lot\s+)?worse\b
-    | \b(?:it\s+)?could\s+be\s+worse\b | \boverreact\w* | \b(?:being|so|too)\s+(?:dramatic|sensitive)\b
+    | \b(?:it\s+)?could\s+be\s+worse\b | (?<!not\s)(?<!n't\s)\boverreact\w* | \b(?:being|so|too)\s+(?:dramatic|sensitive)\b
     | \blook\s+on\s+the\s+bright\s+side\b | \bfeel(?:ing)?\s+sorry\s+for\s+yourself\b
-    | \bnothing\s+to\s+(?:worry|be\s+(?:sad|upset|afraid))\b | \b(?:all\s+)?in\s+your\s+head\b
+    | \bthere(?:'s|\s+is)\s+nothing\s+to\s+(?:worry|be\s+(?:sad|upset|afraid))\b | \b(?:all|just|only)\s+in\s+your\s+head\b
     | \bdon'?t\s+be\s+(?:silly|sad|dramatic|ridiculous|upset)\b | \beveryone\s+(?:feels|goes\s+through)\s+(?:this|that|like)
     | \bselfish\b | \byou\s+don'?t\s+(?:really\s+)?mean\s+(?:that|it)\b
     """,
