@@ -15,6 +15,15 @@ from datasets_prep.tally import STEPS, Tally
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _BINS = 24
+_WHAT = {
+    "shape": "rows become conversations",
+    "clean": "encoding, HTML, spaces, glued sentences",
+    "anonymise": "personal data become placeholders",
+    "turns": "user and assistant alternate",
+    "filter": "language, length, promotion, toxicity, what masking emptied",
+    "dedupe": "the same answer, exactly or nearly",
+    "prove": "every answer is trained whole, and nothing else",
+}
 
 
 @dataclass
@@ -73,6 +82,7 @@ class CardFacts:
             lines.append(
                 {
                     "step": step,
+                    "what": _WHAT[step],
                     "in": rows,
                     "dropped": dropped,
                     "changed": changed,

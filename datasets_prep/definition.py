@@ -120,6 +120,7 @@ class Definition(Settings):
     licence: str = "unknown"
     homepage: str = ""
     description: str = ""
+    notice: str = ""
     recipe: str | None = None
     source: Source
     shape: Literal[
