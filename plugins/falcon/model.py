@@ -10,13 +10,28 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from transformers import FalconForCausalLM, FalconModel
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPastAndCrossAttentions,
+    CausalLMOutputWithCrossAttentions,
+)
 
-from plugins.falcon.documents import find_documents
+from plugins.falcon.block import Batch, Block, read_block, run_block
+from plugins.falcon.documents import Documents, find_documents
+from plugins.falcon.loss import fused_cross_entropy
+from plugins.falcon.memory import blocks_that_fit, bytes_kept_per_block
+from plugins.falcon.paths import Paths
+from plugins.falcon.projection import NotFusable
+from plugins.fallbacks import note_fallback
 
 
 class PackedFalconModel(FalconModel):
     """`FalconModel` whose packed documents don't attend to one another."""
+
+    paths: Paths
+    fitting: dict[int, int]
+    """How many blocks keep their activations, by the tokens of a batch."""
 
     def forward(
         self,
@@ -26,19 +41,26 @@ class PackedFalconModel(FalconModel):
         position_ids: torch.LongTensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
         **kwargs: Any,
     ) -> Any:
         """As `FalconModel.forward`; documents come from ``position_ids`` and ``attention_mask``."""
         tokens = input_ids if input_ids is not None else inputs_embeds
         cached = past_key_values is not None and past_key_values.get_seq_length() > 0
-        if (
-            tokens is not None
-            and not cached
-            and (attention_mask is None or attention_mask.ndim == 2)
-        ):
+        flat_mask = attention_mask is None or attention_mask.ndim == 2
+        if tokens is not None and not cached and flat_mask:
             documents = find_documents(
                 tokens.shape[0], tokens.shape[1], position_ids, attention_mask, tokens.device
             )
+            caching = self.config.use_cache if use_cache is None else use_cache
+            asked = (past_key_values is not None, output_attentions, output_hidden_states)
+            plain = any(asked) or (caching and not self.training) or return_dict is False
+            if self.paths.block and not plain and (blocks := self._blocks(documents)):
+                embeds = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
+                hidden = self._run(blocks, embeds, documents, position_ids)
+                return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)  # type: ignore[arg-type]
             if documents.packed:
                 attention_mask = self._mask_for_attention(documents.mask())
         return super().forward(
@@ -48,8 +70,69 @@ class PackedFalconModel(FalconModel):
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=return_dict,
             **kwargs,
         )
+
+    def _blocks(self, documents: Documents) -> list[Block]:
+        """The blocks read for the fused path; empty, and noted, when one can't be fused."""
+        keep = self._kept_blocks(documents.index.numel())
+        try:
+            return [
+                read_block(layer, place, place < keep, self.training)
+                for place, layer in enumerate(self.h)
+            ]
+        except NotFusable as reason:
+            note_fallback("falcon.block", "the modules", str(reason))
+            return []
+
+    def _kept_blocks(self, tokens: int) -> int:
+        """How many blocks keep their activations for a batch of ``tokens``."""
+        blocks = len(self.h)
+        if self.paths.memory != "auto" or not torch.is_grad_enabled():
+            return 0 if self.paths.memory == "low" else blocks
+        if tokens not in self.fitting:
+            config: Any = self.config
+            attention: Any = self.h[0].self_attention
+            per_block = bytes_kept_per_block(
+                tokens, config.hidden_size, attention.query_key_value.out_features,
+                config.ffn_hidden_size, 2,
+            )  # fmt: skip
+            fits = blocks_that_fit(self, tokens, blocks, per_block, config.ffn_hidden_size)
+            self.fitting[tokens] = fits
+        return self.fitting[tokens]
+
+    def _run(
+        self,
+        blocks: list[Block],
+        embeds: torch.Tensor,
+        documents: Documents,
+        position_ids: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Hidden states [B, T, hidden] after the last norm, through the fused blocks."""
+        batch_size, length, width = embeds.shape
+        device = embeds.device
+        autocast = torch.is_autocast_enabled(device.type)
+        dtype = torch.get_autocast_dtype(device.type) if autocast else embeds.dtype
+        if position_ids is None:
+            position_ids = torch.arange(length, device=device)[None]
+        like = torch.empty(0, dtype=torch.float32, device=device)
+        cos, sin = (
+            table[..., : table.shape[-1] // 2].expand(batch_size, -1, -1).flatten(0, 1).contiguous()
+            for table in self.rotary_emb(like, position_ids.to(device))
+        )
+        seed = int(torch.randint(2**31, (1,)).item()) if self.training else 0
+        batch = Batch(documents, cos, sin, seed, self.paths.flash, self.paths.triton)
+        hidden = embeds.to(dtype).reshape(-1, width)
+        for block in blocks:
+            hidden = run_block(block, batch, hidden)
+        norm = self.ln_f
+        with torch.autocast(device.type, enabled=False):
+            weight, bias = norm.weight.to(dtype), norm.bias.to(dtype)
+            hidden = F.layer_norm(hidden, norm.normalized_shape, weight, bias, norm.eps)
+        return hidden.view(batch_size, length, width)
 
     def _mask_for_attention(self, allowed: torch.Tensor) -> torch.Tensor:
         """The mask as the configured attention takes it: bool for SDPA, added in eager."""
@@ -60,13 +143,51 @@ class PackedFalconModel(FalconModel):
         return bias.masked_fill_(~allowed, torch.finfo(dtype).min)
 
 
+class FusedLossFalcon(FalconForCausalLM):
+    """`FalconForCausalLM` that gives a loss without logits where nobody wants the logits."""
+
+    logits_in_eval: bool
+
+    def forward(self, *args: Any, labels: torch.Tensor | None = None, **kwargs: Any) -> Any:
+        """As `FalconForCausalLM.forward`; with labels the fused path returns no logits."""
+        head = self.lm_head
+        asked = any(
+            kwargs.get(key)
+            for key in ("logits_to_keep", "output_attentions", "output_hidden_states")
+        )
+        other = "shift_labels" in kwargs or kwargs.get("return_dict") is False
+        wants_logits = (
+            labels is None or asked or other or (self.logits_in_eval and not self.training)
+        )
+        if (
+            labels is None
+            or wants_logits
+            or type(head) is not nn.Linear
+            or head.weight.requires_grad
+        ):
+            return super().forward(*args, labels=labels, **kwargs)
+        num_items = kwargs.pop("num_items_in_batch", None)
+        kwargs.pop("logits_to_keep", None)
+        hidden = self.transformer(*args, **kwargs | {"use_cache": False}).last_hidden_state
+        with torch.autocast(hidden.device.type, enabled=False):
+            rows = hidden.to(head.weight.dtype)
+            loss = fused_cross_entropy(rows, head.weight, labels, num_items)
+        return CausalLMOutputWithCrossAttentions(loss=loss)  # type: ignore[arg-type]
+
+
 def find_falcon(model: nn.Module) -> FalconForCausalLM | None:
     """The Falcon inside ``model``, which may be wrapped by PEFT; None when there is none."""
     return next((m for m in model.modules() if isinstance(m, FalconForCausalLM)), None)
 
 
-def install(model: nn.Module) -> None:
-    """Keep packed documents apart in ``model``, from now on."""
-    falcon = find_falcon(model)
-    if falcon is not None:
-        falcon.transformer.__class__ = PackedFalconModel
+def install(model: nn.Module, paths: Paths | None = None) -> None:
+    """Keep packed documents apart in ``model``, and take the fast ``paths``, from now on."""
+    falcon: Any = find_falcon(model)
+    if falcon is None:
+        return
+    paths = paths or Paths()
+    falcon.transformer.__class__ = PackedFalconModel
+    falcon.transformer.paths = paths
+    falcon.transformer.fitting = {}
+    falcon.__class__ = FusedLossFalcon if paths.loss else FalconForCausalLM
+    falcon.logits_in_eval = False

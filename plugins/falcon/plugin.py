@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from axolotl.integrations.base import BasePlugin
 from torch import nn
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from plugins.falcon import quantization
 from plugins.falcon.args import FalconOptions
-from plugins.falcon.model import install
+from plugins.falcon.model import find_falcon, install
+from plugins.falcon.paths import choose_paths
 from recipes.errors import UserError
 
 LORA_KERNELS = ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel")
@@ -50,7 +53,7 @@ class FalconPlugin(BasePlugin):
         """
         if cfg.model_config_type != "falcon":
             raise UserError(
-                f"plugins.falcon.FalconPlugin is for model type falcon, not {cfg.model_config_type}",
+                f"FalconPlugin is for model type falcon, not {cfg.model_config_type}",
                 where="plugins",
                 todo="Remove it from this recipe",
             )
@@ -58,17 +61,55 @@ class FalconPlugin(BasePlugin):
             quantization.enable()
 
     def post_model_build(self, cfg: Any, model: nn.Module) -> None:
-        """Keep packed documents apart.
+        """Refuse packing that can't be right.
 
         Raises:
             UserError: packing asked of a Falcon with alibi.
         """
-        if not options_of(cfg).enabled:
-            return
-        if cfg.sample_packing and model.config.alibi:
+        config: Any = model.config
+        if options_of(cfg).enabled and cfg.sample_packing and config.alibi:
             raise UserError(
                 "this Falcon has alibi positions, and packed conversations would share them",
                 where="sample_packing",
                 todo="Set sample_packing: false",
             )
-        install(model)
+
+    def pre_lora_load(self, cfg: Any, model: nn.Module) -> None:
+        """Take back the lift of norms to float32: they stay in the dtype of the recipe."""
+        falcon = find_falcon(model)
+        if not options_of(cfg).enabled or falcon is None or _sharded(cfg):
+            return
+        for module in falcon.modules():
+            if isinstance(module, (nn.LayerNorm, nn.Embedding)) or module is falcon.lm_head:
+                module.to(cfg.torch_dtype)
+
+    def post_model_load(self, cfg: Any, model: nn.Module) -> None:
+        """Keep packed documents apart, and take the fast paths that this machine has."""
+        options = options_of(cfg)
+        falcon = find_falcon(model)
+        if not options.enabled or falcon is None:
+            return
+        config: Any = falcon.config
+        head_dim = config.hidden_size // config.num_attention_heads
+        device = falcon.lm_head.weight.device
+        install(model, choose_paths(options, device, _training_dtype(cfg), head_dim, _sharded(cfg)))
+
+    def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
+        """Give logits in evaluation when somebody computes metrics from them."""
+        falcon: Any = find_falcon(trainer.model)
+        if falcon is not None and trainer.compute_metrics is not None:
+            falcon.logits_in_eval = True
+
+
+def _training_dtype(cfg: Any) -> torch.dtype:
+    """The dtype of activations: autocast's when it is on, else the model's."""
+    if cfg.bf16:
+        return torch.bfloat16
+    return torch.float16 if cfg.fp16 else cfg.torch_dtype
+
+
+def _sharded(cfg: Any) -> str:
+    """FSDP or ZeRO-3 by name; empty when every device holds whole parameters."""
+    if cfg.fsdp_config or cfg.fsdp:
+        return "FSDP"
+    return "DeepSpeed ZeRO-3" if is_deepspeed_zero3_enabled() else ""

@@ -44,7 +44,7 @@ def _with_plain_linears(replace: Callable[..., nn.Module]) -> Callable[..., nn.M
 
     @wraps(replace)
     def replace_falcon_too(model: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
-        falcon_linears = [module for module in model.modules() if type(module) is FalconLinear]
+        falcon_linears: list[nn.Module] = [m for m in model.modules() if type(m) is FalconLinear]
         for module in falcon_linears:
             module.__class__ = nn.Linear
         try:

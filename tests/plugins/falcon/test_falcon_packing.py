@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_falcon import LAYOUTS, make_falcon, pack
 from peft import LoraConfig, get_peft_model
+from tiny_falcon import LAYOUTS, make_falcon, pack
 from torch.nn.functional import cross_entropy
 
 from plugins.falcon.documents import find_documents

@@ -5,8 +5,8 @@ from __future__ import annotations
 import bitsandbytes as bnb
 import pytest
 import torch
-from tiny_falcon import make_falcon
 from peft import LoraConfig, get_peft_model
+from tiny_falcon import make_falcon
 from torch import nn
 from transformers import BitsAndBytesConfig, FalconForCausalLM
 from transformers.integrations import bitsandbytes as bnb_integration

@@ -1,0 +1,102 @@
+"""What a Falcon block computes, in PyTorch; on CUDA with Triton, the same from `kernels`.
+
+All tensors are [T, width], T being the tokens of the whole batch laid end to end.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+import torch
+from torch.nn import functional as F
+
+
+def triton_runs() -> bool:
+    """Whether Triton is installed (it needs a GPU too)."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def keep_mask(shape: torch.Size, dropout: float, seed: int, device: torch.device) -> torch.Tensor:
+    """The dropout mask of `kernels` for a row-major tensor of ``shape``: True where kept."""
+    low = 0xFFFFFFFF
+    h = torch.arange(shape.numel(), dtype=torch.int64, device=device)
+    h = (h * 0x9E3779B1 + seed) & low
+    h = ((h ^ (h >> 16)) * 0x7FEB352D) & low
+    h = ((h ^ (h >> 15)) * 0x846CA68B) & low
+    h = h ^ (h >> 16)
+    return ((h >> 8) >= round(dropout * 2**24)).view(shape)
+
+
+def drop(x: torch.Tensor, dropout: float, seed: int) -> torch.Tensor:
+    """Dropout of ``x`` by `keep_mask`, the kept scaled by 1 / (1 - dropout)."""
+    if dropout == 0:
+        return x
+    return x * keep_mask(x.shape, dropout, seed, x.device) / (1.0 - dropout)
+
+
+def lora_down(
+    x: torch.Tensor, a: torch.Tensor, scale: float, dropout: float, seed: int, triton: bool
+) -> torch.Tensor:
+    """``scale * dropout(x) @ a.T``: x [T, in], a [r, in], result [T, r] in x's dtype."""
+    if triton:
+        from plugins.falcon import kernels
+
+        return kernels.lora_down(x, a, scale, dropout, seed)
+    return (drop(x, dropout, seed) @ a.T) * scale
+
+
+def lora_grad_a(
+    du: torch.Tensor, x: torch.Tensor, dropout: float, seed: int, gelu: bool, triton: bool
+) -> torch.Tensor:
+    """``du.T @ dropout(x)``: the gradient of a, [r, in]; x goes through GELU when ``gelu``."""
+    if triton:
+        from plugins.falcon import kernels
+
+        return kernels.lora_grad_a(du, x, dropout, seed, gelu)
+    return du.T @ drop(F.gelu(x) if gelu else x, dropout, seed)
+
+
+def add_grad_x_(
+    dx: torch.Tensor,
+    du: torch.Tensor | None,
+    a: torch.Tensor | None,
+    dropout: float,
+    seed: int,
+    triton: bool,
+    pre: torch.Tensor | None = None,
+) -> None:
+    """In place ``dx += dropout(du @ a)``, then ``dx *= gelu'(pre)`` when ``pre`` is given."""
+    if triton:
+        from plugins.falcon import kernels
+
+        kernels.add_grad_x_(dx, du, a, dropout, seed, pre)
+        return
+    if du is not None and a is not None:
+        dx += drop(du @ a, dropout, seed)
+    if pre is not None:
+        dx.copy_(torch.ops.aten.gelu_backward(dx, pre))
+
+
+def rotate_(
+    qkv: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    per_group: int,
+    sign: float,
+    triton: bool,
+) -> None:
+    """Rotary embedding in place on qkv [T, heads, d]; cos and sin [T, d / 2] float32.
+
+    Heads come in groups of ``per_group``: queries, one key, one value. ``sign`` -1 rotates back,
+    which is the backward.
+    """
+    if triton:
+        from plugins.falcon import kernels
+
+        kernels.rotate_(qkv, cos, sin, per_group, sign)
+        return
+    tokens, _, d = qkv.shape
+    heads = qkv.view(tokens, -1, per_group, d)[:, :, :-1]
+    low, high = heads.float().split(d // 2, dim=-1)
+    c, s = cos[:, None, None], sin[:, None, None] * sign
+    heads.copy_(torch.cat([low * c - high * s, high * c + low * s], dim=-1))

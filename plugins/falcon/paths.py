@@ -1,0 +1,70 @@
+"""Which path each part takes on this machine, and why not the fast one."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import asdict, dataclass
+
+import torch
+
+from plugins.falcon.args import FalconOptions
+from plugins.falcon.attention import flash_runs
+from plugins.falcon.operations import triton_runs
+from plugins.fallbacks import note_fallback
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The paths taken; False is transformers' or PyTorch's plain way.
+
+    Attributes:
+        block: blocks as one autograd function each.
+        flash: attention by flash kernels over the documents.
+        triton: LoRA and rotary embedding by Triton.
+        loss: language model head and cross entropy fused.
+        memory: how many blocks keep their activations: all (fast), none (low), or what fits (auto).
+    """
+
+    block: bool = False
+    flash: bool = False
+    triton: bool = False
+    loss: bool = False
+    memory: str = "auto"
+
+    def as_json(self) -> dict[str, bool | str]:
+        """For the run's record."""
+        return asdict(self)
+
+
+def choose_paths(
+    options: FalconOptions, device: torch.device, dtype: torch.dtype, head_dim: int, sharded: str
+) -> Paths:
+    """Take every fast path that the options allow and the machine has; note the others.
+
+    Args:
+        options: the recipe's `falcon:` block.
+        device: where the model is.
+        dtype: of the activations in training.
+        head_dim: width of an attention head.
+        sharded: FSDP or ZeRO-3 by name, empty when parameters are whole on every device.
+    """
+    block = options.block == "auto"
+    if block and sharded:
+        note_fallback("falcon.block", "the modules", f"{sharded} gathers weights in their hooks")
+        block = False
+    if block and device.type != "cuda":
+        note_fallback("falcon.block", "the modules in plain PyTorch", "there is no CUDA device")
+        block = False
+    flash = block and options.attention == "auto"
+    if flash and (reason := flash_runs(device, dtype, head_dim)):
+        note_fallback("falcon.attention", "SDPA with a mask", reason)
+        flash = False
+    triton = block and options.kernels == "auto"
+    if triton and not triton_runs():
+        note_fallback("falcon.kernels", "plain PyTorch", "Triton is not installed")
+        triton = False
+    loss = options.loss == "auto" and device.type == "cuda" and not sharded
+    if loss and importlib.util.find_spec("liger_kernel") is None:
+        note_fallback("falcon.loss", "all logits at once", "liger-kernel is not installed")
+        loss = False
+    return Paths(block, flash, triton, loss, options.memory)

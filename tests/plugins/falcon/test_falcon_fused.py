@@ -1,0 +1,206 @@
+"""The fused block equals transformers' modules under PEFT, in values and gradients."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from test_falcon_packing import relative, with_adapter
+from tiny_falcon import make_falcon, pack
+from torch import nn
+
+from plugins.falcon import operations as ops
+from plugins.falcon.model import install
+from plugins.falcon.paths import Paths
+
+FUSED = Paths(block=True, memory="fast")
+FUSABLE = ["multi_query", "grouped", "grouped_one_norm"]
+
+
+def outputs_and_gradients(model, batch):
+    model.zero_grad()
+    inputs = {key: value for key, value in batch.items() if key != "labels"}
+    logits = model(**inputs).logits
+    real = batch["attention_mask"].bool() if "attention_mask" in batch else slice(None)
+    weights = torch.linspace(-1, 1, logits.shape[-1], dtype=logits.dtype, device=logits.device)
+    (logits[real] * weights).square().mean().backward()
+    return logits[real].detach(), {
+        n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None
+    }
+
+
+def assert_same(model, reference, batch, tolerance: float) -> None:
+    got, got_gradients = outputs_and_gradients(model, batch)
+    want, want_gradients = outputs_and_gradients(reference, batch)
+    assert relative(got, want) < tolerance
+    assert got_gradients.keys() == want_gradients.keys()
+    assert want_gradients
+    for name, gradient in want_gradients.items():
+        assert relative(got_gradients[name], gradient) < tolerance, name
+
+
+@pytest.fixture
+def fused_calls(monkeypatch):
+    """Counts fused blocks, so that a silent fall back to the modules fails the test."""
+    import plugins.falcon.model as falcon_model
+
+    calls = []
+    run = falcon_model.run_block
+    monkeypatch.setattr(
+        falcon_model, "run_block", lambda *args: calls.append(args[0].keep) or run(*args)
+    )
+    return calls
+
+
+@pytest.mark.parametrize("layout", FUSABLE)
+@pytest.mark.parametrize("memory", ["fast", "low"])
+@pytest.mark.parametrize("lengths,padding", [([7, 1, 12, 5], 3), ([17], 0), ([1, 1], 4)])
+def test_fused_equals_modules(layout, memory, lengths, padding, fused_calls) -> None:
+    model = with_adapter(make_falcon(layout).double(), rank=8).train()
+    reference = copy.deepcopy(model)
+    install(reference)
+    install(model, dataclasses.replace(FUSED, memory=memory))
+    assert_same(model, reference, pack(lengths, padding), 1e-6)
+    assert fused_calls == [memory == "fast"] * 2
+
+
+def test_rows_padded_left_and_right(fused_calls) -> None:
+    model = with_adapter(make_falcon()).train()
+    reference = copy.deepcopy(model)  # stock: padding is nothing new to it
+    install(model, FUSED)
+    mask = torch.tensor([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 0]])
+    ids = torch.randint(12, 128, (2, 6), generator=torch.Generator().manual_seed(5))
+    assert_same(model, reference, {"input_ids": ids, "attention_mask": mask}, 1e-5)
+    assert len(fused_calls) == 2
+
+
+@pytest.mark.parametrize("targets", [["query_key_value"], ["dense_h_to_4h", "dense"]])
+def test_adapters_on_some_layers(targets, fused_calls) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(
+        make_falcon(), LoraConfig(r=4, target_modules=targets, init_lora_weights=False)
+    ).train()
+    reference = copy.deepcopy(model)
+    install(reference)
+    install(model, FUSED)
+    assert_same(model, reference, pack([5, 8]), 1e-5)
+    assert len(fused_calls) == 2
+
+
+class SameDropout(nn.Dropout):
+    """PEFT's dropout replaced by the fused block's mask, to compare the two exactly."""
+
+    seed = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        flat = x.reshape(-1, x.shape[-1])
+        return ops.drop(flat, self.p, self.seed).view_as(x) if self.training else x
+
+
+@pytest.mark.parametrize("memory", ["fast", "low"])
+def test_dropout_masks_agree_between_forward_and_backward(memory, fused_calls, monkeypatch) -> None:
+    model = with_adapter(make_falcon(), dropout=0.3).train()
+    reference = copy.deepcopy(model)
+    install(reference)
+    install(model, dataclasses.replace(FUSED, memory=memory))
+    import plugins.falcon.block as falcon_block
+
+    monkeypatch.setattr(falcon_block.Block, "seed", lambda self, batch, which: 77)
+    for module in reference.modules():
+        if isinstance(module, nn.ModuleDict) and isinstance(
+            dict(module.items()).get("default"), nn.Dropout
+        ):
+            module["default"] = SameDropout(0.3)
+            module["default"].seed = 77
+    assert_same(model, reference, pack([7, 9]), 1e-5)
+    assert len(fused_calls) == 2
+
+
+def test_dropout_differs_between_passes_and_stops_in_eval() -> None:
+    model = with_adapter(make_falcon(), dropout=0.3).train()
+    install(model, FUSED)
+    batch = pack([7, 9])
+    ids = {"input_ids": batch["input_ids"], "use_cache": False}
+    assert not torch.equal(model(**ids).logits, model(**ids).logits)
+    model.eval()
+    assert torch.equal(model(**ids).logits, model(**ids).logits)
+
+
+@pytest.mark.parametrize("dropout", [0.05, 0.5])
+def test_the_mask_has_dropouts_statistics(dropout) -> None:
+    kept = ops.keep_mask(torch.Size((512, 1024)), dropout, 12345, torch.device("cpu")).double()
+    assert abs(kept.mean().item() - (1 - dropout)) < 0.003
+    variance = dropout * (1 - dropout)
+    assert abs(kept.mean(0).var().item() * 512 / variance - 1) < 0.15
+    assert abs(kept.mean(1).var().item() * 1024 / variance - 1) < 0.2
+    neighbours = ((kept[:, 1:] - kept.mean()) * (kept[:, :-1] - kept.mean())).mean() / variance
+    assert abs(neighbours.item()) < 0.01
+    other = ops.keep_mask(torch.Size((512, 1024)), dropout, 12346, torch.device("cpu")).double()
+    between = ((kept - kept.mean()) * (other - other.mean())).mean() / variance
+    assert abs(between.item()) < 0.01
+
+
+def test_what_cannot_be_fused_runs_in_the_modules(fused_calls) -> None:
+    from plugins.fallbacks import fallbacks_taken, forget_fallbacks
+
+    forget_fallbacks()
+    model = with_adapter(make_falcon("sequential")).train()
+    reference = copy.deepcopy(model)
+    install(reference)
+    install(model, FUSED)
+    assert_same(model, reference, pack([5, 8]), 1e-6)
+    assert fused_calls == []
+    assert [taken["part"] for taken in fallbacks_taken()] == ["falcon.block"]
+    forget_fallbacks()
+
+
+def test_a_disabled_adapter_is_left_out(fused_calls) -> None:
+    model = with_adapter(make_falcon()).train()
+    install(model, FUSED)
+    batch = pack([5, 8])
+    ids = {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"]}
+    plain = make_falcon().train()
+    install(plain)
+    with model.disable_adapter():
+        assert relative(model(**ids).logits, plain(**ids).logits) < 1e-5
+    assert relative(model(**ids).logits, plain(**ids).logits) > 1e-3
+    assert len(fused_calls) == 4
+
+
+def test_quantised_base(tmp_path, fused_calls) -> None:
+    from transformers import BitsAndBytesConfig, FalconForCausalLM
+
+    from plugins.falcon import quantization
+
+    quantization.enable()
+    make_falcon(head_dim=16, num_attention_heads=4, hidden_size=64).save_pretrained(tmp_path)
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float32,
+    )  # fmt: skip
+    model = with_adapter(
+        FalconForCausalLM.from_pretrained(tmp_path, quantization_config=config, device_map="cpu")
+    ).train()
+    reference = copy.deepcopy(model)
+    install(reference)
+    install(model, FUSED)
+    assert_same(model, reference, pack([5, 8]), 1e-4)
+    assert len(fused_calls) == 2
+
+
+def test_a_saved_adapter_loads_into_plain_peft(tmp_path) -> None:
+    from peft import PeftModel
+
+    model = with_adapter(make_falcon()).train()
+    install(model, FUSED)
+    batch = pack([9])
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
+    model(input_ids=batch["input_ids"]).logits.square().mean().backward()
+    optimizer.step()
+    model.save_pretrained(tmp_path)
+    plain = PeftModel.from_pretrained(make_falcon(), tmp_path).eval()
+    ids = {"input_ids": batch["input_ids"], "use_cache": False}
+    assert relative(model.eval()(**ids).logits, plain(**ids).logits) < 1e-5

@@ -1,0 +1,100 @@
+"""The Triton kernels equal the same functions in PyTorch, over odd shapes and all ranks.
+
+On CUDA they run as compiled; without it in Triton's interpreter, in a process of its own because
+Triton reads that switch at import.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from plugins.falcon import operations as ops
+
+CUDA = torch.cuda.is_available()
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+DEVICE = "cuda" if CUDA else "cpu"
+direct = pytest.mark.skipif(
+    not (HAS_TRITON and (CUDA or INTERPRETED)), reason="needs Triton on CUDA or its interpreter"
+)
+RANKS = [8, 24, 256] if not CUDA else [8, 16, 24, 32, 64, 128, 256]
+DTYPES = [torch.float32] if not CUDA else [torch.float32, torch.bfloat16, torch.float16]
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}
+SHAPES = [(1, 48), (67, 200)] if not CUDA else [(1, 48), (67, 200), (130, 4544), (1000, 999)]
+
+
+@pytest.mark.skipif(CUDA or INTERPRETED or not HAS_TRITON, reason="runs directly, or no Triton")
+def test_in_the_interpreter() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
+        env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "passed" in done.stdout
+
+
+def random(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(*shape, device=DEVICE).to(dtype)
+
+
+def assert_near(got: torch.Tensor, want: torch.Tensor, dtype: torch.dtype) -> None:
+    assert got.shape == want.shape
+    error = (got.double() - want.double()).norm() / want.double().norm().clamp_min(1e-9)
+    assert error < TOLERANCE[dtype]
+
+
+@direct
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_lora(dtype: torch.dtype, shape: tuple[int, int], rank: int, dropout: float) -> None:
+    torch.manual_seed(0)
+    x, a = random(*shape, dtype=dtype), random(rank, shape[1], dtype=dtype)
+    du = random(shape[0], rank, dtype=dtype)
+    seed = 0x7ABCDEF1
+    exact = [t.double() for t in (x, a, du)]
+    want = ops.lora_down(exact[0], exact[1], 0.5, dropout, seed, triton=False)
+    assert_near(ops.lora_down(x, a, 0.5, dropout, seed, triton=True), want, dtype)
+    for gelu in (False, True):
+        want = ops.lora_grad_a(exact[2], exact[0], dropout, seed, gelu, triton=False)
+        assert_near(ops.lora_grad_a(du, x, dropout, seed, gelu, triton=True), want, dtype)
+        dx = random(*shape, dtype=dtype)
+        exact_dx = dx.double()
+        pre, exact_pre = (x, exact[0]) if gelu else (None, None)
+        ops.add_grad_x_(exact_dx, exact[2], exact[1], dropout, seed, False, exact_pre)
+        ops.add_grad_x_(dx, du, a, dropout, seed, True, pre)
+        assert_near(dx, exact_dx, dtype)
+
+
+@direct
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gelu_without_adapter(dtype: torch.dtype) -> None:
+    dx, pre = random(67, 200, dtype=dtype), random(67, 200, dtype=dtype)
+    exact = dx.double()
+    ops.add_grad_x_(exact, None, None, 0.0, 0, False, pre.double())
+    ops.add_grad_x_(dx, None, None, 0.0, 0, True, pre)
+    assert_near(dx, exact, dtype)
+
+
+@direct
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("heads,per_group,d", [(7, 7, 8), (12, 6, 16), (73, 73, 64), (160, 10, 64)])
+def test_rotary(dtype: torch.dtype, heads: int, per_group: int, d: int) -> None:
+    qkv = random(9, heads, d, dtype=dtype)
+    before = qkv.clone()
+    angle = torch.rand(9, d // 2, device=DEVICE) * 6
+    want = qkv.float().clone()
+    ops.rotate_(want, angle.cos(), angle.sin(), per_group, 1.0, triton=False)
+    ops.rotate_(qkv, angle.cos(), angle.sin(), per_group, 1.0, triton=True)
+    assert_near(qkv, want, dtype)
+    values = qkv.view(9, -1, per_group, d)[:, :, -1]
+    assert torch.equal(values, before.view(9, -1, per_group, d)[:, :, -1])
+    ops.rotate_(qkv, angle.cos(), angle.sin(), per_group, -1.0, triton=True)
+    assert_near(qkv, before, dtype)
