@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from axolotl.integrations.base import BasePlugin
+from torch import nn
 
 from plugins.fallbacks import note_fallback
 
@@ -27,9 +28,26 @@ class HardwarePlugin(BasePlugin):
             return
         _fit_to_cpu(cfg)
 
+    def post_model_load(self, cfg: Any, model: nn.Module) -> None:
+        """Keep 4-bit weights trainable through on a CPU."""
+        if not torch.cuda.is_available():
+            keep_gradients_on_cpu(model)
+
     def get_training_args(self, cfg: Any) -> dict[str, Any]:
         """Tell the Trainer that the CPU is meant, which it otherwise takes for a mistake."""
         return {} if torch.cuda.is_available() else {"use_cpu": True}
+
+
+def keep_gradients_on_cpu(model: nn.Module) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights for inference when the model evaluates.
+
+    On CPUs with AVX512-BF16, bitsandbytes 0.50 repacks a layer's weights the first time it runs in
+    eval mode, for good. Its kernel for that format has no backward: after the first evaluation
+    the gradient of every layer below is wrong, with a warning at most, and nothing is learnt.
+    """
+    for module in model.modules():
+        if getattr(module, "support_avx512bf16_for_cpu", False):
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
 
 def cpu_has_bf16() -> bool:

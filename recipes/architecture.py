@@ -93,7 +93,7 @@ def build(config: Any) -> Architecture:
 
 
 def as_json(shape: Architecture) -> dict[str, Any]:
-    """The shape as it is kept in `recipes/architectures`: like layers together, with their count."""
+    """The shape as `recipes/architectures` keeps it: like layers together, with their count."""
     counts = Counter(shape.linears)
     return {
         "model_type": shape.model_type,
