@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from datasets_prep.conversation import Conversation, Ledger, Span
 from datasets_prep.names import AuthorNames, NameFinder, Placeholders, RuleNames
-from datasets_prep.patterns import EMAIL, PLACEHOLDER, URL, url_span
+from datasets_prep.patterns import (
+    EMAIL,
+    PLACEHOLDER,
+    URL,
+    may_hold_email,
+    may_hold_url,
+    url_span,
+)
 from datasets_prep.phones import crisis_numbers, digits_of, find_phones
 from datasets_prep.settings import AnonymiseSettings
 
@@ -42,6 +50,10 @@ class Finding:
     end: int
 
 
+# Authors of answers write many of them, and their patterns take longer to build than to use.
+_author_names = lru_cache(maxsize=4096)(AuthorNames)
+
+
 class Anonymiser:
     """Finds and masks personal data as its settings say."""
 
@@ -62,7 +74,7 @@ class Anonymiser:
         """Mask every turn in place; each kind of data is one ledger line for the row."""
         finders = list(self._finders)
         if finders and conversation.authors:
-            finders.append(AuthorNames(conversation.authors))
+            finders.append(_author_names(conversation.authors))
         people = Placeholders()
         spans: dict[str, list[Span]] = {}
         for turn, message in enumerate(conversation.messages):
@@ -87,14 +99,15 @@ class Anonymiser:
         """
         settings = self.settings
         found: list[Finding] = []
-        if settings.emails and ("@" in text or "at" in text or "email" in text):
+        lower = text.lower()
+        if settings.emails and may_hold_email(lower):
             found += [Finding("EMAIL", *m.span()) for m in EMAIL.finditer(text)]
-        if settings.urls and "." in text:
+        if settings.urls and may_hold_url(lower):
             found += [Finding("URL", *url_span(m)) for m in URL.finditer(text)]
         if settings.phones:
             phones = find_phones(text, settings.phone_regions, self._keep_phones)
             found += [Finding("PHONE", start, end) for start, end in phones]
-        if settings.handles:
+        if settings.handles and ("@" in text or "u/" in lower or ": " in text):
             found += [Finding("HANDLE", *m.span()) for m in _HANDLE.finditer(text)]
         if settings.addresses:
             found += [Finding("ADDRESS", *m.span()) for m in _ADDRESS.finditer(text)]

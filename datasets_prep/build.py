@@ -145,9 +145,9 @@ class _Run:
             keep: Mask = np.ones(len(self.store), bool)
             self._need_rows(keep)
             if self.definition.steps.dedupe:
-                ledger = Ledger("dedupe")
+                ledger = Ledger("dedupe", sink=self._note)
                 dedupe(self.store, keep, self.definition.steps.dedupe, ledger)
-                self._note(ledger.lines)
+                ledger.flush()
             pieces = self._prove(keep) if self.prover else {}
             self._need_rows(keep)
             labels = split(self.store, keep, self.definition.split)

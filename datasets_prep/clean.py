@@ -15,7 +15,7 @@ from datasets_prep.conversation import (
     changed_span,
     replace_all,
 )
-from datasets_prep.patterns import EMAIL, URL
+from datasets_prep.patterns import EMAIL, URL, may_hold_email, may_hold_url
 from datasets_prep.settings import CleanSettings
 
 _FTFY = ftfy.TextFixerConfig(
@@ -54,6 +54,11 @@ _GLUED = re.compile(
     r"|(?<=[a-z])[!?]+|(?<=\d{4})[.!?]|(?<=[)\]])[.!?]+|(?<= I)[.!?]+|(?<=[A-Z]{2})[.!?]"
     r"|(?<=[\s-][aI])[.!?]|(?<=[a-z\u00df-\u00ff]{2})[,:;])" + _NEXT
 )
+# What stands in every match of the above: cheap to look for.
+_MAY_BE_GLUED = re.compile(
+    "[.!?\u2026,:;\"'\u201d\u2019)\\]][A-Z\u00c0-\u00de\u00bf\u00a1\"'\u201c\u2018(]"
+)
+_LINE_END = re.compile("\r\n?|\u2028|\u2029|\x85")
 _RUNS = re.compile(r" {2,}| +(?=\n)|(?<=\n) +|\n{3,}")
 
 
@@ -79,7 +84,8 @@ def _clean_text(text: str, settings: CleanSettings, turn: int, found: dict[str, 
         text = _strip_html(text, turn, spans("HTML removed"))
     if settings.whitespace:
         text = replace_all(_SPACES, " ", text, turn, spans("non-breaking or odd space"))
-    text = replace_all(re.compile("\r\n?|\u2028|\u2029|\x85"), "\n", text, turn, spans("line end"))
+    if "\r" in text or not text.isascii():
+        text = replace_all(_LINE_END, "\n", text, turn, spans("line end"))
     text = replace_all(_CONTROL, "", text, turn, spans("control character removed"))
     if settings.normalise and not unicodedata.is_normalized("NFKC", text):
         normal = unicodedata.normalize("NFKC", text)
@@ -88,7 +94,8 @@ def _clean_text(text: str, settings: CleanSettings, turn: int, found: dict[str, 
     if settings.split_glued_sentences:
         text = split_glued(text, turn, spans("space between glued sentences"))
     if settings.whitespace:
-        text = replace_all(_RUNS, _one_gap, text, turn, spans("spacing"))
+        if "  " in text or " \n" in text or "\n " in text or "\n\n\n" in text:
+            text = replace_all(_RUNS, _one_gap, text, turn, spans("spacing"))
         stripped = text.strip()
         if stripped != text:
             spans("spacing").append(changed_span(text, stripped, turn))
@@ -99,9 +106,15 @@ def _clean_text(text: str, settings: CleanSettings, turn: int, found: dict[str, 
 def split_glued(text: str, turn: int = 0, spans: list[Span] | None = None) -> str:
     """Put a space between sentences that were glued together, outside URLs and emails."""
     spans = [] if spans is None else spans
+    if not _MAY_BE_GLUED.search(text):
+        return text
+    lower = text.lower()
+    guards: list[re.Match[str] | None] = [None]
+    if may_hold_url(lower) or may_hold_email(lower):
+        guards = [*_PROTECTED.finditer(text), None]
     pieces: list[str] = []
     end = 0
-    for guard in [*_PROTECTED.finditer(text), None]:
+    for guard in guards:
         start = guard.start() if guard else len(text)
         inner: list[Span] = []
         pieces.append(replace_all(_GLUED, _with_space, text[end:start], turn, inner))

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-_LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+_LINE_ENDS = (("\x85", "\\u0085"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029"))
+_MANY_LINES = 1000
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -68,10 +69,17 @@ class Span:
 
 @dataclass
 class Ledger:
-    """Collects what one step did to rows: a line for each row dropped or changed, and why."""
+    """Collects what one step did to rows: a line for each row dropped or changed, and why.
+
+    Attributes:
+        step: name of the step.
+        lines: what is collected and not yet handed on.
+        sink: takes the lines away whenever there are many, so that they need no memory.
+    """
 
     step: str
     lines: list[dict[str, Any]] = field(default_factory=list)
+    sink: Callable[[list[dict[str, Any]]], None] | None = None
 
     def changed(self, row: str, reason: str, spans: list[Span]) -> None:
         """Record a change; no spans, no line."""
@@ -93,6 +101,14 @@ class Ledger:
                 "spans": [span.as_dict() for span in spans],
             }
         )
+        if self.sink and len(self.lines) >= _MANY_LINES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand the lines on to the sink."""
+        if self.sink:
+            self.sink(self.lines)
+            self.lines = []
 
 
 def replace_all(
@@ -126,7 +142,9 @@ def changed_span(before: str, after: str, turn: int) -> Span:
 def json_line(value: Any) -> str:
     """One line of JSON; what Unicode counts as a line end is escaped, as readers split at it."""
     text = json.dumps(value, ensure_ascii=False)
-    return text if text.isascii() else text.translate(_LINE_ENDS)
+    for end, escaped in _LINE_ENDS:
+        text = text.replace(end, escaped)
+    return text
 
 
 def without_surrogates(text: str) -> str:

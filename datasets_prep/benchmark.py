@@ -1,0 +1,168 @@
+"""Speed and memory on synthetic rows: ``python -m datasets_prep.benchmark [--rows N]``.
+
+Clean, anonymise (names by rules), exact and near de-duplication and split, on all cores. The words
+of the rows follow Zipf's law, as those of real texts do, so that near-duplicate search meets the
+chance likenesses that it meets there. One row in fifty repeats an earlier answer, one in fifty
+repeats one nearly, one in ten asks an earlier question again, one in ten holds personal data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+import datasets_prep
+
+_VOCABULARY = 20_000
+_CHUNK = 10_000
+_QUESTION_WORDS, _ANSWER_WORDS = 24, 70
+_PERSONAL = (
+    "My name is Maria Lopez.",
+    "Write to jane.roe@mail.org or call 415-555-0132.",
+    "Read www.some-host.org/page today.",
+    "Dr. Okafor said so at 1428 Elm Street.",
+)
+_KEPT_IN_MIND = 1000
+_SYLLABLES = ("ba", "do", "fe", "gi", "lu", "ma", "ne", "po", "ri", "sa", "te", "vu")
+
+
+def rows(count: int, seed: int = 7) -> Iterator[dict[str, str]]:
+    """Yield synthetic rows with a ``question`` and an ``answer``."""
+    generator = np.random.default_rng(seed)
+    words = np.array([_word(n) for n in range(_VOCABULARY)], object)
+    weights = 1.0 / np.arange(1, _VOCABULARY + 1)
+    weights /= weights.sum()
+    earlier: list[dict[str, str]] = []
+    for start in range(0, count, _CHUNK):
+        size = min(_CHUNK, count - start)
+        drawn = generator.choice(words, (size, _QUESTION_WORDS + _ANSWER_WORDS), p=weights)
+        dice = generator.random(size)
+        for index in range(size):
+            row = {
+                "question": _text(drawn[index, :_QUESTION_WORDS]),
+                "answer": _text(drawn[index, _QUESTION_WORDS:]),
+            }
+            old = earlier[index % len(earlier)] if earlier else row
+            if dice[index] < 0.02:
+                row["answer"] = old["answer"]
+            elif dice[index] < 0.04:
+                row["answer"] = old["answer"] + " Be well."
+            elif dice[index] < 0.14:
+                row["question"] = old["question"]
+            elif dice[index] < 0.24:
+                row["answer"] += " " + _PERSONAL[index % len(_PERSONAL)]
+            elif dice[index] < 0.34:
+                row["answer"] = row["answer"].replace(". ", ".", 1).replace(" ", "\u00a0", 2)
+            if len(earlier) < _KEPT_IN_MIND:
+                earlier.append(row)
+            else:
+                earlier[index % _KEPT_IN_MIND] = row
+            yield row
+
+
+def _word(number: int) -> str:
+    word = ""
+    number += 12
+    while number:
+        number, digit = divmod(number, 12)
+        word += _SYLLABLES[digit]
+    return word
+
+
+def _text(words: np.ndarray) -> str:
+    sentences = [" ".join(words[i : i + 12]) for i in range(0, len(words), 12)]
+    return " ".join(sentence.capitalize() + "." for sentence in sentences)
+
+
+class PeakMemory:
+    """Samples the memory of this process and its children, shared pages counted once."""
+
+    def __init__(self, seconds: float = 1.0) -> None:
+        """Start with nothing measured; a sample is taken every ``seconds``."""
+        self.peak = 0
+        self._seconds = seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> PeakMemory:
+        """Start to sample."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take a last sample."""
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while True:
+            self.peak = max(self.peak, sum(map(_proportional_bytes, _family(os.getpid()))))
+            if self._stop.wait(self._seconds):
+                return
+
+
+def _family(pid: int) -> list[int]:
+    found = [pid]
+    for parent in found:
+        try:
+            tasks = list(Path(f"/proc/{parent}/task").iterdir())
+            for task in tasks:
+                found += [int(child) for child in (task / "children").read_text().split()]
+        except OSError:
+            # A worker that ended meanwhile.
+            continue
+    return found
+
+
+def _proportional_bytes(pid: int) -> int:
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return 1024 * int(line.split()[1])
+    except OSError:
+        return 0
+    return 0
+
+
+def main() -> None:
+    """Generate, prepare, and print rows a second and the peak of memory."""
+    parser = argparse.ArgumentParser(prog="python -m datasets_prep.benchmark")
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--workers", type=int, help="processes (default: one a core)")
+    parser.add_argument("--folder", help="where the rows are kept meanwhile (2 GB a million)")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=args.folder) as name:
+        folder = Path(name)
+        with (folder / "rows.jsonl").open("w", encoding="utf-8") as file:
+            for row in rows(args.rows):
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        definition = {
+            "name": "benchmark",
+            "source": {"file": "rows.jsonl"},
+            "shape": "prompt_response",
+            "columns": {"prompt": "question", "response": "answer"},
+            "steps": {"filter": False, "prove": False},
+        }
+        path = folder / "benchmark.yaml"
+        path.write_text(yaml.safe_dump(definition), encoding="utf-8")
+        began = time.perf_counter()
+        with PeakMemory() as memory:
+            datasets_prep.prepare(path, out=folder / "out", workers=args.workers)
+        seconds = time.perf_counter() - began
+    print(
+        f"{args.rows:,} rows in {seconds:,.0f} s on {args.workers or os.cpu_count()} cores: "
+        f"{args.rows / seconds:,.0f} rows/s, peak memory {memory.peak / 2**30:.2f} GiB"
+    )
+
+
+if __name__ == "__main__":
+    main()
