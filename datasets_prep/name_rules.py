@@ -43,32 +43,51 @@ _POSSESSIVES = r"my|his|her|our|their|My|His|Her|Our|Their"
 _AGES = r"older|younger|little|big|late|new|old|eldest|oldest|youngest|only|own|dear|current|former"
 _IS = r"(?: is|'s|\u2019s)"
 
-# Each rule's first group is the name.
-RULES = [
+# Each rule's first group is the name. One of a rule's words, which stand in every match, must be in
+# the text before the pattern is tried: they are found ten times as fast.
+RULES: list[tuple[tuple[str, ...], re.Pattern[str]]] = [
     # A title and its name; the title stays.
-    re.compile(
-        rf"\b(?:Dr|Mr|Mrs|Ms|Miss|Prof|Professor|Doctor|Rev|Reverend|Pastor|Sir)\.? ({_FULL})"
+    (
+        ("Dr", "Mr", "Ms", "Miss", "Prof", "Doctor", "Rev", "Pastor", "Sir"),
+        re.compile(
+            rf"\b(?:Dr|Mr|Mrs|Ms|Miss|Prof|Professor|Doctor|Rev|Reverend|Pastor|Sir)\.? ({_FULL})"
+        ),
     ),
     # A name with its credentials: "Jane Roe, LCSW".
-    re.compile(rf"({_FULL}),? (?:(?:{_CREDENTIALS})\b\.?(?:, ?| |/)?)+(?![a-z])"),
-    re.compile(rf"\b[Mm]y name{_IS} ({_FULL})"),
-    re.compile(
-        rf"\b(?:[Cc]all me|[Nn]amed|[Nn]ame was|[Nn]ame is|(?:[Hh]is|[Hh]er|[Tt]heir) name{_IS}) "
-        rf"({_FULL})"
+    (("",), re.compile(rf"({_FULL}),? (?:(?:{_CREDENTIALS})\b\.?(?:, ?| |/)?)+(?![a-z])")),
+    (("name",), re.compile(rf"\b[Mm]y name{_IS} ({_FULL})")),
+    (
+        ("all me ", "amed ", "ame was ", "ame is ", "ame's ", "ame\u2019s "),
+        re.compile(
+            r"\b(?:[Cc]all me|[Nn]amed|[Nn]ame was|[Nn]ame is"
+            rf"|(?:[Hh]is|[Hh]er|[Tt]heir) name{_IS}) ({_FULL})"
+        ),
     ),
-    re.compile(
-        rf"\b(?:I am|I'm|I\u2019m|[Tt]his is|[Ii]t's|[Ii]t\u2019s) ({_FULL})"
-        r"(?=[,.!]|\s+(?:and|from|here|a |an )|\s*$)"
+    (
+        ("I am ", "I'm ", "I\u2019m ", "his is ", "t's ", "t\u2019s "),
+        re.compile(
+            rf"\b(?:I am|I'm|I\u2019m|[Tt]his is|[Ii]t's|[Ii]t\u2019s) ({_FULL})"
+            r"(?=[,.!]|\s+(?:and|from|here|a |an )|\s*$)"
+        ),
     ),
-    re.compile(rf"\b(?:{_POSSESSIVES})(?: (?:{_AGES}))?(?: \w+)? (?:{_RELATIONS}),? ({_FULL})"),
-    re.compile(
-        rf"(?:^|(?<=[.!?\n] ))(?:Hi|Hello|Hey|Dear|Hey there|Hi there),? ({_FULL})"
-        r"(?=\s?[,.!:\u2014-]|\s*\n)",
-        re.MULTILINE,
+    (
+        ("my ", "his ", "her ", "our ", "heir ", "My ", "His ", "Her ", "Our "),
+        re.compile(rf"\b(?:{_POSSESSIVES})(?: (?:{_AGES}))?(?: \w+)? (?:{_RELATIONS}),? ({_FULL})"),
     ),
-    re.compile(
-        r"\b(?:[Tt]hanks?(?: you)?|[Ss]orry|[Hh]ello|[Hh]i|[Hh]ey|[Bb]ye|[Ww]elcome),? "
-        rf"({_FULL})(?=[,.!?])"
+    (
+        ("Hi", "Hello", "Hey", "Dear"),
+        re.compile(
+            rf"(?:^|(?<=[.!?\n] ))(?:Hi|Hello|Hey|Dear|Hey there|Hi there),? ({_FULL})"
+            r"(?=\s?[,.!:\u2014-]|\s*\n)",
+            re.MULTILINE,
+        ),
+    ),
+    (
+        ("hank", "orry", "ello", "Hi", "hi", "ey", "ye", "elcome"),
+        re.compile(
+            r"\b(?:[Tt]hanks?(?: you)?|[Ss]orry|[Hh]ello|[Hh]i|[Hh]ey|[Bb]ye|[Ww]elcome),? "
+            rf"({_FULL})(?=[,.!?])"
+        ),
     ),
 ]
 
@@ -111,3 +130,5 @@ SIGN_OFF = re.compile(
     rf"((?:Dr\.? )?{_FULL})"
     rf"(?:,? (?:{_CREDENTIALS})\b[^\n]{{0,80}}|[.,!)\s]*(?:\([^\n]{{0,80}})?)$"
 )
+# A signature ends in a capitalised word, or holds a bracket or a credential.
+MAY_BE_SIGNED = re.compile(r"\b[A-Z\u00c0-\u00de]\S*\s*\Z|\(|[A-Z.][A-Z]")

@@ -12,6 +12,7 @@ from datasets_prep.name_rules import (
     CREDENTIAL,
     GIVEN_NAMES,
     GIVEN_NAMES_INSIDE,
+    MAY_BE_SIGNED,
     MID_SENTENCE,
     NOT_NAMES,
     OF_A_WORK,
@@ -51,10 +52,13 @@ class RuleNames:
 
     def find(self, text: str) -> list[NameSpan]:
         """Spans of names that a rule finds."""
-        found = [match.span(1) for rule in RULES for match in rule.finditer(text)]
+        found = []
+        for words, rule in RULES:
+            if any(word in text for word in words):
+                found += [match.span(1) for match in rule.finditer(text)]
         found += _given(text)
         tail = max(0, len(text) - 200)
-        sign_off = SIGN_OFF.search(text, tail)
+        sign_off = SIGN_OFF.search(text, tail) if MAY_BE_SIGNED.search(text, tail) else None
         if sign_off:
             found.append(sign_off.span(1))
         spans = []

@@ -72,8 +72,14 @@ def bands(features: set[str], count: int, rows: int) -> bytes:
         scheme=_SCHEME,
     )
     minhash.update_batch([feature.encode() for feature in features])
-    values = np.ascontiguousarray(minhash.hashvalues).reshape(count, rows)
-    return b"".join(xxhash.xxh3_64_digest(band.tobytes())[::-1] for band in values)
+    values = minhash.hashvalues.astype(np.uint64).reshape(count, rows)
+    return (values @ _multipliers(rows)).astype("<u8").tobytes()
+
+
+@cache
+def _multipliers(rows: int) -> np.ndarray:
+    """Odd 64-bit factors: their sum of products modulo 2^64 is a multilinear hash of a band."""
+    return np.random.default_rng(rows).integers(0, 2**64, rows, np.uint64) | np.uint64(1)
 
 
 @cache

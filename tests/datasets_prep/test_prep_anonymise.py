@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from prep_data import reasons, talk
 
 import datasets_prep
+from datasets_prep import name_rules
 from datasets_prep.anonymise import Anonymiser
 from datasets_prep.conversation import Ledger
 from datasets_prep.names import AuthorNames, author_name
 from datasets_prep.ner import MODELS
+from datasets_prep.patterns import EMAIL, URL, may_hold_email, may_hold_url
 from datasets_prep.settings import AnonymiseSettings
 
 LABELLED = Path(__file__).with_name("pii_labelled.txt")
@@ -222,3 +226,94 @@ def test_kinds_are_switchable_and_the_ledger_has_the_spans() -> None:
 def test_masked_text_is_masked_once() -> None:
     once = masked("My name is Maria, write to a@b.org or www.b.org.", "ok")[0]
     assert masked(once, "ok")[0] == once
+
+
+def plain_spans(text: str) -> list[tuple[int, int]]:
+    """What the rules find when every one is tried on every text."""
+    found = [match.span(1) for _, rule in name_rules.RULES for match in rule.finditer(text)]
+    signed = name_rules.SIGN_OFF.search(text, max(0, len(text) - 200))
+    found += [signed.span(1)] if signed else []
+    return sorted(found)
+
+
+_FRAGMENTS = st.sampled_from(
+    [
+        "My name is ",
+        "Maria",
+        " Lopez",
+        "Dr. ",
+        "I'm ",
+        "Hi ",
+        "hey, ",
+        "Thank you, ",
+        "- ",
+        "\n",
+        ", LCSW",
+        ", Ph.D.",
+        "my friend ",
+        "Best wishes, ",
+        ". ",
+        "!",
+        "(x)",
+        " said it",
+        "named ",
+        "it\u2019s ",
+        " and ",
+        "Dear ",
+        "Their name's ",
+        "O'Brien",
+        "welcome ",
+    ]
+)
+
+
+@given(st.lists(_FRAGMENTS, max_size=9).map("".join))
+@settings(max_examples=300, deadline=None)
+def test_the_quick_look_before_a_rule_misses_nothing(text: str) -> None:
+    tail = max(0, len(text) - 200)
+    quick = [
+        match.span(1)
+        for words, rule in name_rules.RULES
+        if any(word in text for word in words)
+        for match in rule.finditer(text)
+    ]
+    signed = name_rules.SIGN_OFF.search(text, tail)
+    if signed and name_rules.MAY_BE_SIGNED.search(text, tail):
+        quick.append(signed.span(1))
+    assert sorted(quick) == plain_spans(text)
+
+
+_ADDRESSES = st.sampled_from(
+    [
+        "http",
+        "://",
+        "www",
+        ".",
+        "a",
+        "Org",
+        "com",
+        "/x",
+        "@",
+        " ",
+        "(at)",
+        "[ AT ]",
+        "[dot]",
+        "co.uk",
+        "[email\u00a0protected]",
+        "FTP:",
+        "Host",
+        "-",
+        "?q=1",
+        "io",
+        "health",
+        ")",
+    ]
+)
+
+
+@given(st.lists(_ADDRESSES, max_size=9).map("".join))
+@settings(max_examples=500, deadline=None)
+def test_the_quick_look_before_urls_and_emails_misses_nothing(text: str) -> None:
+    lower = text.lower()
+    assert may_hold_url(lower) or not URL.search(text)
+    assert may_hold_email(lower) or not EMAIL.search(text)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prep_data import reasons, talk
 
-from datasets_prep.clean import clean, split_glued
+from datasets_prep.clean import _GLUED, _MAY_BE_GLUED, clean, split_glued
 from datasets_prep.conversation import Ledger
 from datasets_prep.settings import CleanSettings
 
@@ -116,3 +116,37 @@ def test_a_change_is_always_in_the_ledger(question: str, answer: str) -> None:
     clean(row, CleanSettings(), ledger)
     changed = [m.content for m in row.messages] != [question, answer]
     assert changed == bool(ledger.lines)
+
+
+_GLUE = st.sampled_from(
+    [
+        "with",
+        "Then",
+        ".",
+        "?",
+        "!",
+        "...",
+        "\u2026",
+        '"',
+        "\u201d",
+        ")",
+        "I",
+        " ",
+        "1999",
+        "USA",
+        "a",
+        "can't",
+        ",",
+        ":",
+        "\u00bf",
+        "(",
+        "'",
+        "\u00c9tait",
+    ]
+)
+
+
+@given(st.lists(_GLUE, max_size=8).map("".join))
+@settings(max_examples=500, deadline=None)
+def test_the_quick_look_before_glue_misses_nothing(text: str) -> None:
+    assert _MAY_BE_GLUED.search(text) or not _GLUED.search(text)
