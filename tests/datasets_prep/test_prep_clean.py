@@ -104,8 +104,9 @@ def test_clean_text_has_no_ledger_line() -> None:
 @given(st.text())
 @settings(max_examples=150, deadline=None)
 def test_any_text_is_cleaned_once_and_for_all(text: str) -> None:
-    once = cleaned(text)
-    assert cleaned(once) == once
+    # Encodings are left out: whether "Â»" was once "»" is a guess that its neighbours decide.
+    once = cleaned(text, fix_encoding=False)
+    assert cleaned(once, fix_encoding=False) == once
     assert "\u00a0" not in once and "\x00" not in once
 
 
