@@ -20,7 +20,9 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 def test_failing_step_is_named_and_leaves_nothing_that_looks_installed(tmp_path):
     venv = tmp_path / "venv"
-    result = run("--venv", str(venv), PIP_NO_INDEX="1", PIP_FIND_LINKS="", PIP_CONFIG_FILE="/dev/null")
+    result = run(
+        "--venv", str(venv), PIP_NO_INDEX="1", PIP_FIND_LINKS="", PIP_CONFIG_FILE="/dev/null"
+    )
     assert result.returncode == 1
     assert "error: set-up step 2 (torch==2.13.0" in result.stderr
     assert not venv.exists()

@@ -30,7 +30,7 @@ def test_a_key_one_level_down_reaches_axolotl_as_its_nested_flag():
 
 @pytest.mark.parametrize("text", ["datasets.0.path=x", "a.b.c=1", "datasets[0]=x"])
 def test_deeper_keys_are_refused_in_words(text):
-    with pytest.raises(UserError, match="lies too deep.*Copy the recipe"):
+    with pytest.raises(UserError, match=r"lies too deep.*Copy the recipe"):
         parse_overrides(text)
 
 

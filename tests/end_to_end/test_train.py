@@ -1,0 +1,165 @@
+"""The main command, for real: Axolotl, bitsandbytes, a pretrained model, kills and full disks."""
+
+import os
+
+import pytest
+import torch
+from training import (
+    SHARED_TOKENIZER,
+    recipe_with,
+    tiny_falcon,
+    tiny_llama,
+    train,
+    train_and_kill,
+)
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="written for a CPU's paths")
+
+STEPS = {"max_steps": 6, "eval_steps": 2, "save_steps": 2, "logging_steps": 1}
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    return tiny_llama(tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture(scope="module")
+def small_recipe(tmp_path_factory, llama):
+    """smollm2-135m-qlora itself, over a model of two layers."""
+    folder = tmp_path_factory.mktemp("recipe")
+    return str(recipe_with(folder, "smollm2-135m-qlora", base_model=str(llama), sequence_len=1024))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, small_recipe):
+    result = train(small_recipe, tmp_path_factory.mktemp("runs") / "whole", **STEPS)
+    assert result.code == 0, result.output
+    return result
+
+
+def test_smollm2_learns_in_a_few_steps(tmp_path):
+    folder = tmp_path / "smollm2"
+    result = train(
+        "smollm2-135m-qlora", folder, max_steps=4, eval_steps=4, save_steps=4, warmup_steps=0
+    )
+    assert result.code == 0, result.output
+    held_out = result.held_out()
+    assert held_out[4] < held_out[0]
+    record = result.record
+    assert record["status"] == "finished"
+    assert {row["class"]: row["modules"] for row in record["base_as_held"]}["Linear4bit"] == 210
+    assert (folder / "adapter_model.safetensors").is_file()
+    assert (folder / "curves.png").is_file()
+    last = result.output.strip().splitlines()[-4:]
+    assert any("Adapter" in line and "adapter_model.safetensors" in line for line in last)
+    assert "make eval RUN=smollm2" in last[-1]
+    for noise in ("Warning", "warn", "Traceback", "torchao", "it/s]"):
+        assert noise not in result.output
+
+
+def test_run_record_tells_what_happened(uninterrupted):
+    record = uninterrupted.record
+    assert record["steps"] == record["steps_planned"] == 6
+    assert [point["step"] for point in record["evaluations"]] == [0, 2, 4, 6]
+    assert record["config"]["lora_r"] == 16
+    assert record["packages"]["axolotl"] == "0.19.0"
+    assert {fallback["part"] for fallback in record["fallbacks"]} >= {"device"}
+    assert record["tokens"] == 6 * 1024
+    assert record["trained"]["modules"]["q_proj"] == 2
+    assert {entry["use"] for entry in record["data"]} == {"datasets", "test_datasets"}
+
+
+def test_killed_run_resumes_to_the_same_losses(tmp_path, small_recipe, uninterrupted):
+    folder = tmp_path / "killed"
+    killed = train_and_kill(small_recipe, folder, "checkpoint-2", **STEPS)
+    assert killed.code != 0
+    assert "goes on from the last checkpoint" in killed.output
+    resumed = train(small_recipe, folder, **STEPS)
+    assert resumed.code == 0, resumed.output
+    assert "Resuming from" in resumed.output
+    assert resumed.losses().keys() == uninterrupted.losses().keys()
+    for step, loss in uninterrupted.losses().items():
+        assert resumed.losses()[step] == pytest.approx(loss, abs=1e-4)
+    for step, loss in uninterrupted.held_out().items():
+        assert resumed.held_out()[step] == pytest.approx(loss, abs=1e-4)
+
+
+def test_finished_run_is_not_written_over(small_recipe, uninterrupted):
+    again = train(small_recipe, uninterrupted.folder, **STEPS)
+    assert again.code == 1
+    assert "this run is finished" in again.output
+    assert "FORCE=1" in again.output
+
+
+def test_checkpoint_cut_short_is_passed_over(tmp_path, small_recipe, uninterrupted):
+    folder = tmp_path / "cut"
+    train_and_kill(small_recipe, folder, "checkpoint-4", **STEPS)
+    weights = folder / "checkpoint-4" / "adapter_model.safetensors"
+    os.truncate(weights, weights.stat().st_size // 2)
+    resumed = train(small_recipe, folder, **STEPS)
+    assert resumed.code == 0, resumed.output
+    assert "checkpoint-4 is passed over: adapter_model.safetensors is cut short" in resumed.output
+    assert "Resuming from" in resumed.output
+    assert resumed.held_out()[6] == pytest.approx(uninterrupted.held_out()[6], abs=1e-4)
+
+
+def test_truncated_base_model_is_named(tmp_path, llama):
+    import shutil
+
+    broken = shutil.copytree(llama, tmp_path / "broken")
+    weights = broken / "model.safetensors"
+    os.truncate(weights, weights.stat().st_size // 2)
+    recipe = recipe_with(tmp_path, "smollm2-135m-qlora", base_model=str(broken))
+    result = train(str(recipe), tmp_path / "run", **STEPS)
+    assert result.code != 0
+    assert "error: a weights file is damaged" in result.output
+    assert "Traceback" not in result.output
+    assert result.record["status"] == "failed"
+
+
+def test_overfitting_is_told_under_settings_like_those_of_2023(tmp_path, llama):
+    recipe = recipe_with(
+        tmp_path,
+        "smollm2-135m-qlora",
+        base_model=str(llama),
+        learning_rate=3e-2,
+        lora_r=64,
+        lora_dropout=0.0,
+        lr_scheduler="constant",
+        save_total_limit=20,
+        overfitting_watch={"evaluations": 2},
+    )
+    config_steps = {
+        "max_steps": 160,
+        "eval_steps": 20,
+        "save_steps": 20,
+        "early_stopping_patience": 0,
+    }
+    result = train(str(recipe), tmp_path / "run", **config_steps)
+    assert result.code == 0, result.output
+    assert result.output.count("warning: overfitting") == 1
+    assert "Best so far: step" in result.output
+
+
+@pytest.mark.skipif(
+    not SHARED_TOKENIZER.is_dir(), reason="Falcon-7B's tokenizer is not in ../shared"
+)
+def test_falcon_recipe_itself_trains_a_tiny_falcon(tmp_path):
+    model = tiny_falcon(tmp_path / "falcon")
+    result = train(
+        "falcon7b-qlora",
+        tmp_path / "run",
+        base_model=model,
+        max_steps=2,
+        eval_steps=2,
+        save_steps=2,
+    )
+    assert result.code == 0, result.output
+    record = result.record
+    assert {row["class"]: row["modules"] for row in record["base_as_held"]}["Linear4bit"] == 8
+    assert record["trained"]["modules"] == {
+        "query_key_value": 2,
+        "dense": 2,
+        "dense_h_to_4h": 2,
+        "dense_4h_to_h": 2,
+    }

@@ -1,0 +1,141 @@
+"""Runs of the real command, in a process of its own, into a folder that pytest removes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from transformers import (
+    AutoTokenizer,
+    FalconConfig,
+    FalconForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
+
+from recipes.recipe import ROOT, load_recipe
+from recipes.small_model import make_small_model
+
+SHARED_TOKENIZER = ROOT.parent / "shared" / "falcon-7b-tokenizer"
+
+
+@dataclass
+class Result:
+    code: int
+    output: str
+    folder: Path
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return json.loads((self.folder / "run.json").read_text())
+
+    def losses(self) -> dict[int, float]:
+        return {point["step"]: point["loss"] for point in self.record["losses"]}
+
+    def held_out(self) -> dict[int, float]:
+        return {e["step"]: e["held_out_loss"] for e in self.record["evaluations"]}
+
+
+def command(recipe: str, folder: Path, overrides: dict[str, Any]) -> list[str]:
+    pairs = " ".join(f"{k}={v}" for k, v in {"output_dir": folder, **overrides}.items())
+    return [sys.executable, "-m", "recipes", "train", str(recipe), "--set", pairs]
+
+
+def train(
+    recipe: str, folder: Path, environment: dict[str, str] | None = None, **overrides: Any
+) -> Result:
+    done = subprocess.run(
+        command(recipe, folder, overrides),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(environment or {})},
+        timeout=500,
+    )
+    return Result(done.returncode, done.stdout + done.stderr, folder)
+
+
+def train_and_kill(recipe: str, folder: Path, checkpoint: str, **overrides: Any) -> Result:
+    """Kill -9 the process that trains, as soon as ``checkpoint`` is whole."""
+    with subprocess.Popen(
+        command(recipe, folder, overrides),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 300
+        while not (folder / checkpoint / "trainer_state.json").exists():
+            assert process.poll() is None, process.stdout.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        for pid in _training_processes(folder):
+            os.kill(pid, signal.SIGKILL)
+        output, _ = process.communicate(timeout=120)
+    return Result(process.returncode, output, folder)
+
+
+def _training_processes(folder: Path) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().decode().split("\0")
+            except OSError:
+                continue
+            ours = any(str(folder) in word for word in words)
+            if ours and "axolotl.cli.train" in words and "accelerate" not in " ".join(words):
+                found.append(int(entry.name))
+    return found
+
+
+def recipe_with(folder: Path, name: str, **changes: Any) -> Path:
+    """A copy of a recipe with some keys changed, as a user would make it."""
+    config = {**load_recipe(name).config, **changes}
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return path
+
+
+def tiny_llama(folder: Path) -> Path:
+    """A random model of two layers with SmolLM2's own tokenizer: quick steps, real text."""
+    tokenizer = AutoTokenizer.from_pretrained(make_small_model())
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    return _save(LlamaForCausalLM(config), tokenizer, folder)
+
+
+def tiny_falcon(folder: Path) -> Path:
+    """A random Falcon of two layers in the layout of the 7B, with Falcon-7B's own tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(SHARED_TOKENIZER)
+    torch.manual_seed(0)
+    config = FalconConfig(
+        vocab_size=65024, hidden_size=64, num_hidden_layers=2, num_attention_heads=2
+    )
+    return _save(FalconForCausalLM(config), tokenizer, folder)
+
+
+def _save(model: Any, tokenizer: Any, folder: Path) -> Path:
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

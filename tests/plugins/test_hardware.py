@@ -1,0 +1,66 @@
+"""Plain paths without a GPU, and 4-bit gradients that survive an evaluation."""
+
+import pytest
+import torch
+from bitsandbytes.functional import has_avx512bf16
+from bitsandbytes.nn import Linear4bit
+
+from plugins.fallbacks import fallbacks_taken, forget_fallbacks
+from plugins.hardware import HardwarePlugin, keep_gradients_on_cpu
+
+no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+
+
+def input_gradient(model: torch.nn.Module) -> torch.Tensor:
+    model.train()
+    x = torch.ones(4, 64, dtype=torch.bfloat16, requires_grad=True)
+    model(x).float().square().sum().backward()
+    return x.grad
+
+
+def four_bit() -> torch.nn.Sequential:
+    torch.manual_seed(0)
+    layers = [Linear4bit(64, 64, bias=False, quant_type="nf4") for _ in range(2)]
+    return torch.nn.Sequential(*layers).to("cpu")
+
+
+def evaluate(model: torch.nn.Module) -> None:
+    model.eval()
+    with torch.no_grad():
+        model(torch.ones(4, 64, dtype=torch.bfloat16))
+
+
+@pytest.mark.skipif(not has_avx512bf16(), reason="this CPU has no AVX512-BF16")
+def test_stock_loses_the_gradient_after_an_evaluation():
+    model = four_bit()
+    evaluate(model)
+    model.train()
+    x = torch.ones(4, 64, dtype=torch.bfloat16, requires_grad=True)
+    output = model(x).float().square().sum()
+    try:
+        output.backward()
+    except RuntimeError:
+        return
+    assert x.grad is None or not torch.allclose(x.grad, input_gradient(four_bit()))
+
+
+def test_gradient_is_the_same_before_and_after_an_evaluation():
+    model = four_bit()
+    keep_gradients_on_cpu(model)
+    before = input_gradient(model)
+    evaluate(model)
+    assert torch.equal(input_gradient(model), before)
+    assert before.abs().sum() > 0
+
+
+@no_gpu
+def test_recipe_is_fitted_to_the_cpu_and_each_change_is_said():
+    forget_fallbacks()
+    cfg = {"bf16": "auto", "tf32": True, "optimizer": "paged_adamw_8bit", "lora_mlp_kernel": True}
+    HardwarePlugin().register(cfg)
+    assert cfg["optimizer"] == "adamw_torch"
+    assert cfg["lora_mlp_kernel"] is False
+    assert cfg["fp16"] is False
+    assert isinstance(cfg["bf16"], bool)
+    assert {"device", "optimizer"} <= {taken["part"] for taken in fallbacks_taken()}
+    forget_fallbacks()

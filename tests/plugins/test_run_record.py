@@ -1,0 +1,143 @@
+"""Run folders: what is whole, what may be written over, what is resumed."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from plugins.failures import describe
+from plugins.run_record import folder
+from plugins.run_record.checkpoints import checkpoints, damage, set_damaged_aside
+from plugins.run_record.facts import base_as_held
+from plugins.run_record.record import FINISHED, RunRecord, read_record
+from recipes.errors import UserError
+
+
+def make_checkpoint(run, step):
+    path = run / f"checkpoint-{step}"
+    path.mkdir(parents=True)
+    save_file({"a": torch.ones(64)}, path / "adapter_model.safetensors")
+    torch.save({"state": torch.ones(64)}, path / "optimizer.pt")
+    (path / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    return path
+
+
+def cut(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("adapter_model.safetensors", "adapter_model.safetensors is cut short"),
+        ("optimizer.pt", "optimizer.pt is cut short"),
+        ("trainer_state.json", "not written to its end"),
+    ],
+)
+def test_a_cut_file_makes_a_checkpoint_damaged(tmp_path, name, words):
+    path = make_checkpoint(tmp_path, 10)
+    assert damage(path) is None
+    cut(path / name)
+    assert words in damage(path)
+
+
+def test_damaged_checkpoint_is_set_aside_and_the_last_whole_one_stays(tmp_path):
+    make_checkpoint(tmp_path, 5)
+    cut(make_checkpoint(tmp_path, 10) / "adapter_model.safetensors")
+    ((path, reason),) = set_damaged_aside(tmp_path)
+    assert path.name == "checkpoint-10"
+    assert "cut short" in reason
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-5"]
+    assert (tmp_path / "checkpoint-10.damaged" / "optimizer.pt").exists()
+
+
+def test_finished_run_is_refused_unless_forced(tmp_path):
+    RunRecord(tmp_path).update(status=FINISHED)
+    with pytest.raises(UserError, match=r"finished.*RUN=.*FORCE=1"):
+        folder.refuse_finished(tmp_path, force=False)
+    folder.refuse_finished(tmp_path, force=True)
+
+
+def test_starting_over_keeps_the_old_run(tmp_path):
+    run = tmp_path / "run"
+    RunRecord(run).update(status=FINISHED, marker="old")
+    folder.set_old_run_aside(run)
+    assert not run.exists()
+    assert read_record(tmp_path / "run.old")["marker"] == "old"
+
+
+def test_other_settings_do_not_resume_into_an_interrupted_run(tmp_path):
+    make_checkpoint(tmp_path, 5)
+    RunRecord(tmp_path).update(status="interrupted", config={"lora_r": 16, "seed": 42})
+    with pytest.raises(UserError, match="lora_r 16 -> 64"):
+        folder.prepare_resuming(tmp_path, {"lora_r": 64, "seed": 42})
+    assert folder.prepare_resuming(tmp_path, {"lora_r": 16, "seed": 42}) == "checkpoint-5"
+
+
+def test_only_one_process_trains_into_a_folder(tmp_path):
+    held = folder.lock(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from plugins.run_record.folder import lock;"
+        "lock(Path(sys.argv[1]))"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True
+    )
+    assert "another process is training into this folder" in other.stderr
+    held.release()
+
+
+def test_record_survives_a_write_that_fails(tmp_path, monkeypatch):
+    record = RunRecord(tmp_path)
+    record.update(status="running", step=1)
+
+    def no_space(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", no_space)
+    with pytest.raises(OSError):
+        record.update(step=2)
+    monkeypatch.undo()
+    assert read_record(tmp_path)["step"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_base_that_is_not_four_bit_shows():
+    from bitsandbytes.nn import Linear4bit
+
+    held = Linear4bit(64, 64, bias=False, quant_type="nf4").to("cpu")
+    plain = torch.nn.Linear(64, 64, bias=False).requires_grad_(False)
+    rows = {row["class"]: row for row in base_as_held(torch.nn.ModuleList([held, plain]))}
+    assert rows["Linear4bit"]["dtype"] == "nf4 (4-bit)"
+    assert rows["Linear4bit"]["bytes"] == 64 * 64 // 2
+    assert rows["Linear"]["dtype"] == "torch.float32"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device"), "the disk is full"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory"), "out of GPU memory"),
+        (UserError("wrong", "file:3", "Mend it"), "file:3: wrong. Mend it"),
+        (ValueError("odd\nmore"), "training failed: ValueError: odd"),
+    ],
+)
+def test_failures_are_one_line(error, words):
+    line = describe(error)
+    assert words in line
+    assert "\n" not in line
+
+
+def test_truncated_weights_are_named(tmp_path):
+    from safetensors import safe_open
+
+    path = tmp_path / "model.safetensors"
+    save_file({"a": torch.ones(64)}, path)
+    cut(path)
+    with pytest.raises(Exception) as caught, safe_open(path, framework="pt"):
+        pass
+    assert "a weights file is damaged" in describe(caught.value)
