@@ -75,6 +75,10 @@ def _clean_text(text: str, settings: CleanSettings, turn: int, found: dict[str, 
     def spans(reason: str) -> list[Span]:
         return found.setdefault(reason, [])
 
+    for old, new in settings.replace.items():
+        if old in text:
+            literal = new.replace("\\", "\\\\")
+            text = replace_all(re.compile(re.escape(old)), literal, text, turn, spans("replaced"))
     if settings.fix_encoding and not text.isascii():
         fixed = ftfy.fix_text(text, _FTFY)
         if fixed != text:

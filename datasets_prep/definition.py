@@ -91,6 +91,7 @@ class Turns(Settings):
 
     role_key: str | None = None
     content_key: str | None = None
+    roles_by: Literal["name", "appearance"] = "name"
     first_speaker: Literal["user", "assistant"] = "user"
     merge_with: str = "\n\n"
     leading_assistant: Literal["drop_turn", "drop_row", "fail"] = "drop_turn"

@@ -14,8 +14,9 @@ class Settings(BaseModel):
 
 
 class CleanSettings(Settings):
-    """Step 1: encodings, control characters, HTML and spacing."""
+    """Step 1: encodings, control characters, HTML and spacing; ``replace`` comes first."""
 
+    replace: dict[str, str] = Field(default={})
     fix_encoding: bool = True
     normalise: bool = True
     html: bool = True

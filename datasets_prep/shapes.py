@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from datasets_prep.conversation import Conversation, Ledger, Message, without_surrogates
@@ -82,11 +83,21 @@ class Shaper:
             return
         key = self.columns.conversation or ""
         group: list[Row] = []
+        seen: set[int] = set()
         first = 1
         for number, row in enumerate(rows, 1):
-            if group and row.get(key) != group[0].get(key):
-                yield first, group
+            if not group or row.get(key) != group[0].get(key):
+                if group:
+                    yield first, group
                 group, first = [], number
+                name = _text(row.get(key))
+                if hash(name) in seen:
+                    raise UserError(
+                        f"conversation '{name}' comes back at row {number} after another one",
+                        self.source_name,
+                        f"Sort the rows by {key}",
+                    )
+                seen.add(hash(name))
             group.append(row)
         if group:
             yield first, group
@@ -165,8 +176,11 @@ class Shaper:
                 order = columns.order
                 unit = sorted(unit, key=lambda row: _sort_key(row.get(order)))
             texts = [_text(row.get(columns.text or "")) for row in unit]
-            roles = [self._role(row.get(columns.speaker or "")) for row in unit]
-            return list(zip(roles, texts, strict=True))
+            role = self._role_of_speaker()
+            return [
+                (role(row.get(columns.speaker or "")), text)
+                for row, text in zip(unit, texts, strict=True)
+            ]
         if shape == "text":
             return self._marked(_text(unit.get(columns.text or "")))
         if shape == "prompt_response":
@@ -205,17 +219,33 @@ class Shaper:
     def _listed(self, value: Any) -> list[tuple[str, str]]:
         if isinstance(value, str):
             try:
-                value = json.loads(value)
-            except (json.JSONDecodeError, RecursionError):
+                value = _parsed(value)
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
                 raise Unusable("the turns are neither a list nor JSON of one") from None
         if isinstance(value, dict):
             # datasets stores a list of structs as a struct of lists.
             value = _columns_to_rows(value)
         if not isinstance(value, list) or not value:
             raise Unusable("no turns")
-        return [self._one(item, index) for index, item in enumerate(value)]
+        role = self._role_of_speaker()
+        return [self._one(item, index, role) for index, item in enumerate(value)]
 
-    def _one(self, item: Any, index: int) -> tuple[str, str]:
+    def _role_of_speaker(self) -> Callable[[Any], str]:
+        """How the speakers of one conversation become roles: by name, or by who speaks first."""
+        settings = self.definition.turns
+        if settings.roles_by == "name":
+            return self._role
+        first: list[str] = []
+
+        def by_appearance(name: Any) -> str:
+            first.append(_text(name))
+            if first[-1] == first[0]:
+                return settings.first_speaker
+            return "assistant" if settings.first_speaker == "user" else "user"
+
+        return by_appearance
+
+    def _one(self, item: Any, index: int, role: Callable[[Any], str]) -> tuple[str, str]:
         settings = self.definition.turns
         if isinstance(item, str):
             even = settings.first_speaker
@@ -227,7 +257,7 @@ class Shaper:
         text_key = settings.content_key or _first_key(item, _CONTENT_KEYS)
         if role_key is None or text_key is None or role_key not in item or text_key not in item:
             raise Unusable(f"turn {index + 1} has no role or no text: {', '.join(map(str, item))}")
-        return self._role(item[role_key]), _text(item[text_key])
+        return role(item[role_key]), _text(item[text_key])
 
 
 class _CountingRoles(dict[str, str]):
@@ -245,14 +275,25 @@ class _CountingRoles(dict[str, str]):
 def unknown_role_error(shaper: Shaper, rows: Iterable[Row], role: str) -> UserError:
     """The error for an unmapped role, with all roles of the source and their counts."""
     found = shaper.roles_found(rows)
-    listed = ", ".join(f"{name or '(empty)'} ({count})" for name, count in found.most_common(20))
+    common = found.most_common(20)
+    listed = ", ".join(f"{name or '(empty)'} ({count})" for name, count in common)
+    if len(found) > len(common):
+        listed += f" and {len(found) - len(common)} more"
     near = difflib.get_close_matches(role.lower(), list(shaper.roles), n=1, cutoff=0.6)
     hint = f" (nearest known: '{near[0]}')" if near else ""
     return UserError(
         f"unknown role '{role}'{hint}. Roles found: {listed}",
         shaper.source_name,
-        "Map every one under roles: in the definition",
+        "Map every one under roles: in the definition, or set turns.roles_by: appearance",
     )
+
+
+def _parsed(text: str) -> Any:
+    """JSON, or the Python literal that a CSV export makes of a list."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return ast.literal_eval(text.strip())
 
 
 def _columns_to_rows(value: dict[str, Any]) -> list[Any]:

@@ -88,6 +88,12 @@ def test_each_part_is_switchable() -> None:
     assert row.messages[0].content == text and ledger.lines == []
 
 
+def test_a_definition_replaces_what_its_source_is_known_for() -> None:
+    row, ledger = talk("Well_comma_ yes _x_"), Ledger("clean")
+    clean(row, CleanSettings(replace={"_comma_": ",", "_x_": r"a\1b"}), ledger)
+    assert row.messages[0].content == r"Well, yes a\1b" and reasons(ledger) == ["replaced"]
+
+
 def test_the_ledger_names_each_change_with_its_spans() -> None:
     row, ledger = talk("a\u00a0b with.Seriously"), Ledger("clean")
     clean(row, CleanSettings(), ledger)

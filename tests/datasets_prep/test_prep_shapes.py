@@ -180,6 +180,41 @@ def test_a_row_without_a_conversation_is_in_the_ledger(shape: str, row: Row, rea
     assert made == [] and reasons(ledger) == [reason]
 
 
+def test_roles_by_who_speaks_first() -> None:
+    kind = shaper(
+        "turn_rows",
+        columns={"conversation": "conv", "text": "t", "speaker": "who"},
+        turns={"roles_by": "appearance"},
+    )
+    rows = [
+        {"conv": c, "who": w, "t": t}
+        for c, w, t in [
+            ("c1", 17, "Hello?"),
+            ("c1", 4, "Hi."),
+            ("c2", 4, "Bye?"),
+            ("c2", 9, "Bye."),
+            ("c2", 4, "x"),
+        ]
+    ]
+    made, _ = convert(kind, *rows)
+    assert turns(made[0]) == EXCHANGE
+    assert turns(made[1]) == [("u", "Bye?"), ("a", "Bye."), ("u", "x")]
+
+
+def test_a_conversation_that_comes_back_is_an_error() -> None:
+    """Its halves would be two conversations, and the rows would say nothing of it."""
+    kind = shaper("turn_rows", columns={"conversation": "conv", "text": "t", "speaker": "who"})
+    rows = [{"conv": c, "who": "user", "t": "x"} for c in ("c1", "c2", "c1")]
+    with pytest.raises(UserError, match="'c1' comes back at row 3 .* Sort the rows by conv"):
+        convert(kind, *rows)
+
+
+def test_a_list_in_a_csv_cell_may_be_a_python_literal() -> None:
+    cell = repr([{"role": "user", "text": "It's me?"}, {"role": "bot", "text": 'A "b"'}])
+    made, _ = convert(shaper("turns", columns={"turns": "d"}), {"d": cell})
+    assert turns(made[0]) == [("u", "It's me?"), ("a", 'A "b"')]
+
+
 def test_an_unknown_role_lists_what_was_found() -> None:
     kind = shaper("sharegpt")
     rows = [
