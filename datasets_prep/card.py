@@ -137,7 +137,13 @@ def write_cards(folder: Path, facts: CardFacts) -> None:
 def _cell(value: object) -> str:
     """Text that cannot break out of a Markdown table, nor be read as HTML."""
     text = " ".join(str(value).split())
-    for mark, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
+    for mark, escaped in (
+        ("&", "&amp;"),
+        ("<", "&lt;"),
+        (">", "&gt;"),
+        ("|", "\\|"),
+        ("](", "]\\("),
+    ):
         text = text.replace(mark, escaped)
     return text
 

@@ -205,7 +205,7 @@ def test_a_conversation_that_comes_back_is_an_error() -> None:
     """Its halves would be two conversations, and the rows would say nothing of it."""
     kind = shaper("turn_rows", columns={"conversation": "conv", "text": "t", "speaker": "who"})
     rows = [{"conv": c, "who": "user", "t": "x"} for c in ("c1", "c2", "c1")]
-    with pytest.raises(UserError, match="'c1' comes back at row 3 .* Sort the rows by conv"):
+    with pytest.raises(UserError, match=r"'c1' comes back at row 3 .* Sort the rows by conv"):
         convert(kind, *rows)
 
 
