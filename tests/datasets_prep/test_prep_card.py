@@ -47,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         title="<i>Title</i>",
         licence="CC-BY-4.0",
         notice="Mind <u>this</u>",
-        description="First.\n\nSecond <script>x</script>.",
+        description="First.\n\nSecond.",
     )
     return datasets_prep.prepare(about, out=folder / "out", workers=1)
 
