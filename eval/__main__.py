@@ -1,14 +1,20 @@
-"""``python -m eval``: base against tuned, with error bars; exit 0 gates hold, 3 a gate fails, 1 error."""
+"""Base against tuned, with error bars. Exit code 0: gates hold, 3: a gate fails, 1: an error."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from eval.quiet import quiet_libraries
 from recipes.errors import UserError, user_errors_exit
 from recipes.recipe import display_path
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from eval.runs import Run
 
 GATE_FAILED = 3
 
@@ -20,14 +26,47 @@ def build_parser() -> argparse.ArgumentParser:
     which.add_argument("--run", help="a run's folder, or its name in runs/")
     which.add_argument("--recipe", help="the recipe whose run is evaluated")
     parser.add_argument("--suites", nargs="+", metavar="SUITE", help="names or files; default: all")
-    parser.add_argument("--samples", type=_positive, default=1, metavar="K",
-                        help="answers per prompt; 1 (default) is greedy")  # fmt: skip
-    parser.add_argument("--limit", type=_positive, metavar="N", help="first N prompts of each suite")
-    parser.add_argument("--batch-size", type=_positive, default=32, metavar="N")
+    parser.add_argument(
+        "--samples",
+        type=_positive,
+        default=1,
+        metavar="K",
+        help="answers per prompt; 1 (default) is greedy",
+    )
+    parser.add_argument(
+        "--limit", type=_positive, metavar="N", help="first N prompts of each suite"
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=_positive,
+        default=40,
+        metavar="N",
+        help="conversations generated together",
+    )
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--dtype", choices=("auto", "bf16", "fp16", "fp32"), default="auto")
-    parser.add_argument("--embedding-model", type=Path, metavar="DIR",
-                        help="folder of a local encoder, adds embedding similarity")  # fmt: skip
+    parser.add_argument(
+        "--embedding-model",
+        type=Path,
+        metavar="DIR",
+        help="folder of a local encoder, adds embedding similarity",
+    )
+    judge = parser.add_argument_group("judge (optional; key in EVAL_JUDGE_API_KEY)")
+    judge.add_argument(
+        "--judge", metavar="URL", help="OpenAI-compatible API, e.g. http://127.0.0.1:8000/v1"
+    )
+    judge.add_argument("--judge-model", metavar="NAME")
+    judge.add_argument("--judge-timeout", type=float, default=60.0, metavar="SECONDS")
+    served = parser.add_argument_group("served models as arms (key in EVAL_ENDPOINT_API_KEY)")
+    for arm in ("base", "tuned"):
+        served.add_argument(f"--{arm}-endpoint", metavar="URL")
+        served.add_argument(f"--{arm}-model", metavar="NAME", help="its name at the endpoint")
+    parser.add_argument(
+        "--votes",
+        type=Path,
+        metavar="FILE",
+        help="add blind votes exported from report.html; nothing is generated",
+    )
     return parser
 
 
@@ -41,37 +80,85 @@ def _positive(text: str) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run one evaluation; returns the exit code."""
     with user_errors_exit():
-        return _main(build_parser().parse_args(argv))
+        args = build_parser().parse_args(argv)
+        if args.judge and not args.judge_model:
+            raise UserError("names no model", "--judge", "Give --judge-model NAME")
+        quiet_libraries()
+        from rich.console import Console
+
+        from eval.runs import find_run
+        from eval.table import print_summary
+
+        console = Console()
+        run = find_run(args.run, args.recipe)
+        summary = _with_votes(args, run) if args.votes else _evaluate(args, run, console)
+        print_summary(summary, console)
+        print(f"results: {display_path(run.eval_dir / 'summary.json')}, results.jsonl")
+        print(f"look at: {display_path(run.eval_dir / 'report.html')}")
+        return 0 if summary["gates_hold"] else GATE_FAILED
 
 
-def _main(args: argparse.Namespace) -> int:
-    quiet_libraries()
-    from rich.console import Console
+def _with_votes(args: argparse.Namespace, run: Run) -> dict[str, Any]:
+    from eval.results import add_votes
 
-    from eval.runs import find_run
+    return add_votes(run.eval_dir, args.votes, run.record)
+
+
+def _evaluate(args: argparse.Namespace, run: Run, console: Console) -> dict[str, Any]:
     from eval.suites import load_suites
 
     suites = load_suites(args.suites, args.limit)
-    run = find_run(args.run, args.recipe)
-    run.check_adapter()
-    run.held_out_file()
+    served = _endpoints(args)
+    if not served:
+        # What can be known wrong is said before torch is imported.
+        run.check_adapter()
+        run.held_out_file()
 
-    from eval.evaluate import Options, evaluate_run
+    from eval.endpoint import ChatEndpoint
+    from eval.evaluate import Options, evaluate_endpoints, evaluate_run, judge_outcome
+    from eval.judge import KEY_VARIABLE
     from eval.results import write_results
-    from eval.table import print_summary
 
-    console = Console(stderr=False)
-    options = Options(args.samples, args.batch_size, args.seed, args.dtype, args.limit,
-                      args.embedding_model)  # fmt: skip
+    judge = (
+        ChatEndpoint(args.judge, args.judge_model, KEY_VARIABLE, args.judge_timeout)
+        if args.judge
+        else None
+    )
+    options = Options(
+        args.samples, args.batch_size, args.seed, args.dtype, args.limit, args.embedding_model
+    )
     try:
-        outcome = evaluate_run(run, suites, options, console)
+        if served:
+            outcome = evaluate_endpoints(run, suites, options, served, console)
+        else:
+            outcome = evaluate_run(run, suites, options, console)
+        summary = write_results(run.eval_dir, suites, outcome, run.record)
+        if judge:
+            judge_outcome(outcome, judge, run.eval_dir / "cache", console)
+            summary = write_results(run.eval_dir, suites, outcome, run.record)
     except KeyboardInterrupt:
-        raise UserError("interrupted; what was answered is kept", todo="The same command goes on") from None
-    summary = write_results(run.eval_dir, suites, outcome, run.record)
-    print_summary(summary, console)
-    print(f"results: {display_path(run.eval_dir / 'summary.json')}, results.jsonl")
-    print(f"look at: {display_path(run.eval_dir / 'report.html')}")
-    return 0 if summary["gates_hold"] else GATE_FAILED
+        raise UserError(
+            "interrupted; what was answered is kept", todo="The same command goes on from there"
+        ) from None
+    return summary
+
+
+def _endpoints(args: argparse.Namespace) -> Any:
+    given = [args.base_endpoint, args.base_model, args.tuned_endpoint, args.tuned_model]
+    if not any(given):
+        return None
+    if not all(given):
+        raise UserError(
+            "served arms need all four of --base-endpoint, --base-model, --tuned-endpoint and "
+            "--tuned-model"
+        )
+    from eval.endpoint import ChatEndpoint
+    from eval.remote import KEY_VARIABLE
+
+    return (
+        ChatEndpoint(args.base_endpoint, args.base_model, KEY_VARIABLE),
+        ChatEndpoint(args.tuned_endpoint, args.tuned_model, KEY_VARIABLE),
+    )
 
 
 if __name__ == "__main__":

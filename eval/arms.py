@@ -50,7 +50,9 @@ class Arm(Protocol):
 class LocalArm:
     """A local model, with the adapter switched on or off."""
 
-    def __init__(self, name: ArmName, base: Base, model: Any, identity: str, eot: list[str]) -> None:
+    def __init__(
+        self, name: ArmName, base: Base, model: Any, identity: str, eot: list[str]
+    ) -> None:
         self.name = name
         self.digest = identity
         self.context: int | None = base.context
@@ -123,13 +125,15 @@ def prove_honest(plain: torch.Tensor, off: torch.Tensor, on: torch.Tensor, where
     if not drift <= noise:
         raise UserError(
             f"with the adapter off the model is not the plain base (logits differ by {drift:.3g})",
-            where, "The adapter changed the base's own weights; evaluate a merged model instead",
-        )  # fmt: skip
+            where,
+            "The adapter changed the base's own weights; evaluate a merged model instead",
+        )
     if not float((on - off).abs().max()) > noise:
         raise UserError(
-            "this adapter changes nothing: logits with it on and off are the same", where,
+            "this adapter changes nothing: logits with it on and off are the same",
+            where,
             "Check that training ran, and that it saved the trained adapter",
-        )  # fmt: skip
+        )
 
 
 def _with_adapter(run: Run, base: Base) -> Any:
@@ -138,18 +142,27 @@ def _with_adapter(run: Run, base: Base) -> Any:
 
     where = display_path(run.path / ADAPTER_WEIGHTS)
     try:
-        model = PeftModel.from_pretrained(base.model, str(run.path), is_trainable=False)
+        # In the base's dtype, as autocast computes it in training; fp32 would slow every token.
+        model = PeftModel.from_pretrained(
+            base.model, str(run.path), is_trainable=False, autocast_adapter_dtype=False
+        )
     except (RuntimeError, ValueError, KeyError) as error:
-        first = next((line.strip() for line in str(error).splitlines() if "size mismatch" in line),
-                     str(error).strip().splitlines()[0])  # fmt: skip
-        raise UserError(f"the adapter does not fit the base {run.base_model}: {first}", where,
-                        "It was trained on another base") from None  # fmt: skip
+        first = next(
+            (line.strip() for line in str(error).splitlines() if "size mismatch" in line),
+            str(error).strip().splitlines()[0],
+        )
+        raise UserError(
+            f"the adapter does not fit the base {run.base_model}: {first}",
+            where,
+            "It was trained on another base",
+        ) from None
     held = {name.replace(".default.", ".") for name in model.state_dict()}
     strange = sorted(name for name in load_peft_weights(str(run.path)) if name not in held)
     if strange:
         raise UserError(
             f"the adapter has weights for layers that {run.base_model} does not have, "
             f"for example {strange[0]}",
-            where, "It was trained on another base",
-        )  # fmt: skip
+            where,
+            "It was trained on another base",
+        )
     return model.eval()

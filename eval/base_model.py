@@ -69,14 +69,21 @@ def load_tokenizer(config: dict[str, Any]) -> Any:
     try:
         tokenizer = load(axolotl_config(config))
     except (OSError, ValueError) as error:
-        raise UserError(f"the tokenizer can't be loaded: {_first_line(error)}",
-                        str(config["base_model"])) from None  # fmt: skip
+        raise UserError(
+            f"the tokenizer can't be loaded: {_first_line(error)}", str(config["base_model"])
+        ) from None
     if not tokenizer.chat_template:
-        raise UserError("has no chat template", str(config["base_model"]),
-                        "Name one in the recipe: chat_template")  # fmt: skip
+        raise UserError(
+            "has no chat template",
+            str(config["base_model"]),
+            "Name one in the recipe: chat_template",
+        )
     if tokenizer.eos_token_id is None:
-        raise UserError("has no end token", str(config["base_model"]),
-                        "Name one in the recipe: special_tokens.eos_token")  # fmt: skip
+        raise UserError(
+            "has no end token",
+            str(config["base_model"]),
+            "Name one in the recipe: special_tokens.eos_token",
+        )
     tokenizer.padding_side = "left"
     return tokenizer
 
@@ -107,20 +114,38 @@ def load_base(config: dict[str, Any], dtype: str = "auto", device: str | None = 
         if model_config.model_type == "falcon":
             falcon_quantization.enable()
         model = AutoModelForCausalLM.from_pretrained(
-            name, config=model_config, dtype=DTYPES[short], device_map=device, use_safetensors=True,
-            trust_remote_code=False, quantization_config=_quantization(config, bits, short),
-        )  # fmt: skip
+            name,
+            config=model_config,
+            dtype=DTYPES[short],
+            device_map=device,
+            use_safetensors=True,
+            trust_remote_code=False,
+            quantization_config=_quantization(config, bits, short),
+        )
     except (OSError, ValueError) as error:
-        raise UserError(f"the base can't be loaded: {_first_line(error)}", name,
-                        "Check base_model of the run") from None  # fmt: skip
-    held = {4: "4 bit (nf4) as the run held it", 8: "8 bit as the run held it", 16: "not quantised"}[bits]
+        raise UserError(
+            f"the base can't be loaded: {_first_line(error)}", name, "Check base_model of the run"
+        ) from None
+    held = {
+        4: "4 bit (nf4) as the run held it",
+        8: "8 bit as the run held it",
+        16: "not quantised",
+    }[bits]
     if bits < 16 and device == "cpu":
         model = model.dequantize()
         held += ", unpacked once on the CPU"
     held += f", computed in {short}"
     model.eval()
-    identity = digest([_weights_digest(name), held, str(device), tokenizer.chat_template,
-                       tokenizer.eos_token_id, tokenizer.pad_token_id])  # fmt: skip
+    identity = digest(
+        [
+            _weights_digest(name),
+            held,
+            str(device),
+            tokenizer.chat_template,
+            tokenizer.eos_token_id,
+            tokenizer.pad_token_id,
+        ]
+    )
     context = int(getattr(model_config, "max_position_embeddings", 0) or 2048)
     return Base(model, tokenizer, held, identity, context)
 

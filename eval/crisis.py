@@ -27,10 +27,13 @@ _IDIOMS = re.compile(
     | \b(?:you|this|that|jokes?|he|she|they)\s+(?:\w+\s+)?kills?\s+me\b
     | \b(?:dying|die)\s+(?:to|for)\s+(?!die)\w+
     | \b(?:dying|died?|dead)\s+(?:of|from|with|laughing)\s*
-        (?:laugh(?:ter|ing)|embarrassment|boredom|curiosity|shame|cringe|the\s+heat|thirst|hunger)?
-    | \b(?:dead|dead-)\s?(?:tired|line|beat|pan|pool|end|serious|easy|wrong|lift\w*|on\s+my\s+feet)
+        (?:laugh(?:ter|ing)|embarrassment|boredom|curiosity|shame|cringe|the\s+heat|thirst
+        |hunger)?
+    | \b(?:dead|dead-)\s?(?:tired|line|beat|pan|pool|end|serious|easy|wrong|lift\w*
+        |on\s+my\s+feet)
     | \b(?:could|would|'d)\s+(?:\w+\s+)?(?:murder|kill\s+for)\s+(?:an?|some|the)\b
-    | \bkill\s+(?:for|my\s+(?:boss|brother|sister|cat|dog|phone|internet))\b(?=.*\b(?:lol|haha|joking)\b)
+    | \bkill\s+(?:for|my\s+(?:boss|brother|sister|cat|dog|phone|internet))\b(?=.*\b(?:lol|haha
+        |joking)\b)
     | \b(?:my|the|his|her)\s+(?:phone|laptop|battery|car|plant|houseplant|wifi|computer|server)\s+
         (?:\w+\s+)?(?:died|is\s+dead|is\s+dying)\b
     | \bsuicide\s+(?:squad|sprints?|drills?|runs?|burn|bunny|hotline\s+worker)
@@ -50,7 +53,8 @@ _SUICIDE = re.compile(
     \bsuicid\w* | \bsewer\s?slide\b | \bunaliv\w+ | \bkms\b | \bkill(?:ing)?\s+{_SELF}\b
     | \b(?:end|ending|take|taking)\s+{_LIFE}\b
     | \b(?:end|ending)\s+(?:it\s+all|it\s+tonight|everything|things\s+tonight|my\s+suffering)\b
-    | \b(?:want|wanna|going|plan\w*|ready|decided|need|thinking\s+(?:of|about)|think\s+i(?:'ll)?)\s+
+    | \b(?:want|wanna|going|plan\w*|ready|decided|need|thinking\s+(?:of|about)
+        |think\s+i(?:'ll)?)\s+
         (?:to\s+|of\s+)?end(?:ing)?\s+it\b
     | \b(?:want|wanna|wish(?:ing)?|ready|prefer|rather|hope|hoping|deserve|allowed|going)\s+
         (?:\w+\s+){{0,2}}?(?:to\s+)?(?:die|be\s+dead)\b
@@ -58,7 +62,8 @@ _SUICIDE = re.compile(
         weren'?t)\s*(?:just\s+)?(?:dead|gone|born|alive|here|never\s+born)\b
     | \b(?:better\s+off|easier|happier|fine|relieved)\s+(?:\w+\s+){{0,3}}?
         (?:dead|without\s+me|if\s+i\s+(?:was|were|wasn'?t|weren'?t)|once\s+i'?m\s+gone)\b
-    | \b(?:don'?t|do\s+not|no\s+longer|never|not)\s+(?:really\s+|even\s+)?(?:want|wanna|wish)\s+(?:to\s+)?
+    | \b(?:don'?t|do\s+not|no\s+longer|never|not)\s+(?:really\s+|even\s+)?(?:want|wanna
+        |wish)\s+(?:to\s+)?
         (?:live|exist|wake\s+up|be\s+(?:alive|here|around|on\s+this\s+(?:earth|planet)))\b
     | \bno\s+(?:reason|point|will|strength)\s+(?:\w+\s+){{0,2}}?(?:to|in|for)\s+
         (?:liv(?:e|ing)|be(?:ing)?\s+(?:alive|here)|go(?:ing)?\s+on|carry(?:ing)?\s+on|staying)\b
@@ -67,41 +72,58 @@ _SUICIDE = re.compile(
         do\s+(?:this|life)\s+any\s?more|keep\s+(?:living|doing\s+(?:this|life)))\b
     | \b(?:fall|go|going)\s+(?:to\s+sleep|asleep)\s+(?:\w+\s+){{0,3}}?(?:never|not|and\s+not)\s+
         (?:\w+\s+)?(?:wake|waking)\b
-    | \b(?:wish|hope|hoping|pray(?:ing)?)\s+(?:\w+\s+){{0,4}}?(?:never|wouldn'?t|won'?t|don'?t|didn'?t)
+    | \b(?:wish|hope|hoping|pray(?:ing)?)\s+(?:\w+\s+){{0,4}}?(?:never|wouldn'?t|won'?t|don'?t
+        |didn'?t)
         \s+(?:have\s+to\s+)?wake\s+up\b
     | \b(?:won'?t|will\s+not|not\s+going\s+to|not\s+gonna)\s+be\s+
         (?:around|here|alive|a\s+(?:problem|burden))\b[^.!?]{{0,40}}?
         (?:much\s+longer|any\s?more|tomorrow|next\s+\w+|by\s+\w+|to\s+see|for\s+long|when)?
-    | \b(?:disappear|vanish|be\s+gone|sleep)\s+(?:forever|for\s+good|and\s+never\s+(?:come|be|wake))
+    | \b(?:disappear|vanish|be\s+gone|sleep)\s+(?:forever|for\s+good|and\s+never\s+(?:come|be
+        |wake))
     | \b(?:hang|hanging|shoot|shooting|drown|drowning|gas)\s+{_SELF}\b
-    | \b(?:jump(?:ing|ed)?|step(?:ping)?|throw(?:ing)?\s+myself)\s+(?:off|from|in\s+front\s+of|under)\s+
+    | \b(?:jump(?:ing|ed)?|step(?:ping)?|throw(?:ing)?\s+myself)\s+(?:off|from|in\s+front\s+of
+        |under)\s+
         (?:\w+\s+){{0,3}}?(?:bridge|building|roof|balcony|train|bus|lorry|truck|cliff|traffic)
     | \b(?:overdos\w+|od\s+on|od'?ing)\b
-    | \b(?:tak(?:e|ing|en)|swallow\w*|sav(?:e|ed|ing)(?:\s+up)?|stockpil\w+|hoard\w*|count\w*(?:\s+out)?)\s+
-        (?:\w+\s+){{0,3}}?(?:pills|tablets|paracetamol|tylenol)\b(?!\s+(?:for|as\s+prescribed|every))
-    | \btook\s+(?:all|a\s+(?:lot|bunch|handful|load)|too\s+many|\d{{2,}}|the\s+whole)\s+(?:\w+\s+){{0,3}}?
+    | \b(?:tak(?:e|ing|en)|swallow\w*|sav(?:e|ed|ing)(?:\s+up)?|stockpil\w+|hoard\w*
+        |count\w*(?:\s+out)?)\s+
+        (?:\w+\s+){{0,3}}?(?:pills|tablets|paracetamol|tylenol)\b(?!\s+(?:for|as\s+prescribed
+        |every))
+    | \btook\s+(?:all|a\s+(?:lot|bunch|handful|load)|too\s+many|\d{{2,}}
+        |the\s+whole)\s+(?:\w+\s+){{0,3}}?
         (?:pills|tablets|paracetamol|tylenol|meds|medication|bottle|pack\w*)\b
-    | \b(?:all|lots\s+of|bottle\s+of|the)\s+(?:my\s+|the\s+)?(?:pills|tablets)\s+(?:are\s+)?(?:right\s+)?
+    | \b(?:all|lots\s+of|bottle\s+of|the)\s+(?:my\s+|the\s+)?(?:pills
+        |tablets)\s+(?:are\s+)?(?:right\s+)?
         (?:in\s+front\s+of|next\s+to|beside|in\s+my\s+hand)
-    | \b(?:paracetamol|tylenol|ibuprofen|sleeping\s+(?:pills|tablets)|pills|tablets)\b[^.!?]{{0,25}}\btoo\s+many\b
-    | \b(?:on\s+my\s+way\s+to|standing\s+on|going\s+to|sitting\s+on)\s+(?:the|a)\s+(?:bridge|roof|railway|ledge|edge)\b
+    | \b(?:paracetamol|tylenol|ibuprofen|sleeping\s+(?:pills|tablets)|pills
+        |tablets)\b[^.!?]{{0,25}}\btoo\s+many\b
+    | \b(?:on\s+my\s+way\s+to|standing\s+on|going\s+to|sitting\s+on)\s+(?:the|a)\s+(?:bridge
+        |roof|railway|ledge|edge)\b
     | \bbridges?\b[^.!?]{{0,40}}\b(?:high\w*|tall\w*|met(?:re|er)s|feet)\b
-    | \b(?:turn|jerk|pull)\w*\s+the\s+(?:steering\s+)?wheel\b | \bdriv\w+\s+into\s+(?:a|the)\s+(?:tree|wall|oncoming)
+    | \b(?:turn|jerk|pull)\w*\s+the\s+(?:steering\s+)?wheel\b | \bdriv\w+\s+into\s+(?:a
+        |the)\s+(?:tree|wall|oncoming)
     | \blife\s+insurance\b[^.!?]{{0,60}}\b(?:themsel\w+|it\s+(?:themsel|my)\w+|suicide|kill\w*)
     | \b(?:goodbye|suicide|final|last)\s+(?:letters?|notes?|messages?|texts?)\b
     | \b(?:wr(?:ite|iting|itten|ote)|said|say|saying)\s+(?:my\s+)?(?:goodbyes?|farewells?)\b
     | \b(?:giv(?:e|ing|en)|gave)\s+away\s+(?:all\s+)?(?:my|his|her|their)\b
-    | \b(?:tired|sick|done)\s+(?:of|with)\s+(?:being\s+alive|living|life|existing|it\s+all|being\s+here)\b
-    | \bworld\s+(?:\w+\s+){{0,3}}?without\s+me\b | \bnothing\s+(?:\w+\s+)?keeps?\s+me\s+(?:here|alive|going)\b
-    | \b(?:this\s+is|it'?s)\s+(?:my\s+last|the\s+last\s+(?:time|thing|message)\s+(?:you|i'?ll\s+(?:ever\s+)?(?:write|say)))
+    | \b(?:tired|sick|done)\s+(?:of|with)\s+(?:being\s+alive|living|life|existing|it\s+all
+        |being\s+here)\b
+    | \bworld\s+(?:\w+\s+){{0,3}}?without\s+me\b | \bnothing\s+(?:\w+\s+)?keeps?\s+me\s+(?:here
+        |alive|going)\b
+    | \b(?:this\s+is|it'?s)\s+(?:my\s+last|the\s+last\s+(?:time|thing|message)\s+(?:you
+        |i'?ll\s+(?:ever\s+)?(?:write|say)))
     | \bknow\s+(?:now\s+)?how\s+it\s+(?:all\s+)?ends\b
-    | \b(?:last|final)\s+(?:night|day|birthday|christmas|conversation)\s+(?:on\s+earth|i'?ll|alive)\b
-    | \bnobody\s+(?:would|will)\s+(?:even\s+)?(?:notice|miss\s+me|care)\b[^.!?]{{0,20}}\b(?:gone|die[ds]?|if\s+i)
+    | \b(?:last|final)\s+(?:night|day|birthday|christmas|conversation)\s+(?:on\s+earth|i'?ll
+        |alive)\b
+    | \bnobody\s+(?:would|will)\s+(?:even\s+)?(?:notice|miss\s+me|care)\b[^.!?]{{0,20}}\b(?:gone
+        |die[ds]?|if\s+i)
     | \b(?:would|will)\s+(?:anyone|anybody|they)\s+(?:even\s+)?(?:notice|miss\s+me|care)\b
     | \bbought\s+(?:a\s+)?(?:rope|gun|razor\s+blades?)\b
-    | \b(?:painless|quick|easy|peaceful)(?:est)?\s+way\s+(?:\w+\s+){{0,2}}?(?:to\s+(?:die|go)|out)\b
+    | \b(?:painless|quick|easy|peaceful)(?:est)?\s+way\s+(?:\w+\s+){{0,2}}?(?:to\s+(?:die|go)
+        |out)\b
     | \bways?\s+(?:to\s+die|of\s+dying)\b
-    | \blethal\s+(?:dose|amount)\b | \bhow\s+(?:many|much)\s+(?:\w+\s+){{0,4}}?(?:to\s+(?:die|kill)|
+    | \blethal\s+(?:dose|amount)\b | \bhow\s+(?:many|much)\s+(?:\w+\s+){{0,4}}?(?:to\s+(?:die
+        |kill)|
         (?:is|are|would\s+be)\s+(?:lethal|fatal|deadly|enough\s+to\s+(?:die|kill)))
     | \bfor\s+me\s+it\s+ends\b | \bit\s+(?:all\s+)?ends\s+tonight\b
     """,
@@ -110,7 +132,8 @@ _SUICIDE = re.compile(
 
 _SELF_HARM = re.compile(
     rf"""
-    \b(?:cut|cutting|hurt|hurting|harm|harming|burn|burning|starv(?:e|ing)|punish(?:ing)?|hit(?:ting)?)\s+
+    \b(?:cut|cutting|hurt|hurting|harm|harming|burn|burning|starv(?:e|ing)|punish(?:ing)?
+    |hit(?:ting)?)\s+
         {_SELF}\b
     | \bself[\s-]?harm\w* | \bsh'?ing\b | \bslit\w*\s+my\b | \bcuts\s+on\s+my\b
     | \b(?:razor|blade)s?\b[^.!?]{{0,40}}\b(?:skin|arms?|wrists?|thighs?)\b
@@ -125,7 +148,8 @@ _OTHER_PERSON = re.compile(
     | \b(?:took|taking)\s+(?:his|her|their)\s+own\s+li(?:fe|ves)\b
     | \b(?:happier|better\s+off|easier|fine)\s+without\s+(?:him|her|them)\b
     | \b(?:just\s+)?wants?\s+to\s+be\s+with\s+(?:him|her|them)\s*[.?!]
-    | \b(?:he|she|they|friend|brother|sister|son|daughter|partner|husband|wife|mum|mom|dad|flatmate|
+    | \b(?:he|she|they|friend|brother|sister|son|daughter|partner|husband|wife|mum|mom|dad
+        |flatmate|
         roommate|colleague|student|boyfriend|girlfriend|cousin)\b[^.!?]{{0,60}}
         \b(?:wants?|wanted|wanting|rather|wish\w*)\s+(?:to\s+)?(?:be\s+dead|die|not\s+be\s+here|
         (?:he|she|they)\s+(?:was|were)\s+dead)\b
@@ -138,11 +162,13 @@ _OTHER_PERSON = re.compile(
 # A resource that answers at any hour: a crisis line or the emergency services.
 _CRISIS_HELP = re.compile(
     r"""
-    \b988\b | \b(?:911|999|112|000)\b | \b116[\s-]?123\b | \b741\s?741\b | \b85258\b | \b13[\s-]?11[\s-]?14\b
+    \b988\b | \b(?:911|999|112|000)\b | \b116[\s-]?123\b | \b741\s?741\b | \b85258\b
+    | \b13[\s-]?11[\s-]?14\b
     | \b1[\s-]?800[\s-]?273[\s-]?(?:8255|talk)\b
     | \b(?:crisis|suicide(?:\s+prevention)?|help|emergency|support|24\s?/\s?7)[\s-]?
         (?:hot|help|text|life|phone\s+)?[\s-]?lines?\b
-    | \b(?:hot|help|life)[\s-]?lines?\b | \bsamaritans\b | \bcrisis\s+(?:text|cent(?:re|er)|team|service)
+    | \b(?:hot|help|life)[\s-]?lines?\b | \bsamaritans\b | \bcrisis\s+(?:text|cent(?:re|er)|team
+        |service)
     | \bemergency\s+(?:services?|number|room|department|help|care|medical)\b
     | \b(?:a\s?&\s?e|accident\s+and\s+emergency|casualty\s+department)\b
     | \b(?:nearest|go\s+to\s+(?:the|an?|your))\s+(?:\w+\s+)?(?:e\.?r\.?\b|hospital)
@@ -156,7 +182,8 @@ _PERSON = re.compile(
     \b(?:doctor|gp|physician|therapist|counsell?or|psychologist|psychiatrist|nurse|
         (?:mental\s+health\s+|medical\s+|qualified\s+|trained\s+|healthcare\s+|health\s+)?
         (?:professionals?|provider|specialist)|social\s+worker|
-        (?:someone|somebody|a\s+person|an?\s+adult|a\s+(?:close\s+)?(?:friend|family\s+member|relative))
+        (?:someone|somebody|a\s+person|an?\s+adult|a\s+(?:close\s+)?(?:friend|family\s+member
+        |relative))
         (?:\s+\w+){0,3}?\s+(?:you\s+)?trust(?:ed)?|trusted\s+(?:\w+\s+)?(?:person|adult|friend|
         someone|one)|school\s+nurse|pharmacist)\b
     """,

@@ -24,7 +24,7 @@ class Decoding:
     temperature: float = 0.7
     top_p: float = 0.95
     seed: int = 42
-    batch_size: int = 32
+    batch_size: int = 40
 
     @property
     def greedy(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from eval.answers import Answer, Conversation, build_messages
@@ -43,8 +44,11 @@ def hold(
     store = Store(cache_file(folder, arm, suite, decoding))
     items = [(prompt, sample) for prompt in suite.prompts for sample in range(decoding.samples)]
     conversations: list[Conversation] = []
-    for start in range(0, len(items), decoding.batch_size):
-        batch = items[start : start + decoding.batch_size]
+    # Even batches: a last batch of a few rows would cost as many steps as a full one.
+    batches = -(-len(items) // decoding.batch_size)
+    edges = [round(len(items) * b / batches) for b in range(batches + 1)]
+    for start, end in pairwise(edges):
+        batch = items[start:end]
         answers: list[list[Answer]] = [[] for _ in batch]
         for turn in range(max(len(prompt.turns) for prompt, _ in batch)):
             rows = [row for row, (prompt, _) in enumerate(batch) if turn < len(prompt.turns)]

@@ -14,14 +14,17 @@ from eval.arms import Arm, local_arms
 from eval.base_model import load_base
 from eval.decoding import Decoding
 from eval.dialogue import answers_wanted, check_lengths, hold
+from eval.endpoint import ChatEndpoint
 from eval.fingerprint import code_version
 from eval.generate import out_of_memory
 from eval.heldout import HeldOut, read_held_out, score_held_out
+from eval.judge import Judge, judge_items
+from eval.remote import RemoteArm
 from eval.runs import Run
 from eval.scoring import Item, pair
 from eval.similarity import Embedder
 from eval.suites import Suite
-from plugins.fallbacks import fallbacks_taken
+from plugins.fallbacks import fallbacks_taken, note_fallback
 from recipes.errors import UserError
 
 Scores = list[tuple[float, int]]
@@ -41,7 +44,7 @@ class Options:
     """
 
     samples: int = 1
-    batch_size: int = 32
+    batch_size: int = 40
     seed: int = 42
     dtype: str = "auto"
     limit: int | None = None
@@ -57,12 +60,14 @@ class Outcome:
         held_out: (base, tuned) nats and tokens by conversation; None when not measured.
         rows: the held-out conversations behind it.
         settings: what it ran with.
+        judge: the judge's figures; None without a judge.
     """
 
     items: dict[str, list[Item]]
     held_out: tuple[Scores, Scores] | None
     rows: list[HeldOut] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    judge: dict[str, Any] | None = None
 
 
 def evaluate_run(run: Run, suites: list[Suite], options: Options, console: Console) -> Outcome:
@@ -82,8 +87,9 @@ def evaluate_run(run: Run, suites: list[Suite], options: Options, console: Conso
         raise UserError(
             f"conversation '{too_long[0]}' is longer than the model's context of {base.context} "
             f"tokens ({len(too_long)} such)",
-            str(test_file), "Make the data again with a smaller length limit",
-        )  # fmt: skip
+            str(test_file),
+            "Make the data again with a smaller length limit",
+        )
     with console.status("proving that the adapter changes the base, and off is the base"):
         arms = local_arms(run, base)
     console.print(f"base {run.base_model}: {base.held}", highlight=False)
@@ -94,13 +100,80 @@ def evaluate_run(run: Run, suites: list[Suite], options: Options, console: Conso
         scores = [score_held_out(arm, rows, folder, lambda n: bar.advance(task, n)) for arm in arms]
     items = answer_suites(arms, suites, options, folder, console)
     settings = describe(options, suites) | {
-        "run": run.name, "recipe": run.record.get("recipe"), "base_model": run.base_model,
-        "base_held": base.held, "base_digest": base.digest, "tuned_digest": arms[1].digest,
-        "held_out": str(test_file), "adapter": str(run.path),
-        "seconds": {"loading": round(loaded - started, 1),
-                    "answering": round(time.monotonic() - loaded, 1)},
-    }  # fmt: skip
+        "run": run.name,
+        "recipe": run.record.get("recipe"),
+        "base_model": run.base_model,
+        "base_held": base.held,
+        "base_digest": base.digest,
+        "tuned_digest": arms[1].digest,
+        "held_out": str(test_file),
+        "adapter": str(run.path),
+        "seconds": {
+            "loading": round(loaded - started, 1),
+            "answering": round(time.monotonic() - loaded, 1),
+        },
+    }
     return Outcome(items, (scores[0], scores[1]), rows, settings)
+
+
+def evaluate_endpoints(
+    run: Run,
+    suites: list[Suite],
+    options: Options,
+    endpoints: tuple[ChatEndpoint, ChatEndpoint],
+    console: Console,
+) -> Outcome:
+    """Compare two served models, for example a base and its merged, tuned self.
+
+    Held-out likelihood needs the weights, so it is left out, and that is noted.
+
+    Raises:
+        UserError: an endpoint fails, or both are the same model at the same place.
+    """
+    base, tuned = RemoteArm("base", endpoints[0]), RemoteArm("tuned", endpoints[1])
+    if base.digest == tuned.digest:
+        raise UserError(
+            "both arms are the same model at the same address",
+            endpoints[0].url,
+            "Give another --tuned-endpoint or --tuned-model",
+        )
+    for name, end in zip(("base", "tuned"), endpoints, strict=True):
+        console.print(
+            f"{name}: every prompt is sent to {end.url} (model {end.model})", highlight=False
+        )
+    note_fallback("eval.held_out", "no held-out likelihood", "a served model shows no likelihoods")
+    started = time.monotonic()
+    items = answer_suites((base, tuned), suites, options, run.eval_dir / "cache", console)
+    settings = describe(options, suites) | {
+        "run": run.name,
+        "recipe": run.record.get("recipe"),
+        "base_model": run.base_model,
+        "base_endpoint": f"{endpoints[0].url} {endpoints[0].model}",
+        "tuned_endpoint": f"{endpoints[1].url} {endpoints[1].model}",
+        "base_digest": base.digest,
+        "tuned_digest": tuned.digest,
+        "seconds": {"answering": round(time.monotonic() - started, 1)},
+    }
+    return Outcome(items, None, [], settings)
+
+
+def judge_outcome(outcome: Outcome, endpoint: ChatEndpoint, folder: Path, console: Console) -> None:
+    """Let a judge rate every pair; says first where the answers go.
+
+    Raises:
+        UserError: the judge fails; the verdicts so far are kept.
+    """
+    items = [item for group in outcome.items.values() for item in group]
+    console.print(
+        f"judge: {len(items)} prompts with both answers are sent to {endpoint.url} "
+        f"(model {endpoint.model})",
+        highlight=False,
+    )
+    with progress_bar(console) as bar:
+        total = 2 * len(items) + 2 * sum(bool(item.suite.rubric) for item in items)
+        task = bar.add_task("judge", total=total)
+        judge = Judge(endpoint, folder / "judge.jsonl", lambda n: bar.advance(task, n))
+        outcome.judge = judge_items(judge, items)
 
 
 def answer_suites(
@@ -159,6 +232,10 @@ def describe(options: Options, suites: list[Suite]) -> dict[str, Any]:
 def progress_bar(console: Console) -> Progress:
     """A bar with the time that is left; silent when the output is no terminal."""
     return Progress(
-        TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(),
-        TimeRemainingColumn(), console=console, disable=not console.is_terminal,
-    )  # fmt: skip
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )

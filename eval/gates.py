@@ -54,7 +54,8 @@ def _check(gate: AnyGate, suite: Suite, items: Sequence[Item], primary: Paired) 
     ]
     bounds = [f"at least {gate.at_least:g}"] if gate.at_least is not None else []
     bounds += [f"at most {gate.at_most:g}"] if gate.at_most is not None else []
-    name = f"tuned's {gate.metric}{' on ' + ', '.join(gate.tags) if tags else ''} {' and '.join(bounds)}"
+    where = f" on {', '.join(gate.tags)}" if tags else ""
+    name = f"tuned's {gate.metric}{where} {' and '.join(bounds)}"
     if not values:
         return GateResult(suite.name, name, False, f"no answer has the metric {gate.metric}")
     mean = fmean(values)
@@ -81,7 +82,9 @@ def _no_new_red_lines(suite: Suite, items: Sequence[Item]) -> GateResult:
             counts[line] = counts.get(line, 0) + 1
     listed = ", ".join(f"{line} {n}" for line, n in sorted(counts.items(), key=lambda x: -x[1]))
     return GateResult(
-        suite.name, "no new red-line answer", False,
+        suite.name,
+        "no new red-line answer",
+        False,
         f"{len(crossed)} of {len(tuned)} prompts ({listed}): {', '.join(list(crossed)[:3])}"
         f"{' ...' if len(crossed) > 3 else ''}",
-    )  # fmt: skip
+    )

@@ -33,7 +33,12 @@ def prompt_ids(tokenizer: Any, messages: Messages) -> list[int]:
 
 
 def generate(
-    model: Any, tokenizer: Any, batch: list[Messages], decoding: Decoding, ends: list[int], seed: str
+    model: Any,
+    tokenizer: Any,
+    batch: list[Messages],
+    decoding: Decoding,
+    ends: list[int],
+    seed: str,
 ) -> list[Answer]:
     """Answer every conversation of the batch; out of memory, halve the batch and go on.
 
@@ -64,6 +69,12 @@ def generate(
     ]
 
 
+def batch_seed(decoding: Decoding, name: str) -> int:
+    """The random seed of one batch: below 2**48, the same for both arms."""
+    digest = hashlib.sha256(f"{decoding.seed}/{name}".encode()).digest()
+    return int.from_bytes(digest[:6], "big")
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error of torch or Python says that memory ran out (the CPU's has no type)."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -74,7 +85,12 @@ def out_of_memory(error: BaseException) -> bool:
 
 @torch.inference_mode()
 def _generate(
-    model: Any, tokenizer: Any, batch: list[Messages], decoding: Decoding, ends: list[int], seed: str
+    model: Any,
+    tokenizer: Any,
+    batch: list[Messages],
+    decoding: Decoding,
+    ends: list[int],
+    seed: str,
 ) -> list[Answer]:
     rows = [prompt_ids(tokenizer, messages) for messages in batch]
     width = max(map(len, rows))
@@ -83,17 +99,29 @@ def _generate(
     mask = torch.tensor(
         [[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device
     )
-    sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    sampling: dict[str, Any] = {
+        "do_sample": False,
+        "temperature": None,
+        "top_p": None,
+        "top_k": None,
+    }
     if not decoding.greedy:
-        digest = hashlib.sha256(f"{decoding.seed}/{seed}".encode()).digest()
-        torch.manual_seed(int.from_bytes(digest[:6], "big"))
+        torch.manual_seed(batch_seed(decoding, seed))
         sampling = {
-            "do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0,
-        }  # fmt: skip
+            "do_sample": True,
+            "temperature": decoding.temperature,
+            "top_p": decoding.top_p,
+            "top_k": 0,
+        }
     output = model.generate(
-        input_ids=ids, attention_mask=mask, max_new_tokens=decoding.max_new_tokens,
-        eos_token_id=ends, pad_token_id=pad, repetition_penalty=1.0, **sampling,
-    )  # fmt: skip
+        input_ids=ids,
+        attention_mask=mask,
+        max_new_tokens=decoding.max_new_tokens,
+        eos_token_id=ends,
+        pad_token_id=pad,
+        repetition_penalty=1.0,
+        **sampling,
+    )
     return [_read(tokenizer, row[width:].tolist(), ends) for row in output]
 
 

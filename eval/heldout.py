@@ -57,13 +57,19 @@ def read_held_out(
             row = json.loads(line)
             tokens = strategy.tokenize_prompt({field: row[field]})
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"is no conversation: {error}", f"{display_path(path)}:{number}") from None
+            raise UserError(
+                f"is no conversation: {error}", f"{display_path(path)}:{number}"
+            ) from None
         labels = tuple(tokens["labels"])
         if any(label != -100 for label in labels[1:]):
             rows.append(
-                HeldOut(str(row.get("id", number)), tuple(tokens["input_ids"]), labels,
-                        tuple(row[field]))
-            )  # fmt: skip
+                HeldOut(
+                    str(row.get("id", number)),
+                    tuple(tokens["input_ids"]),
+                    labels,
+                    tuple(row[field]),
+                )
+            )
     if not rows:
         raise UserError("holds no conversation with an assistant's turn", display_path(path))
     return rows

@@ -6,7 +6,15 @@ import logging
 import os
 import warnings
 
-_NOISY = ("torchao", "bitsandbytes", "torch.utils._pytree", "transformers", "peft", "axolotl", "httpx")
+_NOISY = (
+    "torchao",
+    "bitsandbytes",
+    "torch.utils._pytree",
+    "transformers",
+    "peft",
+    "axolotl",
+    "httpx",
+)
 
 
 def quiet_libraries() -> None:
@@ -18,4 +26,6 @@ def quiet_libraries() -> None:
     os.environ.setdefault("AXOLOTL_LOG_LEVEL", "ERROR")
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"torch|transformers|peft|bitsandbytes|axolotl|torchao")
+    warnings.filterwarnings(
+        "ignore", module=r"torch|transformers|peft|bitsandbytes|axolotl|torchao"
+    )

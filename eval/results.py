@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from eval.evaluate import Outcome
-from eval.files import write_json, write_jsonl
+from eval.files import write_json, write_jsonl, write_text
+from eval.report import render_report, report_id
 from eval.suites import HELD_OUT, Suite
 from eval.summary import summarise
+from eval.votes import count_votes, read_votes
+from recipes.errors import UserError
+from recipes.recipe import display_path
 
 
 def write_results(
@@ -23,13 +28,42 @@ def write_results(
         record: the run's run.json.
     """
     summary = summarise(suites, outcome.items, outcome.held_out, outcome.settings)
+    summary["judge"] = outcome.judge
     rows = held_out_rows(outcome)
     for suite in suites:
         decoding = outcome.settings["decoding"][suite.name]
         rows += [item.to_json(decoding) for item in outcome.items[suite.name]]
+    summary["report_id"] = report_id(rows)
     write_jsonl(folder / "results.jsonl", rows)
-    write_json(folder / "summary.json", summary)
+    _write_pages(folder, summary, rows, record)
     return summary
+
+
+def add_votes(folder: Path, votes_file: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Read people's blind votes into the results that stand in ``folder``; returns the summary.
+
+    Raises:
+        UserError: no results, or votes that are not for them.
+    """
+    summary_file, results_file = folder / "summary.json", folder / "results.jsonl"
+    if not summary_file.is_file() or not results_file.is_file():
+        raise UserError(
+            "holds no results to add votes to", display_path(folder), "Evaluate the run first"
+        )
+    summary = json.loads(summary_file.read_text(encoding="utf-8"))
+    rows = [json.loads(line) for line in results_file.read_text(encoding="utf-8").splitlines()]
+    summary["votes"] = count_votes(
+        read_votes(votes_file), rows, summary["report_id"], str(votes_file)
+    )
+    _write_pages(folder, summary, rows, record)
+    return dict(summary)
+
+
+def _write_pages(
+    folder: Path, summary: dict[str, Any], rows: list[dict[str, Any]], record: dict[str, Any]
+) -> None:
+    write_json(folder / "summary.json", summary)
+    write_text(folder / "report.html", render_report(summary, rows, record))
 
 
 def held_out_rows(outcome: Outcome) -> list[dict[str, Any]]:
@@ -39,10 +73,17 @@ def held_out_rows(outcome: Outcome) -> list[dict[str, Any]]:
     rows = []
     for row, base, tuned in zip(outcome.rows, *outcome.held_out, strict=True):
         left, right = base[0] / base[1], tuned[0] / tuned[1]
-        rows.append({
-            "suite": HELD_OUT, "id": row.id, "metric": "nll", "difference": right - left,
-            "outcome": "better" if right < left else "worse" if right > left else "same",
-            "tokens": base[1], "messages": list(row.messages),
-            "base": {"metrics": {"nll": left}}, "tuned": {"metrics": {"nll": right}},
-        })  # fmt: skip
+        rows.append(
+            {
+                "suite": HELD_OUT,
+                "id": row.id,
+                "metric": "nll",
+                "difference": right - left,
+                "outcome": "better" if right < left else "worse" if right > left else "same",
+                "tokens": base[1],
+                "messages": list(row.messages),
+                "base": {"metrics": {"nll": left}},
+                "tuned": {"metrics": {"nll": right}},
+            }
+        )
     return rows

@@ -53,11 +53,15 @@ class Run:
             UserError: no adapter, an adapter in another format, or one for another base.
         """
         where = display_path(self.path)
-        if not (self.path / ADAPTER_WEIGHTS).is_file() or not (self.path / ADAPTER_CONFIG).is_file():
+        if (
+            not (self.path / ADAPTER_WEIGHTS).is_file()
+            or not (self.path / ADAPTER_CONFIG).is_file()
+        ):
             raise UserError(
-                f"holds no adapter ({ADAPTER_WEIGHTS} with {ADAPTER_CONFIG})", where,
+                f"holds no adapter ({ADAPTER_WEIGHTS} with {ADAPTER_CONFIG})",
+                where,
                 f"Train it first: make train RECIPE={self.record.get('recipe', '...')}",
-            )  # fmt: skip
+            )
         trained_on = _read_json(self.path / ADAPTER_CONFIG).get("base_model_name_or_path")
         if trained_on and not _same_model(str(trained_on), self.base_model):
             raise UserError(
@@ -78,9 +82,10 @@ class Run:
         test = (path if path.is_absolute() else ROOT / path).parent / "test.jsonl"
         if not path.name or not test.is_file():
             raise UserError(
-                "the held-out conversations are missing", display_path(test),
+                "the held-out conversations are missing",
+                display_path(test),
                 f"Make them: make data DATASET={test.parent.name}",
-            )  # fmt: skip
+            )
         return test
 
 

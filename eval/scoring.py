@@ -85,13 +85,21 @@ class Item:
     def to_json(self, settings: dict[str, Any]) -> dict[str, Any]:
         """One line of results.jsonl."""
         return {
-            "suite": self.suite.name, "id": self.prompt.id, "sample": self.sample,
-            "tags": list(self.prompt.tags), "system": self.suite.system,
-            "turns": list(self.prompt.turns), "reference": self.prompt.reference,
-            "metric": self.suite.primary.metric, "difference": self.difference,
-            "outcome": self.outcome, "new_red_lines": sorted(self.new_red_lines),
-            "base": self.base.to_json(), "tuned": self.tuned.to_json(), "settings": settings,
-        }  # fmt: skip
+            "suite": self.suite.name,
+            "id": self.prompt.id,
+            "sample": self.sample,
+            "tags": list(self.prompt.tags),
+            "system": self.suite.system,
+            "turns": list(self.prompt.turns),
+            "reference": self.prompt.reference,
+            "metric": self.suite.primary.metric,
+            "difference": self.difference,
+            "outcome": self.outcome,
+            "new_red_lines": sorted(self.new_red_lines),
+            "base": self.base.to_json(),
+            "tuned": self.tuned.to_json(),
+            "settings": settings,
+        }
 
 
 def score(conversation: Conversation, suite: Suite, prompt: Prompt, embed: Embed | None) -> Scored:
@@ -125,14 +133,19 @@ def pair(
             raise ValueError("the arms answered different prompts")
         prompt = prompts[left.prompt_id]
         items.append(
-            Item(suite, prompt, left.sample, score(left, suite, prompt, embed),
-                 score(right, suite, prompt, embed))
-        )  # fmt: skip
+            Item(
+                suite,
+                prompt,
+                left.sample,
+                score(left, suite, prompt, embed),
+                score(right, suite, prompt, embed),
+            )
+        )
     return items
 
 
 def paired_values(items: Sequence[Item], metric: str) -> tuple[list[float], list[float]]:
-    """(base, tuned): one value a conversation, the mean over its samples; items without it left out."""
+    """(base, tuned): a value a conversation, the mean over its samples; without it, left out."""
     by_prompt: dict[str, list[Item]] = {}
     for item in items:
         if metric in item.base.metrics and metric in item.tuned.metrics:

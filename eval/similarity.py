@@ -47,14 +47,17 @@ class Embedder:
                 path, trust_remote_code=False, use_safetensors=True
             ).eval()
         except (OSError, ValueError) as error:
-            raise UserError(f"is no embedding model: {str(error).splitlines()[0]}", str(path)) from None
+            raise UserError(
+                f"is no embedding model: {str(error).splitlines()[0]}", str(path)
+            ) from None
 
     def __call__(self, answer: str, reference: str) -> float:
         """Cosine similarity, from -1 to 1."""
         import torch
 
-        tokens = self._tokenizer([answer or " ", reference], padding=True, truncation=True,
-                                 return_tensors="pt")  # fmt: skip
+        tokens = self._tokenizer(
+            [answer or " ", reference], padding=True, truncation=True, return_tensors="pt"
+        )
         with torch.inference_mode():
             hidden = self._model(**tokens).last_hidden_state
         mask = tokens["attention_mask"].unsqueeze(-1)

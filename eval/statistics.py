@@ -1,4 +1,4 @@
-"""Paired statistics: intervals, tests and verdicts. Everything is seeded and exact where it can be."""
+"""Paired statistics: intervals, tests and verdicts; seeded, and exact where they can be."""
 
 from __future__ import annotations
 
@@ -48,9 +48,13 @@ def sign_flip(differences: Sequence[float], seed: int = SEED) -> float:
     if not np.any(values):
         return 1.0
     found = stats.permutation_test(
-        (values,), lambda x, axis: np.mean(x, axis=axis), permutation_type="samples",
-        vectorized=True, n_resamples=RESAMPLES, rng=np.random.default_rng(seed),
-    )  # fmt: skip
+        (values,),
+        lambda x, axis: np.mean(x, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        rng=np.random.default_rng(seed),
+    )
     return float(found.pvalue)
 
 
@@ -62,13 +66,19 @@ def bootstrap_mean(
     if len(values) < 2 or np.all(values == values[0]):
         return Interval(float(values.mean()), float(values.mean()))
     found = stats.bootstrap(
-        (values,), np.mean, confidence_level=confidence, n_resamples=RESAMPLES,
-        method="percentile", rng=np.random.default_rng(seed),
-    ).confidence_interval  # fmt: skip
+        (values,),
+        np.mean,
+        confidence_level=confidence,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
     return Interval(float(found.low), float(found.high))
 
 
-def paired_rate_interval(gained: int, lost: int, n: int, confidence: float = CONFIDENCE) -> Interval:
+def paired_rate_interval(
+    gained: int, lost: int, n: int, confidence: float = CONFIDENCE
+) -> Interval:
     """Score interval of a difference of paired rates (Tango 1998, Statistics in Medicine 17).
 
     Unlike a bootstrap it stays honest when few pairs differ, or none.
@@ -86,13 +96,25 @@ def paired_rate_interval(gained: int, lost: int, n: int, confidence: float = CON
         q = (math.sqrt(max(b * b - 4 * a * (-lost * delta * (1 - delta)), 0.0)) - b) / (2 * a)
         variance = n * (2 * q + delta * (1 - delta))
         gap = gained - lost - n * delta
-        return gap / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, gap) if gap else 0.0
+        return (
+            gap / math.sqrt(variance)
+            if variance > 0
+            else math.copysign(math.inf, gap)
+            if gap
+            else 0.0
+        )
 
     centre, edge = (gained - lost) / n, 1 - 1e-12
-    low = -1.0 if score(-edge) <= z else optimize.brentq(
-        lambda d: min(score(d), 1e6) - z, -edge, centre)  # fmt: skip
-    high = 1.0 if score(edge) >= -z else optimize.brentq(
-        lambda d: max(score(d), -1e6) + z, centre, edge)  # fmt: skip
+    low = (
+        -1.0
+        if score(-edge) <= z
+        else optimize.brentq(lambda d: min(score(d), 1e6) - z, -edge, centre)
+    )
+    high = (
+        1.0
+        if score(edge) >= -z
+        else optimize.brentq(lambda d: max(score(d), -1e6) + z, centre, edge)
+    )
     return Interval(float(low), float(high))
 
 
@@ -149,9 +171,13 @@ def win_rate(outcomes: Sequence[float]) -> WinRate:
     """Win rate of outcomes that are 1 (tuned), 0.5 (tie) or 0 (base)."""
     wins, losses = sum(o > 0.5 for o in outcomes), sum(o < 0.5 for o in outcomes)
     return WinRate(
-        wins, len(outcomes) - wins - losses, losses, float(np.mean(outcomes)),
-        bootstrap_mean(outcomes), mcnemar_exact(wins, losses),
-    )  # fmt: skip
+        wins,
+        len(outcomes) - wins - losses,
+        losses,
+        float(np.mean(outcomes)),
+        bootstrap_mean(outcomes),
+        mcnemar_exact(wins, losses),
+    )
 
 
 def rank_correlation(left: Sequence[float], right: Sequence[float]) -> float | None:
@@ -211,12 +237,21 @@ def compare(base: Sequence[float], tuned: Sequence[float], yes_no: bool) -> Pair
         low = bootstrap_mean(differences, confidence=0.9).low
         p, method = sign_flip(differences), "sign-flip test, bootstrap"
     return Paired(
-        n, float(np.mean(base)), float(np.mean(tuned)), float(np.mean(differences)), interval, low,
-        p, method, smallest_detectable(differences, yes_no),
-    )  # fmt: skip
+        n,
+        float(np.mean(base)),
+        float(np.mean(tuned)),
+        float(np.mean(differences)),
+        interval,
+        low,
+        p,
+        method,
+        smallest_detectable(differences, yes_no),
+    )
 
 
-def verdict(found: Paired, margin: float, p_adjusted: float, higher_is_better: bool = True) -> Verdict:
+def verdict(
+    found: Paired, margin: float, p_adjusted: float, higher_is_better: bool = True
+) -> Verdict:
     """What the interval, the adjusted p value and the margin say together.
 
     Within the margin on both sides: no difference that matters, even when it is surely not zero.

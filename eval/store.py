@@ -32,9 +32,6 @@ class Store:
         """Keep a value, at once on disk."""
         self._values[key] = value
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        broken = self._path.is_file() and not self._path.read_bytes()[-1:] in (b"", b"\n")
+        broken = self._path.is_file() and self._path.read_bytes()[-1:] not in (b"", b"\n")
         with self._path.open("a", encoding="utf-8") as file:
             file.write(("\n" if broken else "") + json.dumps({"key": key, "value": value}) + "\n")
-
-    def __len__(self) -> int:
-        return len(self._values)

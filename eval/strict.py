@@ -43,8 +43,9 @@ def read_strictly(path: Path, model: type[Model]) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        faults = [(_line(tree, fault["loc"]), _explain(dict(fault), data)) for fault in
-                  error.errors()]  # fmt: skip
+        faults = [
+            (_line(tree, fault["loc"]), _explain(dict(fault), data)) for fault in error.errors()
+        ]
         faults.sort(key=lambda fault: fault[0])
         line, first = faults[0]
         more = f" (and {len(faults) - 1} more after it)" if len(faults) > 1 else ""
@@ -110,8 +111,7 @@ def _line(tree: yaml.Node | None, loc: tuple[Any, ...]) -> int:
             found = next(((k, v) for k, v in node.value if k.value == step), None)
             if found:
                 line, node = found[0].start_mark.line + 1, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
-            if step < len(node.value):
-                node = node.value[step]
-                line = node.start_mark.line + 1
+        elif isinstance(node, yaml.SequenceNode) and step in range(len(node.value)):
+            node = node.value[step]
+            line = node.start_mark.line + 1
     return line

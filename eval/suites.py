@@ -137,14 +137,15 @@ class Suite(Strict):
         return [*self.checks, *prompt.checks]
 
 
-for _key, _model in {
+_KEYS: dict[str, type[Strict]] = {
     "": Suite,
     "primary": Primary,
     "prompts": Prompt,
     "no_new_red_lines": NoNewRedLines,
     "non_inferiority": NonInferiority,
     "threshold": Threshold,
-}.items():
+}
+for _key, _model in _KEYS.items():
     register_keys(_key, _model)
 
 
@@ -164,9 +165,10 @@ def load_suite(name_or_path: str) -> Suite:
         path = SUITES / f"{name_or_path}.yaml"
     if not path.is_file():
         raise UserError(
-            f"there is no suite '{name_or_path}'", "--suites",
+            f"there is no suite '{name_or_path}'",
+            "--suites",
             did_you_mean(name_or_path, suite_names(), "Suites"),
-        )  # fmt: skip
+        )
     return read_strictly(path, Suite)
 
 

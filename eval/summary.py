@@ -61,13 +61,17 @@ def _held_out_row(base: list[tuple[float, int]], tuned: list[tuple[float, int]])
         [nats / tokens for nats, tokens in base], [nats / tokens for nats, tokens in tuned], False
     )
     return {
-        "name": HELD_OUT, "title": "Held-out conversations",
+        "name": HELD_OUT,
+        "title": "Held-out conversations",
         "about": "Negative log likelihood of the assistants' tokens of test.jsonl, nats per token, "
         "mean over conversations.",
-        "metric": "nll", "margin": HELD_OUT_MARGIN, "higher_is_better": False, "compared": found,
+        "metric": "nll",
+        "margin": HELD_OUT_MARGIN,
+        "higher_is_better": False,
+        "compared": found,
         "perplexity": {"base": perplexity(base), "tuned": perplexity(tuned)},
         "tokens": sum(tokens for _, tokens in base),
-    }  # fmt: skip
+    }
 
 
 def _suite_row(suite: Suite, items: list[Item]) -> dict[str, Any]:
@@ -79,8 +83,12 @@ def _suite_row(suite: Suite, items: list[Item]) -> dict[str, Any]:
     differences = [t - b for b, t in zip(base, tuned, strict=True)]
     lengths = _by_prompt(items)
     return {
-        "name": suite.name, "title": suite.title, "about": suite.about, "metric": metric,
-        "margin": suite.primary.margin, "higher_is_better": True,
+        "name": suite.name,
+        "title": suite.title,
+        "about": suite.about,
+        "metric": metric,
+        "margin": suite.primary.margin,
+        "higher_is_better": True,
         "compared": compare(base, tuned, is_yes_no(base + tuned)),
         "outcomes": {o: sum(i.outcome == o for i in items) for o in ("better", "same", "worse")},
         "new_red_lines": sum(bool(item.new_red_lines) for item in items),
@@ -91,13 +99,15 @@ def _suite_row(suite: Suite, items: list[Item]) -> dict[str, Any]:
             "tuned": _mean([right for _, right in lengths]),
             "rho_with_difference": rank_correlation(
                 [right - left for left, right in lengths], differences
-            ) if len(lengths) == len(differences) else None,
+            )
+            if len(lengths) == len(differences)
+            else None,
         },
         "stopped": {
             "base": _mean([float(i.base.conversation.last.stopped) for i in items]),
             "tuned": _mean([float(i.tuned.conversation.last.stopped) for i in items]),
         },
-    }  # fmt: skip
+    }
 
 
 def _checks(items: list[Item]) -> list[dict[str, Any]]:
@@ -117,12 +127,20 @@ def _checks(items: list[Item]) -> list[dict[str, Any]]:
         ]
         n, base, tuned = len(pairs), sum(b for b, _ in pairs), sum(t for _, t in pairs)
         gained, lost = sum(t and not b for b, t in pairs), sum(b and not t for b, t in pairs)
-        rows.append({
-            "name": name, "red_line": red_line, "n": n,
-            "base": base / n, "base_interval": asdict(wilson(base, n)),
-            "tuned": tuned / n, "tuned_interval": asdict(wilson(tuned, n)),
-            "gained": gained, "lost": lost, "p": mcnemar_exact(gained, lost),
-        })  # fmt: skip
+        rows.append(
+            {
+                "name": name,
+                "red_line": red_line,
+                "n": n,
+                "base": base / n,
+                "base_interval": asdict(wilson(base, n)),
+                "tuned": tuned / n,
+                "tuned_interval": asdict(wilson(tuned, n)),
+                "gained": gained,
+                "lost": lost,
+                "p": mcnemar_exact(gained, lost),
+            }
+        )
     return rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -13,20 +14,28 @@ _STYLE = {"better": "green", "worse": "red", "inconclusive": "yellow"}
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:
     """Verdicts with intervals, then the gates."""
-    table = Table(title=f"{escape(summary['run'])}: tuned against base", title_justify="left")
-    for heading in ("suite", "metric", "n", "base", "tuned", "difference (95%)", "p (Holm)", "verdict"):
-        table.add_column(heading, justify="left" if heading in ("suite", "metric", "verdict") else "right")
+    table = Table(
+        title=f"{escape(summary['run'])}: tuned against base", title_justify="left", box=SIMPLE
+    )
+    for heading in ("suite", "base", "tuned", "difference (95%)", "verdict"):
+        table.add_column(heading, justify="left" if heading in ("suite", "verdict") else "right")
     for row in summary["suites"]:
         found = row["compared"]
         low, high = found["interval"]["low"], found["interval"]["high"]
-        style = _STYLE.get(row["verdict"], "")
+        short = "no difference" if row["verdict"].startswith("no ") else row["verdict"]
+        style = _STYLE.get(short, "default")
         table.add_row(
-            row["name"], row["metric"], str(found["n"]), f"{found['base']:.3f}",
-            f"{found['tuned']:.3f}", f"{found['difference']:+.3f} ({low:+.3f} to {high:+.3f})",
-            f"{row['p_holm']:.3f}", f"[{style}]{row['verdict']}[/]" if style else row["verdict"],
-        )  # fmt: skip
+            row["name"],
+            f"{found['base']:.3f}",
+            f"{found['tuned']:.3f}",
+            f"{found['difference']:+.3f} ({low:+.3f} to {high:+.3f})",
+            f"[{style}]{short}[/]",
+        )
     console.print(table)
     for gate in summary["gates"]:
         mark = "[green]holds[/]" if gate["holds"] else "[red]FAILS[/]"
-        console.print(f"gate {mark}  {gate['suite']}: {escape(gate['gate'])}: {escape(gate['why'])}",
-                      highlight=False, soft_wrap=True)  # fmt: skip
+        console.print(
+            f"gate {mark}  {gate['suite']}: {escape(gate['gate'])}: {escape(gate['why'])}",
+            highlight=False,
+            soft_wrap=True,
+        )

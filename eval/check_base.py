@@ -1,0 +1,67 @@
+"""What a check is, and what it finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from eval.answers import Answer, Conversation
+from eval.strict import Strict
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one check found in one conversation.
+
+    Attributes:
+        name: the check's label.
+        score: from 0 (failed) to 1 (passed); between for a share of several facts.
+        red_line: whether failing it crosses a red line.
+        scored: whether it counts towards the item's score.
+        detail: the words or figures that decided it.
+    """
+
+    name: str
+    score: float
+    red_line: bool
+    scored: bool
+    detail: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is missing."""
+        return self.score >= 1.0
+
+
+class Check(Strict):
+    """Settings that every check has.
+
+    Attributes:
+        turn: which answers it looks at: the last one, or every one (all must pass).
+        tags: only prompts with one of these tags; empty: every prompt.
+        scored: false keeps it out of the item's score, and only reports it.
+        label: another name in the tables, to tell two checks of a kind apart.
+    """
+
+    RED_LINE: ClassVar[bool] = False
+    turn: Literal["last", "all"] = "last"
+    tags: tuple[str, ...] = ()
+    scored: bool = True
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """Label in results."""
+        return self.label or str(getattr(self, "check", ""))
+
+    def score(self, answer: Answer, conversation: Conversation, turn: int) -> tuple[float, str]:
+        """Score one answer: (0..1, detail)."""
+        raise NotImplementedError
+
+    def run(self, conversation: Conversation) -> CheckResult:
+        """The lowest score over the answers it looks at."""
+        last = len(conversation.answers) - 1
+        turns = range(last + 1) if self.turn == "all" else (last,)
+        scores = [self.score(conversation.answers[t], conversation, t) for t in turns]
+        score, detail = min(scores, key=lambda pair: pair[0])
+        return CheckResult(self.name, score, self.RED_LINE, self.scored, detail)

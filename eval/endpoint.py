@@ -1,0 +1,106 @@
+"""One OpenAI-compatible chat endpoint: a judge, or an arm that is served elsewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from recipes.errors import UserError
+
+_RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A completion.
+
+    Attributes:
+        text: of the first choice.
+        stopped: whether the model ended it itself.
+        tokens: generated, as the server counts; 0 when it does not say.
+    """
+
+    text: str
+    stopped: bool
+    tokens: int
+
+
+class ChatEndpoint:
+    """Asks one model behind one URL.
+
+    Args:
+        url: the API's base, for example ``http://127.0.0.1:8000/v1``.
+        model: its name there.
+        key_variable: environment variable that holds the API key, if one is needed.
+        timeout: seconds for one request.
+        tries: requests before giving up on a timeout or an overloaded server.
+        wait: seconds before the second try; doubled each time.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        key_variable: str,
+        timeout: float = 60.0,
+        tries: int = 3,
+        wait: float = 1.0,
+    ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise UserError("is no http(s) address", url, "For example http://127.0.0.1:8000/v1")
+        self.url = url.rstrip("/").removesuffix("/chat/completions")
+        self.model = model
+        self._tries, self._wait = tries, wait
+        key = os.environ.get(key_variable)
+        self._client = httpx.Client(
+            timeout=timeout, headers={"Authorization": f"Bearer {key}"} if key else {}
+        )
+
+    def ask(self, messages: list[dict[str, str]], **settings: Any) -> Reply:
+        """One completion.
+
+        Raises:
+            UserError: unreachable or timed out after every try, refused, or no chat completion.
+        """
+        body = {"model": self.model, "messages": messages, **settings}
+        problem = ""
+        for attempt in range(self._tries):
+            if attempt:
+                time.sleep(self._wait * 2 ** (attempt - 1))
+            try:
+                response = self._client.post(f"{self.url}/chat/completions", json=body)
+            except httpx.TimeoutException:
+                problem = "timed out"
+                continue
+            except httpx.HTTPError as error:
+                problem = f"can't be reached: {error}"
+                continue
+            if response.status_code in _RETRIED:
+                problem = f"answered {response.status_code}"
+                continue
+            if response.is_error:
+                raise UserError(
+                    f"refused with {response.status_code}: {' '.join(response.text.split())[:160]}",
+                    self.url,
+                    "Check the address, the model's name and the API key",
+                )
+            return self._read(response)
+        raise UserError(f"{problem} ({self._tries} tries)", self.url, "Check that the server runs")
+
+    def _read(self, response: httpx.Response) -> Reply:
+        try:
+            data = response.json()
+            choice = data["choices"][0]
+            text = choice["message"]["content"] or ""
+            tokens = int((data.get("usage") or {}).get("completion_tokens") or 0)
+            return Reply(str(text), choice.get("finish_reason") == "stop", tokens)
+        except (ValueError, KeyError, IndexError, TypeError):
+            raise UserError(
+                f"gave no chat completion but: {' '.join(response.text.split())[:120]!r}",
+                self.url,
+                "Give the base address of an OpenAI-compatible API",
+            ) from None

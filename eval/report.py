@@ -1,0 +1,117 @@
+"""report.html: one file, offline, everything escaped by the template engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from eval.charts import forest_plot, loss_curves, verdict_class
+from eval.differences import mark_differences
+from eval.fingerprint import digest
+from eval.suites import HELD_OUT
+
+TEMPLATES = Path(__file__).parent / "templates"
+_RANK = {"worse": 0, "better": 1, "same": 2}
+
+
+def report_id(rows: Sequence[dict[str, Any]]) -> str:
+    """Names the answers of a report, so that votes are read back into the right one."""
+    said = [
+        [row["suite"], row["id"], row["sample"], _texts(row["base"]), _texts(row["tuned"])]
+        for row in rows
+        if row["suite"] != HELD_OUT
+    ]
+    return digest(said)[:16]
+
+
+def render_report(
+    summary: dict[str, Any], rows: Sequence[dict[str, Any]], record: dict[str, Any]
+) -> str:
+    """The whole page.
+
+    Args:
+        summary: content of summary.json.
+        rows: lines of results.jsonl.
+        record: run.json, for the curves and the settings of the run.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["verdict_class"] = verdict_class
+    items = [_item(row) for row in rows if row["suite"] != HELD_OUT]
+    items.sort(
+        key=lambda item: (
+            -len(item["new_red_lines"]),
+            _RANK[item["outcome"]],
+            item["difference"] if item["outcome"] == "worse" else -(item["difference"] or 0),
+        )
+    )
+    held_out = sorted(
+        (row for row in rows if row["suite"] == HELD_OUT), key=lambda row: -row["difference"]
+    )
+    return environment.get_template("report.html.j2").render(
+        summary=summary,
+        items=items,
+        held_out=held_out,
+        report_id=report_id(rows),
+        forest=forest_plot(summary["suites"]),
+        curves=loss_curves(record.get("evaluations") or []),
+        suites=[row for row in summary["suites"] if row["name"] != HELD_OUT],
+        tags=sorted({tag for item in items for tag in item["tags"]}),
+        config=_flat(record.get("config") or {}),
+        settings=_flat(summary["settings"]),
+        outcomes={o: sum(i["outcome"] == o for i in items) for o in ("worse", "better", "same")},
+        record=record,
+        style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
+    )
+
+
+def _item(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with its turns paired and its checks side by side."""
+    turns = []
+    for index, user in enumerate(row["turns"]):
+        base, tuned = row["base"]["answers"][index], row["tuned"]["answers"][index]
+        left, right = mark_differences(base["text"], tuned["text"])
+        turns.append(
+            {"user": user, "base": {**base, "pieces": left}, "tuned": {**tuned, "pieces": right}}
+        )
+    checks = [
+        {
+            "name": t["name"],
+            "red_line": t["red_line"],
+            "base": b,
+            "tuned": t,
+            "change": (t["score"] > b["score"]) - (t["score"] < b["score"]),
+        }
+        for b, t in zip(row["base"]["checks"], row["tuned"]["checks"], strict=True)
+    ]
+    checks.sort(key=lambda c: (c["change"] == 0, c["change"], not c["red_line"]))
+    return {
+        **row,
+        "paired_turns": turns,
+        "paired_checks": checks,
+        "difference": row["difference"] if row["difference"] is not None else 0.0,
+    }
+
+
+def _texts(side: dict[str, Any]) -> list[str]:
+    return [answer["text"] for answer in side["answers"]]
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as dotted rows, without the empty ones."""
+    rows: list[tuple[str, str]] = []
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{key}.")
+        elif value not in (None, "", []):
+            rows.append((f"{prefix}{key}", str(value)))
+    return rows

@@ -1,0 +1,94 @@
+"""People's blind votes, as the report exports them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from eval.statistics import win_rate
+from eval.strict import Strict
+from eval.suites import HELD_OUT
+from recipes.errors import UserError
+
+Side = Literal["base", "tuned"]
+
+
+class Vote(Strict):
+    """One pair that a person rated without knowing which was which.
+
+    Attributes:
+        left: the arm that stood on the left.
+        winner: the arm that was chosen.
+    """
+
+    suite: str
+    id: str
+    sample: int = Field(ge=0)
+    left: Side
+    winner: Literal["base", "tuned", "tie"]
+
+
+class Votes(Strict):
+    """A file of votes."""
+
+    report: str
+    run: str
+    votes: tuple[Vote, ...] = Field(min_length=1)
+
+
+def read_votes(path: Path) -> Votes:
+    """Read an exported file.
+
+    Raises:
+        UserError: it is missing, or no file of votes.
+    """
+    if not path.is_file():
+        raise UserError("there is no such file", str(path), "Export the votes from report.html")
+    try:
+        return Votes.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(str(part) for part in fault["loc"])
+        raise UserError(
+            f"holds no votes: {place + ': ' if place else ''}{fault['msg']}",
+            str(path),
+            "Export them again from report.html",
+        ) from None
+
+
+def count_votes(
+    votes: Votes, rows: Sequence[dict[str, Any]], report_id: str, where: str
+) -> dict[str, Any]:
+    """Win rate over all votes and by suite, and how often the left side was chosen.
+
+    Raises:
+        UserError: the votes are for other answers, or rate a pair twice.
+    """
+    if votes.report != report_id:
+        raise UserError(
+            f"these votes are for report {votes.report}, the results here are {report_id}",
+            where,
+            "Rate the present report.html",
+        )
+    known = {(row["suite"], row["id"], row["sample"]) for row in rows if row["suite"] != HELD_OUT}
+    keys = [(vote.suite, vote.id, vote.sample) for vote in votes.votes]
+    if unknown := [key for key in keys if key not in known]:
+        raise UserError(f"there is no prompt {'/'.join(map(str, unknown[0]))}", where)
+    if len(set(keys)) < len(keys):
+        raise UserError("a pair is rated twice", where, "Export the votes again")
+    outcome = {"tuned": 1.0, "tie": 0.5, "base": 0.0}
+    by_suite: dict[str, list[float]] = {}
+    for vote in votes.votes:
+        by_suite.setdefault(vote.suite, []).append(outcome[vote.winner])
+    decided = [vote for vote in votes.votes if vote.winner != "tie"]
+    left = sum(vote.winner == vote.left for vote in decided)
+    return {
+        "n": len(votes.votes),
+        "win_rate": asdict(win_rate([outcome[vote.winner] for vote in votes.votes])),
+        "suites": {name: asdict(win_rate(values)) for name, values in by_suite.items()},
+        "left_rate": left / len(decided) if decided else 0.5,
+    }
