@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from datasets_prep.pipeline import prepare
 from recipes.errors import user_errors_exit
@@ -25,16 +26,20 @@ def main() -> None:
     parser.add_argument("--workers", type=int, help="processes (default: one a core)")
     parser.add_argument("--force", action="store_true", help="run although nothing changed")
     args = parser.parse_args()
-    with user_errors_exit():
-        prepare(
-            args.definition,
-            source=args.source,
-            out=args.out,
-            recipe=args.recipe,
-            workers=args.workers,
-            force=args.force,
-            quiet=False,
-        )
+    try:
+        with user_errors_exit():
+            prepare(
+                args.definition,
+                source=args.source,
+                out=args.out,
+                recipe=args.recipe,
+                workers=args.workers,
+                force=args.force,
+                quiet=False,
+            )
+    except KeyboardInterrupt:
+        print("stopped: the data are as they were", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
 
 from datasets_prep import worker
 from datasets_prep.definition import Definition
+from recipes.errors import UserError
 
 BATCH = 500
+
+
+def _start_worker(definition: Definition, source_name: str) -> None:
+    # Ctrl-C is for the parent alone, which ends the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    worker.start(definition, source_name)
 
 
 def batches(units: Iterable[worker.Unit]) -> Iterator[list[worker.Unit]]:
@@ -38,7 +47,7 @@ def run_batches(
         yield from map(worker.run, chain(head, stream))
         return
     with ProcessPoolExecutor(
-        workers, initializer=worker.start, initargs=(definition, source_name)
+        workers, initializer=_start_worker, initargs=(definition, source_name)
     ) as pool:
         waiting: deque[Future[worker.Batch]] = deque()
         try:
@@ -48,6 +57,12 @@ def run_batches(
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise UserError(
+                "a worker was killed, most likely for want of memory",
+                source_name,
+                "Give --workers fewer",
+            ) from None
         finally:
             for future in waiting:
                 future.cancel()

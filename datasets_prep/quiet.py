@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Silence logs, warnings and progress bars of libraries; errors still raise.
+def quiet(*, bars: bool = False) -> Iterator[None]:
+    """Silence logs, warnings and, without ``bars``, progress bars of libraries; errors still raise.
 
     Telemetry is switched off for the whole process: Axolotl reads the switch at import.
     """
@@ -24,12 +24,13 @@ def quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")
             import datasets
 
-            bars = not datasets.are_progress_bars_disabled()
-            datasets.disable_progress_bars()
+            shown = not datasets.are_progress_bars_disabled()
+            if not bars:
+                datasets.disable_progress_bars()
             try:
                 yield
             finally:
-                if bars:
+                if shown:
                     datasets.enable_progress_bars()
     finally:
         logging.disable(before)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +236,28 @@ def test_an_interrupted_run_leaves_the_data_and_no_litter(
         prepare(tmp_path)
     assert snapshot(out) == before
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_ctrl_c_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    small(tmp_path, questions(20_000))
+    arguments = [sys.executable, "-m", "datasets_prep", tmp_path / "small.yaml"]
+    running = subprocess.Popen(
+        [*arguments, "--out", tmp_path / "out", "--workers", "2"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    while not list(tmp_path.glob(".out.*/rows")):
+        assert running.poll() is None
+        time.sleep(0.05)
+    time.sleep(1)
+    os.killpg(running.pid, signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert errors.splitlines()[-1] == "stopped: the data are as they were"
+    assert "Traceback" not in errors
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["rows.jsonl", "small.yaml"]
 
 
 def test_token_limits_need_a_tokenizer(tmp_path: Path) -> None:
