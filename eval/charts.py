@@ -45,7 +45,8 @@ def forest_plot(rows: Sequence[dict[str, Any]]) -> Markup:
                 parts.append(f'<path class="tip {kind}" d="{tip}"/>')
             else:
                 parts.append(_line(f"ci {kind}", x(end), x(end), y - 5, y + 5))
-        parts.append(f'<circle class="dot {kind}" cx="{x(mid):.1f}" cy="{y}" r="5.5"/>')
+        if abs(mid) <= _SPAN:
+            parts.append(f'<circle class="dot {kind}" cx="{x(mid):.1f}" cy="{y}" r="5.5"/>')
         parts.append(_text(f"word {kind}", left + width + 16, y + 5, row["verdict"]))
     for tick in range(-int(_SPAN), int(_SPAN) + 1, 2):
         parts.append(_text("tick", x(tick), axis_end + 16, f"{tick:+d}" if tick else "0", "middle"))

@@ -76,6 +76,9 @@ CHECKS: dict[str, type[Check]] = {
     for cls in base.__subclasses__()
     if "check" in cls.model_fields
 }
+RED_LINES: dict[str, str] = {
+    name: cls.LINE for name, cls in CHECKS.items() if issubclass(cls, RedLine)
+}
 for _name, _class in CHECKS.items():
     register_keys(_name, _class)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from eval.checks import RED_LINES
 from eval.scoring import Item
 from eval.statistics import Paired
 from eval.suites import AnyGate, NoNewRedLines, NonInferiority, Suite
@@ -80,7 +81,10 @@ def _no_new_red_lines(suite: Suite, items: Sequence[Item]) -> GateResult:
     for lines in crossed.values():
         for line in lines:
             counts[line] = counts.get(line, 0) + 1
-    listed = ", ".join(f"{line} {n}" for line, n in sorted(counts.items(), key=lambda x: -x[1]))
+    listed = ", ".join(
+        f"{RED_LINES.get(line, line)} {n}"
+        for line, n in sorted(counts.items(), key=lambda x: -x[1])
+    )
     return GateResult(
         suite.name,
         "no new red-line answer",

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from eval.charts import forest_plot, loss_curves, verdict_class
+from eval.checks import RED_LINES
 from eval.differences import mark_differences
 from eval.fingerprint import digest
 from eval.suites import HELD_OUT
@@ -45,6 +46,7 @@ def render_report(
         lstrip_blocks=True,
     )
     environment.filters["verdict_class"] = verdict_class
+    environment.filters["red_line"] = lambda name: RED_LINES.get(name, name)
     items = [_item(row) for row in rows if row["suite"] != HELD_OUT]
     items.sort(
         key=lambda item: (
