@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import tempfile
 import threading
 import time
@@ -133,6 +134,12 @@ def _proportional_bytes(pid: int) -> int:
     return 0
 
 
+def _cpu_seconds() -> float:
+    """Processor time of this process and of its children that have ended."""
+    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in spent)
+
+
 def main() -> None:
     """Generate, prepare, and print rows a second and the peak of memory."""
     parser = argparse.ArgumentParser(prog="python -m datasets_prep.benchmark")
@@ -154,13 +161,14 @@ def main() -> None:
         }
         path = folder / "benchmark.yaml"
         path.write_text(yaml.safe_dump(definition), encoding="utf-8")
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), _cpu_seconds()
         with PeakMemory() as memory:
             datasets_prep.prepare(path, out=folder / "out", workers=args.workers)
-        seconds = time.perf_counter() - began
+        seconds, busy = time.perf_counter() - began, _cpu_seconds() - busy
     print(
         f"{args.rows:,} rows in {seconds:,.0f} s on {args.workers or os.cpu_count()} cores: "
-        f"{args.rows / seconds:,.0f} rows/s, peak memory {memory.peak / 2**30:.2f} GiB"
+        f"{args.rows / seconds:,.0f} rows/s ({args.rows / busy:,.0f} for each second of a core), "
+        f"peak memory {memory.peak / 2**30:.2f} GiB"
     )
 
 

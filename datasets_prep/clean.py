@@ -52,11 +52,14 @@ _GLUED = re.compile(
     r"(?:(?:(?<=[a-z\u00df-\u00ff]{2})|(?<=[a-z]['\u2019][a-z]))[\"'\u201d\u2019)\]]*[.!?]+[\"\u201d\u2019)]*"
     r"|(?<=[a-z\u00df-\u00ff]{2})[\"'\u201d\u2019)\]]*\u2026"
     r"|(?<=[a-z])[!?]+|(?<=\d{4})[.!?]|(?<=[)\]])[.!?]+|(?<= I)[.!?]+|(?<=[A-Z]{2})[.!?]"
-    r"|(?<=[\s-][aI])[.!?]|(?<=[a-z\u00df-\u00ff]{2})[,:;])" + _NEXT
+    r"|(?<=[\s-][aI])[.!?]|(?<=[a-z\u00df-\u00ff]{2})[,:;])"
+    + _NEXT
+    # The next point of a list: "arms.6. Remember".
+    + r"|(?<=[a-z]{2})[.!?:;](?=\d{1,2}[.)] ?[A-Z])"
 )
 # What stands in every match of the above: cheap to look for.
 _MAY_BE_GLUED = re.compile(
-    "[.!?\u2026,:;\"'\u201d\u2019)\\]][A-Z\u00c0-\u00de\u00bf\u00a1\"'\u201c\u2018(]"
+    "[.!?\u2026,:;\"'\u201d\u2019)\\]][A-Z\\d\u00c0-\u00de\u00bf\u00a1\"'\u201c\u2018(]"
 )
 _LINE_END = re.compile("\r\n?|\u2028|\u2029|\x85")
 _RUNS = re.compile(r" {2,}| +(?=\n)|(?<=\n) +|\n{3,}")

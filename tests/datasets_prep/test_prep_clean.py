@@ -28,6 +28,7 @@ def cleaned(text: str, **off: bool) -> str:
         ("so I can't.But then", "so I can't. But then"),
         ("consider the following:What is it", "consider the following: What is it"),
         ("Hi there,Thank you", "Hi there, Thank you"),
+        ("cross your arms.6. Remember that", "cross your arms. 6. Remember that"),
         ('He said "go."Then I went', 'He said "go." Then I went'),
         ('It is a behavior."Coping" is next', 'It is a behavior. "Coping" is next'),
         ("read www.a-site.org today.Then rest", "read www.a-site.org today. Then rest"),
@@ -46,6 +47,7 @@ def test_glued_sentences_get_their_space(glued: str, apart: str) -> None:
         "write to Jane.Roe@Some.Host.org today",
         "Dr. Smith, Ph.D. and St. Mary's at 5 p.m. on Monday",
         "well... Maybe",
+        "see section.2 and chapter 3.4 of v1.2. Then rest",
     ],
 )
 def test_what_is_not_glued_stays(text: str) -> None:
@@ -140,6 +142,7 @@ _GLUE = st.sampled_from(
         "I",
         " ",
         "1999",
+        "6",
         "USA",
         "a",
         "can't",
