@@ -31,9 +31,13 @@ class Paths:
     loss: bool = False
     memory: str = "auto"
 
-    def as_json(self) -> dict[str, bool | str]:
-        """For the run's record."""
-        return asdict(self)
+
+_taken: dict[str, bool | str] = {}
+
+
+def paths_taken() -> dict[str, bool | str]:
+    """The paths of the model last set up in this process, ready for JSON; empty before."""
+    return dict(_taken)
 
 
 def choose_paths(
@@ -67,4 +71,6 @@ def choose_paths(
     if loss and importlib.util.find_spec("liger_kernel") is None:
         note_fallback("falcon.loss", "all logits at once", "liger-kernel is not installed")
         loss = False
-    return Paths(block, flash, triton, loss, options.memory)
+    paths = Paths(block, flash, triton, loss, options.memory)
+    _taken.update(asdict(paths))
+    return paths

@@ -1,0 +1,125 @@
+"""The runs that are compared, each a recipe with some keys changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+RESULT_VARIABLE = "FALCON_BENCHMARK_RESULT"
+WARM_UP_VARIABLE = "FALCON_BENCHMARK_WARM_UP"
+OURS = ["plugins.falcon.FalconPlugin", "plugins.quantization_guard.QuantizationGuardPlugin"]
+LIGER = "axolotl.integrations.liger.LigerPlugin"
+# Axolotl switches its LoRA kernels on by default, and they stop on Falcon.
+NO_KERNELS = {f"lora_{part}_kernel": False for part in ("qkv", "o", "mlp", "embedding")}
+LLAMA = {
+    "lora_target_modules": [
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+    ],
+    "liger_rope": True, "liger_rms_norm": True, "liger_glu_activation": True,
+    "liger_fused_linear_cross_entropy": True,
+}  # fmt: skip
+# Kept from the recipe: what is trained and how. The rest is about watching and saving a run.
+KEPT = (
+    "trust_remote_code", "load_in_4bit", "load_in_8bit", "bnb_config_kwargs", "adapter", "lora_r",
+    "lora_alpha", "lora_dropout", "lora_target_modules", "chat_template", "chat_template_jinja",
+    "special_tokens", "attn_implementation", "bf16", "fp16", "tf32", "learning_rate",
+    "lr_scheduler", "weight_decay", "max_grad_norm", "seed", "falcon",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run.
+
+    Attributes:
+        name: in bench.json and for `--only`.
+        side: ``stock`` Axolotl, ``ours``, or ``llama`` under Axolotl's kernels and liger.
+        rows: rows of a batch.
+        length: tokens of a row.
+        quantised: QLoRA over nf4, or LoRA over 16 bits.
+        against: the case that ratios are taken with.
+        changes: more keys of the configuration.
+        short: over 172 short question and answer pairs instead of whole conversations.
+    """
+
+    name: str
+    side: str
+    rows: int
+    length: int
+    quantised: bool = True
+    against: str = ""
+    changes: dict[str, Any] = field(default_factory=dict)
+    short: bool = False
+
+
+def cases(tiny: bool) -> list[Case]:
+    """All runs in their order; without a GPU short ones, and none that need kernels."""
+    rows, long, short = (2, 256, 128) if tiny else (4, 2048, 512)
+    checkpoint = {"gradient_checkpointing": True}
+    low = {"falcon": {"memory": "low"}}
+    padded = {"sample_packing": False, "pad_to_sequence_len": False}
+    found = [
+        Case("stock-qlora", "stock", rows, long, changes=checkpoint),
+        Case("qlora", "ours", rows, long, against="stock-qlora"),
+        Case("qlora-low", "ours", rows, long, against="stock-qlora", changes=low),
+        Case("stock-lora", "stock", rows, long, quantised=False, changes=checkpoint),
+        Case("lora", "ours", rows, long, quantised=False, against="stock-lora"),
+        Case(f"stock-qlora-1x{long}", "stock", 1, long, changes=checkpoint),
+        Case(f"qlora-low-1x{long}", "ours", 1, long, True, f"stock-qlora-1x{long}", low),
+        Case(f"stock-qlora-1x{short}", "stock", 1, short, changes=checkpoint),
+        Case(f"qlora-low-1x{short}", "ours", 1, short, True, f"stock-qlora-1x{short}", low),
+        Case("stock-pairs-padded", "stock", rows, long, changes=checkpoint | padded, short=True),
+        Case("pairs-packed", "ours", rows, long, against="stock-pairs-padded", short=True),
+    ]
+    if not tiny:
+        found += [
+            Case("llama-checkpointing", "llama", rows, long, changes=checkpoint),
+            Case("llama", "llama", rows, long, changes={"gradient_checkpointing": False}),
+        ]
+    return found
+
+
+def config_of(
+    case: Case, recipe: dict[str, Any], model: str, data: str, folder: str, steps: int, gpu: bool
+) -> dict[str, Any]:
+    """The Axolotl configuration of a case.
+
+    Args:
+        case: which.
+        recipe: the recipe's keys.
+        model: folder or name of the model.
+        data: JSONL file of conversations.
+        folder: where the run may write.
+        steps: optimizer steps.
+        gpu: whether there is one.
+    """
+    config = {key: recipe[key] for key in KEPT if key in recipe}
+    config |= {
+        "base_model": model, "load_in_4bit": case.quantised, "load_in_8bit": False,
+        "adapter": "qlora" if case.quantised else "lora", "lora_dropout": recipe["lora_dropout"],
+        "datasets": [{
+            "path": data, "ds_type": "json", "type": "chat_template", "field_messages": "messages",
+            "roles_to_train": ["assistant"], "train_on_eos": "turn",
+        }],
+        "dataset_prepared_path": f"{folder}/prepared", "output_dir": f"{folder}/{case.name}",
+        "sequence_len": case.length, "sample_packing": True, "pad_to_sequence_len": True,
+        "excess_length_strategy": "truncate", "micro_batch_size": case.rows,
+        "gradient_accumulation_steps": 1, "gradient_checkpointing": False, "max_steps": steps,
+        "num_epochs": 1000, "optimizer": "adamw_8bit", "warmup_steps": 0, "val_set_size": 0,
+        "save_strategy": "no", "logging_steps": 1, "use_tensorboard": False,
+    }  # fmt: skip
+    if not case.quantised:
+        config.pop("bnb_config_kwargs", None)
+    plugins = ["plugins.falcon.benchmark.stopwatch.StopwatchPlugin"]
+    if case.side == "ours":
+        plugins = [*OURS, *plugins]
+    else:
+        config.pop("falcon", None)
+    if case.side == "llama":
+        config |= LLAMA
+        plugins = [LIGER, *plugins]
+    elif case.side == "stock":
+        config |= NO_KERNELS
+    if not gpu:
+        plugins = ["plugins.hardware.HardwarePlugin", *plugins]
+    return config | {"plugins": plugins} | case.changes

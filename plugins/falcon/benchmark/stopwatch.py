@@ -1,0 +1,84 @@
+"""The Axolotl plugin in every run of the benchmark: time, tokens and memory of its steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from axolotl.integrations.base import BasePlugin
+from torch import nn
+from transformers import TrainerCallback
+
+from plugins.falcon.benchmark.cases import RESULT_VARIABLE, WARM_UP_VARIABLE
+
+
+class StopwatchPlugin(BasePlugin):
+    """Measures whole optimizer steps, data loading included, after some to warm up."""
+
+    def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[TrainerCallback]:
+        """Watch the batches that reach the model, and the steps."""
+        return [Stopwatch(trainer.model)]
+
+
+class Stopwatch(TrainerCallback):
+    """Writes one JSON file when training ends.
+
+    Args:
+        model: whose calls in training are counted.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.counts: list[torch.Tensor | int] = []
+        self.marks: list[tuple[float, int, int]] = []
+        self.steps: list[float] = []
+        self.positions = 0
+        self.warm_up = int(os.environ[WARM_UP_VARIABLE])
+        self.model = model
+        model.register_forward_pre_hook(self._count, with_kwargs=True)
+
+    def _count(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        ids, mask = kwargs["input_ids"], kwargs.get("attention_mask")
+        self.positions += ids.numel()
+        # Summed at the end: reading the number now would wait for the GPU.
+        self.counts.append(ids.numel() if mask is None else mask.ne(0).sum())
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Note the time once all of the step's work is done."""
+        if state.global_step >= self.warm_up:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            self.marks.append((time.perf_counter(), self.positions, len(self.counts)))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Write what was measured."""
+        from plugins.falcon.paths import paths_taken
+        from plugins.fallbacks import fallbacks_taken
+        from plugins.run_record.facts import base_as_held, peak_memory_bytes
+
+        times = [mark[0] for mark in self.marks]
+        seconds = times[-1] - times[0]
+        positions = self.marks[-1][1] - self.marks[0][1]
+        real = sum(int(n) for n in self.counts[self.marks[0][2] : self.marks[-1][2]])
+        steps = [after - before for before, after in pairwise(times)]
+        losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+        reserved = torch.cuda.max_memory_reserved() if torch.cuda.is_available() else None
+        result = {
+            "steps_measured": len(steps),
+            "seconds": seconds,
+            "step_seconds": steps,
+            "positions_per_step": positions / len(steps),
+            "tokens_per_second": positions / seconds,
+            "useful_tokens_per_second": real / seconds,
+            "peak_memory_bytes": peak_memory_bytes(),
+            "reserved_memory_bytes": reserved,
+            "losses": losses,
+            "base_as_held": base_as_held(self.model),
+            "paths": paths_taken(),
+            "fallbacks": fallbacks_taken(),
+        }
+        Path(os.environ[RESULT_VARIABLE]).write_text(json.dumps(result), encoding="utf-8")
