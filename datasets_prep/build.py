@@ -297,4 +297,7 @@ class _Run:
             ("test", written[2], sizes.test),
         ):
             if size and not rows:
-                self.warnings.append(f"the {name} split is empty: too few groups of questions")
+                self.warnings.append(
+                    f"the {name} split is empty: too few groups of unlike questions. If every "
+                    "row opens with the same text, name its column as columns.system"
+                )

@@ -67,7 +67,7 @@ class Shaper:
         wanted += [named[c] for c in optional if named[c] and self.definition.shape != "turns"]
         wanted += [named[c] for c in ("id", "topic") if named[c]]
         wanted += [*self.columns.author, *self.columns.group]
-        missing = [name for name in dict.fromkeys(wanted) if name not in found]
+        missing = [n for n in dict.fromkeys(wanted) if not {n, n.split(".")[0]} & found]
         if missing:
             near = difflib.get_close_matches(missing[0], sorted(found), n=1, cutoff=0.4)
             hint = f"Did you mean '{near[0]}'? " if near else ""
@@ -86,11 +86,11 @@ class Shaper:
         seen: set[int] = set()
         first = 1
         for number, row in enumerate(rows, 1):
-            if not group or row.get(key) != group[0].get(key):
+            if not group or _cell(row, key) != _cell(group[0], key):
                 if group:
                     yield first, group
                 group, first = [], number
-                name = _text(row.get(key))
+                name = _text(_cell(row, key))
                 if hash(name) in seen:
                     raise UserError(
                         f"conversation '{name}' comes back at row {number} after another one",
@@ -115,17 +115,17 @@ class Shaper:
             id=self._identity(number, first),
             source=f"{self.source_name}#{number}",
             messages=[],
-            topic=_text(first.get(self.columns.topic or "")),
-            authors=tuple(filter(None, (_text(first.get(c)) for c in self.columns.author))),
+            topic=_text(_cell(first, self.columns.topic)),
+            authors=tuple(filter(None, (_text(_cell(first, c)) for c in self.columns.author))),
             groups=tuple(
-                f"{column}={_text(first.get(column))}"
+                f"{column}={_text(_cell(first, column))}"
                 for column in self.columns.group
-                if _text(first.get(column))
+                if _text(_cell(first, column))
             ),
         )
         if self.definition.shape == "turn_rows":
             conversation.groups += (
-                f"conversation={_text(first.get(self.columns.conversation or ''))}",
+                f"conversation={_text(_cell(first, self.columns.conversation))}",
             )
         parts = unit if isinstance(unit, list) else [unit]
         try:
@@ -158,7 +158,7 @@ class Shaper:
 
     def _identity(self, number: int, row: Row) -> str:
         if self.columns.id:
-            return f"{self.definition.name}-{_text(row.get(self.columns.id)) or number}"
+            return f"{self.definition.name}-{_text(_cell(row, self.columns.id)) or number}"
         return f"{self.definition.name}-{number:06d}"
 
     def _role(self, name: Any) -> str:
@@ -174,34 +174,34 @@ class Shaper:
         if isinstance(unit, list):
             if columns.order:
                 order = columns.order
-                unit = sorted(unit, key=lambda row: _sort_key(row.get(order)))
-            texts = [_text(row.get(columns.text or "")) for row in unit]
+                unit = sorted(unit, key=lambda row: _sort_key(_cell(row, order)))
+            texts = [_text(_cell(row, columns.text)) for row in unit]
             role = self._role_of_speaker()
             return [
-                (role(row.get(columns.speaker or "")), text)
+                (role(_cell(row, columns.speaker)), text)
                 for row, text in zip(unit, texts, strict=True)
             ]
         if shape == "text":
-            return self._marked(_text(unit.get(columns.text or "")))
+            return self._marked(_text(_cell(unit, columns.text)))
         if shape == "prompt_response":
-            pair = [unit.get(columns.prompt or ""), unit.get(columns.response or "")]
+            pair = [_cell(unit, columns.prompt), _cell(unit, columns.response)]
             return self._with_system(
                 unit, [("user", _text(pair[0])), ("assistant", _text(pair[1]))]
             )
         if shape == "alpaca":
-            asked = [_text(unit.get(c or "")) for c in (columns.instruction, columns.input)]
+            asked = [_text(_cell(unit, c)) for c in (columns.instruction, columns.input)]
             prompt = "\n\n".join(part for part in asked if part.strip())
-            answer = _text(unit.get(columns.output or ""))
+            answer = _text(_cell(unit, columns.output))
             return self._with_system(unit, [("user", prompt), ("assistant", answer)])
         name = {
             "sharegpt": columns.conversations,
             "messages": columns.messages,
             "turns": columns.turns,
         }[shape]
-        return self._with_system(unit, self._listed(unit.get(name or "")))
+        return self._with_system(unit, self._listed(_cell(unit, name)))
 
     def _with_system(self, row: Row, turns: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        system = _text(row.get(self.columns.system)) if self.columns.system else ""
+        system = _text(_cell(row, self.columns.system)) if self.columns.system else ""
         return [("system", system), *turns] if system.strip() else turns
 
     def _marked(self, text: str) -> list[tuple[str, str]]:
@@ -286,6 +286,24 @@ def unknown_role_error(shaper: Shaper, rows: Iterable[Row], role: str) -> UserEr
         shaper.source_name,
         "Map every one under roles: in the definition, or set turns.roles_by: appearance",
     )
+
+
+def _cell(row: Row, column: str | None) -> Any:
+    """The value of a column; ``text.dialog`` is the key ``dialog`` of the object in ``text``."""
+    if column is None or column in row or "." not in column:
+        return row.get(column or "")
+    name, *keys = column.split(".")
+    value = row.get(name)
+    for key in keys:
+        if isinstance(value, str):
+            try:
+                value = _parsed(value)
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                return None
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)
+    return value
 
 
 def _parsed(text: str) -> Any:

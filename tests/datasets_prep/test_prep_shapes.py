@@ -215,6 +215,26 @@ def test_a_list_in_a_csv_cell_may_be_a_python_literal() -> None:
     assert turns(made[0]) == [("u", "It's me?"), ("a", 'A "b"')]
 
 
+def test_a_column_may_stand_within_another() -> None:
+    keys = {
+        "columns": {"turns": "text.dialog", "speaker": "speaker", "topic": "text.problem"},
+        "roles": {"user": ["usr"], "assistant": ["sys"]},
+    }
+    talk = {
+        "problem": "sleep",
+        "dialog": [{"text": "Hello?", "speaker": "usr"}, {"text": "Hi.", "speaker": "sys"}],
+    }
+    for value in (talk, json.dumps(talk)):
+        kind = shaper("turns", **keys)
+        kind.check_columns([{"text": value}])
+        made, _ = convert(kind, {"text": value})
+        assert turns(made[0]) == EXCHANGE and made[0].topic == "sleep"
+    made, ledger = convert(shaper("turns", **keys), {"text": "no json"}, {"text": "[1]"}, {})
+    assert made == [] and reasons(ledger) == ["no turns"] * 3
+    with pytest.raises(UserError, match=r"missing column 'text\.dialog'"):
+        shaper("turns", **keys).check_columns([{"other": 1}])
+
+
 def test_an_unknown_role_lists_what_was_found() -> None:
     kind = shaper("sharegpt")
     rows = [
