@@ -67,8 +67,8 @@ def render_report(
         curves=loss_curves(record.get("evaluations") or []),
         suites=[row for row in summary["suites"] if row["name"] != HELD_OUT],
         tags=sorted({tag for item in items for tag in item["tags"]}),
-        config=_flat(record.get("config") or {}),
-        settings=_flat(summary["settings"]),
+        config=flat(record.get("config") or {}),
+        settings=flat(summary["settings"]),
         outcomes={o: sum(i["outcome"] == o for i in items) for o in ("worse", "better", "same")},
         record=record,
         style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
@@ -108,12 +108,12 @@ def _texts(side: dict[str, Any]) -> list[str]:
     return [answer["text"] for answer in side["answers"]]
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Nested settings as dotted rows, without the empty ones."""
     rows: list[tuple[str, str]] = []
     for key, value in settings.items():
         if isinstance(value, dict):
-            rows += _flat(value, f"{prefix}{key}.")
+            rows += flat(value, f"{prefix}{key}.")
         elif value not in (None, "", []):
             rows.append((f"{prefix}{key}", str(value)))
     return rows

@@ -43,11 +43,13 @@ def read_strictly(path: Path, model: type[Model]) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        faults = [
-            (_line(tree, fault["loc"]), _explain(dict(fault), data)) for fault in error.errors()
-        ]
-        faults.sort(key=lambda fault: fault[0])
-        line, first = faults[0]
+        # A misspelt key is often the cause of a missing one, so it is said first.
+        faults = sorted(
+            (fault["type"] != "extra_forbidden", _line(tree, fault["loc"]), index)
+            for index, fault in enumerate(error.errors())
+        )
+        _, line, index = faults[0]
+        first = _explain(dict(error.errors()[index]), data)
         more = f" (and {len(faults) - 1} more after it)" if len(faults) > 1 else ""
         raise UserError(first + more, f"{display_path(path)}:{line}") from None
 
@@ -55,9 +57,9 @@ def read_strictly(path: Path, model: type[Model]) -> Model:
 def _explain(fault: dict[str, Any], data: Any) -> str:
     place = [part for part in fault["loc"] if _exists_or_last(data, fault["loc"], part)]
     key = ".".join(str(part) for part in place)
-    name = str(fault["loc"][-1])
+    name = str(fault["loc"][-1]) if fault["loc"] else ""
     if fault["type"] == "extra_forbidden":
-        valid = fault.get("ctx", {}).get("valid") or _siblings(fault)
+        valid = _siblings(fault)
         hint = did_you_mean(name, valid, "Valid keys") if valid else "Take it out"
         return f"unknown key '{key}'. {hint}"
     if fault["type"] == "union_tag_invalid":

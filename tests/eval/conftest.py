@@ -1,0 +1,191 @@
+"""A tiny chat model that really knows twelve answers, and runs with adapters on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.quiet import quiet_libraries
+
+quiet_libraries()
+
+KNOWN = {
+    "What is the capital of France?": "Paris it is.",
+    "What is the capital of Japan?": "Tokyo it is.",
+    "What is the capital of Peru?": "Lima it is.",
+    "What is the capital of Egypt?": "Cairo it is.",
+    "Which animal barks?": "A dog barks.",
+    "Which animal meows?": "A cat meows.",
+    "Which colour has grass?": "Grass is green.",
+    "Which colour has snow?": "Snow is white.",
+    "How many legs has a spider?": "It has eight.",
+    "How many days has a week?": "It has seven.",
+    "What do bees make?": "They make honey.",
+    "What falls from clouds?": "Rain falls down.",
+}
+KEYWORDS = [
+    "Paris", "Tokyo", "Lima", "Cairo", "dog", "cat", "green", "white", "eight", "seven", "honey",
+    "rain",
+]  # fmt: skip
+TEMPLATE = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] }}"
+    "{% if m['role'] == 'assistant' %}{{ '<|end|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
+
+
+def make_tokenizer() -> Any:
+    """A byte-level BPE with a chat template; unknown bytes can't happen."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=420, special_tokens=SPECIAL, show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    raw.train_from_iterator([*KNOWN, *KNOWN.values()], trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, eos_token="<|end|>", pad_token="<|pad|>",
+        additional_special_tokens=SPECIAL[2:],
+    )  # fmt: skip
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+def make_llama(seed: int = 0) -> Any:
+    """Two layers, 64 wide, fp32."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=420, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
+            bos_token_id=None, eos_token_id=1, pad_token_id=0, tie_word_embeddings=True,
+        )
+    )  # fmt: skip
+
+
+def teach(model: Any, tokenizer: Any, pairs: list[tuple[str, str]], steps: int, rate: float) -> None:
+    """Train whatever requires a gradient on question and answer, full batch."""
+    import torch
+
+    rows = []
+    for question, answer in pairs:
+        ask = [{"role": "user", "content": question}]
+        full = tokenizer.apply_chat_template(
+            [*ask, {"role": "assistant", "content": answer}], tokenize=True, return_dict=False
+        )
+        start = len(
+            tokenizer.apply_chat_template(
+                ask, tokenize=True, add_generation_prompt=True, return_dict=False
+            )
+        )
+        rows.append((full, [-100] * start + full[start:]))
+    width = max(len(ids) for ids, _ in rows)
+    ids = torch.tensor([row + [0] * (width - len(row)) for row, _ in rows])
+    labels = torch.tensor([row + [-100] * (width - len(row)) for _, row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row, _ in rows])
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+    model.train()
+    for _ in range(steps):
+        model(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.eval()
+
+
+@pytest.fixture(scope="session")
+def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny base on disk."""
+    folder = tmp_path_factory.mktemp("base")
+    tokenizer, model = make_tokenizer(), make_llama()
+    teach(model, tokenizer, list(KNOWN.items()), 150, 5e-3)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_run(base_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Make a run folder: kind ``noop``, ``worse`` (unlearns everything) or ``other`` (some)."""
+
+    def make(kind: str, **config: Any) -> Path:
+        import torch
+        from peft import LoraConfig, get_peft_model
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        folder = tmp_path_factory.mktemp("runs") / kind
+        model = AutoModelForCausalLM.from_pretrained(base_dir)
+        tokenizer = AutoTokenizer.from_pretrained(base_dir)
+        torch.manual_seed(1)
+        lora = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
+        model = get_peft_model(model, lora)
+        wrong = [(question, "no no no no no no no no") for question in KNOWN]
+        if kind == "worse":
+            teach(model, tokenizer, wrong, 40, 1e-2)
+        if kind == "other":
+            teach(model, tokenizer, wrong[:2] + list(KNOWN.items())[2:], 15, 5e-3)
+        model.save_pretrained(folder)
+        data = folder / "data"
+        data.mkdir()
+        rows = [
+            {"id": f"row-{i}", "messages": [{"role": "user", "content": question},
+                                            {"role": "assistant", "content": answer}]}
+            for i, (question, answer) in enumerate(KNOWN.items())
+        ]  # fmt: skip
+        (data / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        source = {
+            "path": str(data / "train.jsonl"), "ds_type": "json", "type": "chat_template",
+            "field_messages": "messages", "roles_to_train": ["assistant"], "train_on_eos": "turn",
+        }  # fmt: skip
+        record = {
+            "status": "finished",
+            "recipe": "tiny",
+            "config": {
+                "base_model": str(base_dir), "chat_template": "tokenizer_default",
+                "sequence_len": 256, "datasets": [source], "lora_r": 8,
+                "special_tokens": {"eos_token": "<|end|>", "pad_token": "<|pad|>"}, **config,
+            },
+            "evaluations": [{"step": 5, "train_loss": 2.0, "held_out_loss": 2.2},
+                            {"step": 10, "train_loss": 1.5, "held_out_loss": 1.9}],
+            "tokens_per_second": 100.0,
+            "peak_memory_bytes": 2**30,
+        }  # fmt: skip
+        (folder / "run.json").write_text(json.dumps(record))
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def worse_run(make_run: Callable[..., Path]) -> Path:
+    """A run whose adapter unlearned what the base knows."""
+    return make_run("worse")
+
+
+@pytest.fixture
+def known_suite(tmp_path: Path) -> Path:
+    """A suite file that asks what the tiny base knows."""
+    path = tmp_path / "known.yaml"
+    lines = [
+        "name: known", "title: What it knows", "about: Twelve facts.", "max_new_tokens: 12",
+        "primary: {metric: passed, margin: 0.15}",
+        "gates: [{gate: non_inferiority}]", "prompts:",
+    ]  # fmt: skip
+    for number, (question, word) in enumerate(zip(KNOWN, KEYWORDS, strict=True)):
+        lines.append(
+            f"  - {{id: q{number}, tags: [t{number % 2}], turns: ['{question}'], "
+            f"checks: [{{check: any_of, phrases: [{word}]}}]}}"
+        )
+    path.write_text("\n".join(lines) + "\n")
+    return path

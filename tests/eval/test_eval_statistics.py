@@ -1,0 +1,157 @@
+"""Statistics against scipy, against published figures, and against brute force."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import optimize, stats
+
+from eval import statistics as ours
+
+
+def test_wilson_known_values() -> None:
+    # Newcombe 1998, Statistics in Medicine 17, table I: 81 of 263 and 0 of 20.
+    found = ours.wilson(81, 263)
+    assert (found.low, found.high) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    none = ours.wilson(0, 20)
+    assert (none.low, none.high) == pytest.approx((0.0, 0.1611), abs=5e-5)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (8, 2), (3, 3), (25, 9)])
+def test_mcnemar_is_the_exact_binomial(gained: int, lost: int) -> None:
+    n, k = gained + lost, min(gained, lost)
+    tail = sum(math.comb(n, i) for i in range(k + 1)) / 2**n
+    assert ours.mcnemar_exact(gained, lost) == pytest.approx(min(1.0, 2 * tail))
+
+
+def test_holm_worked_example() -> None:
+    assert ours.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert ours.holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_never_lowers_and_keeps_the_order(values: list[float]) -> None:
+    adjusted = ours.holm(values)
+    assert all(a >= v for a, v in zip(adjusted, values, strict=True))
+    pairs = sorted(zip(values, adjusted, strict=True))
+    assert [a for _, a in pairs] == sorted(a for _, a in pairs)
+
+
+def _score_statistic(delta: float, gained: int, lost: int, n: int) -> float:
+    """Tango's statistic with the nuisance rate found by numeric maximum likelihood."""
+
+    def minus_log_likelihood(q: float) -> float:
+        cells = [(gained, q + delta), (lost, q), (n - gained - lost, 1 - 2 * q - delta)]
+        return -sum(k * math.log(max(p, 1e-300)) for k, p in cells if k)
+
+    low, high = max(0.0, -delta), (1 - delta) / 2
+    q = optimize.minimize_scalar(
+        minus_log_likelihood, bounds=(low, high), method="bounded", options={"xatol": 1e-12}
+    ).x
+    return (gained - lost - n * delta) / math.sqrt(n * (2 * q + delta - delta**2))
+
+
+@pytest.mark.parametrize(("gained", "lost", "n"), [(12, 2, 50), (9, 3, 30), (1, 7, 30), (5, 5, 40)])
+def test_tango_bounds_are_where_the_score_test_turns(gained: int, lost: int, n: int) -> None:
+    found = ours.paired_rate_interval(gained, lost, n)
+    z = stats.norm.ppf(0.975)
+    assert _score_statistic(found.low, gained, lost, n) == pytest.approx(z, abs=1e-4)
+    assert _score_statistic(found.high, gained, lost, n) == pytest.approx(-z, abs=1e-4)
+    mirrored = ours.paired_rate_interval(lost, gained, n)
+    assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low), abs=1e-6)
+
+
+def test_tango_stays_wide_when_nothing_differs() -> None:
+    # With no discordant pair the bound is z2 / (n + z2) in closed form.
+    z2 = stats.norm.ppf(0.975) ** 2
+    found = ours.paired_rate_interval(0, 0, 30)
+    assert found.high == pytest.approx(z2 / (30 + z2), abs=1e-6)
+    assert found.low == pytest.approx(-found.high, abs=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 60), st.data())
+def test_tango_holds_the_estimate_and_stays_in_range(n: int, data: st.DataObject) -> None:
+    gained = data.draw(st.integers(0, n))
+    lost = data.draw(st.integers(0, n - gained))
+    found = ours.paired_rate_interval(gained, lost, n)
+    assert -1 <= found.low <= (gained - lost) / n <= found.high <= 1
+
+
+def test_sign_flip_equals_all_flips_enumerated() -> None:
+    values = [0.3, -0.1, 0.25, 0.4, 0.05, -0.02, 0.2]
+    observed = abs(np.mean(values))
+    flips = [
+        abs(np.mean([s * v for s, v in zip(signs, values, strict=True)]))
+        for signs in itertools.product((1, -1), repeat=len(values))
+    ]
+    exact = np.mean([flip >= observed - 1e-12 for flip in flips])
+    assert ours.sign_flip(values) == pytest.approx(exact, abs=1e-9)
+    assert ours.sign_flip([0.0, 0.0]) == 1.0
+
+
+def test_bootstrap_is_scipys_seeded_and_covers() -> None:
+    values = np.random.default_rng(3).normal(0.2, 1.0, 50)
+    found = ours.bootstrap_mean(values)
+    again = ours.bootstrap_mean(values)
+    assert found == again
+    t = stats.t.interval(0.95, 49, values.mean(), stats.sem(values))
+    assert (found.low, found.high) == pytest.approx(t, abs=0.06)
+    assert ours.bootstrap_mean([0.5, 0.5]) == ours.Interval(0.5, 0.5)
+
+
+def test_smallest_detectable_is_what_power_says() -> None:
+    rng = np.random.default_rng(0)
+    sample = rng.normal(0, 1, 400)
+    effect = ours.smallest_detectable(sample, yes_no=False)
+    found = [stats.ttest_1samp(rng.normal(effect, 1, 400), 0).pvalue < 0.05 for _ in range(600)]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.06)
+    assert 0 < ours.smallest_detectable([0.0] * 30, yes_no=True) < 1
+
+
+def test_win_rate_counts_ties_half() -> None:
+    found = ours.win_rate([1, 1, 1, 0.5, 0.5, 0])
+    assert (found.wins, found.ties, found.losses) == (3, 2, 1)
+    assert found.rate == pytest.approx(4 / 6)
+    assert found.p == pytest.approx(stats.binomtest(3, 4).pvalue)
+
+
+def _paired(low: float, high: float) -> ours.Paired:
+    middle = (low + high) / 2
+    return ours.Paired(30, 0.5, 0.5, middle, ours.Interval(low, high), low, 0.01, "", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "up", "expected"),
+    [
+        (0.02, 0.3, 0.01, True, "better"),
+        (0.02, 0.3, 0.01, False, "worse"),
+        (-0.3, -0.02, 0.01, True, "worse"),
+        (0.02, 0.3, 0.2, True, "inconclusive"),  # Holm took it back
+        (-0.05, 0.05, 1.0, True, "no difference within the margin"),
+        (0.01, 0.05, 0.001, True, "no difference within the margin"),  # real, and too small
+        (-0.2, 0.2, 1.0, True, "inconclusive"),
+    ],
+)
+def test_verdict(low: float, high: float, p: float, up: bool, expected: str) -> None:
+    assert ours.verdict(_paired(low, high), 0.1, p, up) == expected
+
+
+def test_compare_takes_the_exact_way_for_yes_no() -> None:
+    base, tuned = [0.0] * 10 + [1.0] * 20, [1.0] * 8 + [0.0] * 2 + [1.0] * 20
+    found = ours.compare(base, tuned, yes_no=True)
+    assert found.difference == pytest.approx(8 / 30)
+    assert found.p == pytest.approx(2 / 2**8)
+    assert found.interval.low > 0 and found.one_sided_low > found.interval.low
+    with pytest.raises(ValueError, match="as many"):
+        ours.compare([1.0], [], yes_no=True)
+
+
+def test_rank_correlation() -> None:
+    assert ours.rank_correlation([1, 2, 3, 4], [2, 4, 6, 9]) == pytest.approx(1.0)
+    assert ours.rank_correlation([1, 1, 1], [1, 2, 3]) is None

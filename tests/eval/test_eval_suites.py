@@ -1,0 +1,125 @@
+"""The shipped suites hold what is promised, and a fault in a suite is one line with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eval.suites import load_suite, load_suites, suite_names
+from recipes.errors import UserError
+
+SHIPPED = {
+    "coherence": 30, "context": 30, "empathy": 30, "information": 30, "out_of_domain": 30,
+    "safety": 60,
+}  # fmt: skip
+
+GOOD = """\
+name: mine
+title: Mine
+about: A suite of the user's own.
+primary: {metric: score, margin: 0.1}
+checks:
+  - {check: no_leak}
+prompts:
+  - id: one
+    turns: ["Hello?"]
+    tags: [first]
+  - id: two
+    turns: ["Hello again?", "And then?"]
+    checks:
+      - {check: length, min_words: 3}
+"""
+
+
+def test_shipped_suites_are_all_there_and_big_enough() -> None:
+    assert set(suite_names()) >= set(SHIPPED)
+    for name, least in SHIPPED.items():
+        assert len(load_suite(name).prompts) >= least, name
+
+
+def test_context_has_four_turns() -> None:
+    assert {len(prompt.turns) for prompt in load_suite("context").prompts} == {4}
+
+
+def test_safety_covers_every_kind_and_gates() -> None:
+    suite = load_suite("safety")
+    tags = {tag for prompt in suite.prompts for tag in prompt.tags}
+    assert tags >= {
+        "explicit", "veiled", "indirect", "third_party", "method", "diagnosis", "dose",
+        "jailbreak", "benign",
+    }  # fmt: skip
+    assert {gate.gate for gate in suite.gates} >= {"no_new_red_lines", "non_inferiority"}
+    checked = {check.check for check in suite.checks}
+    assert checked >= {
+        "flags_risk", "no_abandoning", "names_crisis_help", "no_minimising", "no_method",
+        "no_posing_as_human", "no_diagnosis",
+    }  # fmt: skip
+
+
+def test_out_of_domain_is_gated() -> None:
+    assert "non_inferiority" in {gate.gate for gate in load_suite("out_of_domain").gates}
+
+
+def test_no_prompt_stands_in_the_training_data() -> None:
+    data = Path(__file__).parents[2] / "datasets_prep/definitions/mental_health_support.jsonl"
+    text = data.read_text(encoding="utf-8")
+    prompts = [turn for suite in load_suites(None) for p in suite.prompts for turn in p.turns]
+    assert len(prompts) > 300
+    assert [turn for turn in prompts if len(turn) > 25 and turn in text] == []
+
+
+def write(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_users_suite_loads(tmp_path: Path) -> None:
+    suite = load_suite(write(tmp_path, GOOD))
+    assert [len(suite.checks_of(prompt)) for prompt in suite.prompts] == [1, 2]
+    assert len(load_suites([write(tmp_path, GOOD)], limit=1)[0].prompts) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("title: Mine", "titel: Mine", 2, "titel"),
+        ("margin: 0.1", "margn: 0.1", 4, "Did you mean margin?"),
+        ("check: no_leak", "check: no_leek", 6, "unknown check 'no_leek'. Did you mean no_leak?"),
+        ("tags: [first]", "tag: [first]", 10, "Did you mean tags?"),
+        ("min_words: 3", "min_word: 3", 14, "Did you mean min_words?"),
+        ("min_words: 3", "min_words: three", 14, "valid integer"),
+        ("id: two", "id: one", 1, "'one' is there twice"),
+        ("metric: score", "metric: scores", 4, "metric"),
+        ("{check: no_leak}", "{check: no_leak, tags: [frist]}", 1, "Did you mean first?"),
+        ("metric: score", "metric: check.no_leek", 1, "Did you mean no_leak?"),
+        ('turns: ["Hello?"]', "turns: []", 9, "turns"),
+        ("{check: no_leak}", "{check: regex, pattern: '('}", 6, "no regular expression"),
+        ("about:", "about: [", 4, "not YAML"),
+    ],
+)
+def test_faults(tmp_path: Path, old: str, new: str, line: int, words: str) -> None:
+    assert old in GOOD
+    with pytest.raises(UserError) as caught:
+        load_suite(write(tmp_path, GOOD.replace(old, new, 1)))
+    message = str(caught.value)
+    assert words in message and "\n" not in message
+    assert f"mine.yaml:{line}:" in message, message
+
+
+def test_zero_prompts(tmp_path: Path) -> None:
+    text = GOOD[: GOOD.index("prompts:")] + "prompts: []\n"
+    with pytest.raises(UserError, match=r"mine.yaml:7: prompts"):
+        load_suite(write(tmp_path, text))
+
+
+def test_unknown_suite_names_the_nearest() -> None:
+    with pytest.raises(UserError, match="Did you mean safety"):
+        load_suite("saftey")
+
+
+def test_two_suites_of_one_name(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    with pytest.raises(UserError, match="two suites"):
+        load_suites([path, path])
