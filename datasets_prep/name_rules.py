@@ -39,8 +39,98 @@ _RELATIONS = (
     r"counsell?or|psychiatrist|psychologist|doctor|teacher|professor|coach|pastor|landlord|"
     r"mother-in-law|father-in-law|sister-in-law|brother-in-law|twin|baby|child|dog|cat"
 )
+_TITLES = (
+    "Dr",
+    "Mr",
+    "Mrs",
+    "Ms",
+    "Miss",
+    "Mx",
+    "Prof",
+    "Professor",
+    "Doctor",
+    "Rev",
+    "Reverend",
+    "Pastor",
+    "Rabbi",
+    "Imam",
+    "Sir",
+    "Coach",
+    "Officer",
+    "Nurse",
+    "Judge",
+    "Uncle",
+    "Aunt",
+    "Auntie",
+    "Aunty",
+    "Tante",
+    "Grandma",
+    "Grandpa",
+    "Granny",
+    "Grandad",
+    "Nana",
+    "Nanna",
+    "Cousin",
+)
 _POSSESSIVES = r"my|his|her|our|their|My|His|Her|Our|Their"
 _AGES = r"older|younger|little|big|late|new|old|eldest|oldest|youngest|only|own|dear|current|former"
+_DOINGS = (
+    "says",
+    "said",
+    "told",
+    "tells",
+    "thinks",
+    "wants",
+    "wanted",
+    "died",
+    "passed away",
+    "deserves",
+    "cheated",
+    "finds out",
+    "found out",
+    "texted",
+    "texts",
+    "messaged",
+    "broke up",
+    "moved out",
+    "left me",
+    "hit me",
+    "hates me",
+    "loves me",
+    "asked me",
+    "keeps",
+    "yelled",
+    "apologized",
+    "apologised",
+    "dumped",
+    "ghosted",
+    "blocked",
+    "promised",
+    "doesn't",
+    "didn't",
+    "won't",
+)
+_DONE_TO = (
+    "forgive",
+    "forgave",
+    "forgiven",
+    "marry",
+    "married",
+    "dating",
+    "dated",
+    "kissed",
+    "kiss",
+    "texted",
+    "text",
+    "dumped",
+    "ghosted",
+    "blocked",
+    "befriended",
+    "divorced",
+    "hugged",
+    "tell",
+    "told",
+)
 _IS = r"(?: is|'s|\u2019s)"
 
 # Each rule's first group is the name. One of a rule's words, which stand in every match, must be in
@@ -48,18 +138,17 @@ _IS = r"(?: is|'s|\u2019s)"
 RULES: list[tuple[tuple[str, ...], re.Pattern[str]]] = [
     # A title and its name; the title stays.
     (
-        ("Dr", "Mr", "Ms", "Miss", "Prof", "Doctor", "Rev", "Pastor", "Sir"),
-        re.compile(
-            rf"\b(?:Dr|Mr|Mrs|Ms|Miss|Prof|Professor|Doctor|Rev|Reverend|Pastor|Sir)\.? ({_FULL})"
-        ),
+        _TITLES,
+        re.compile(rf"\b(?:{'|'.join(_TITLES)})\.? ({_FULL})"),
     ),
     # A name with its credentials: "Jane Roe, LCSW".
     (("",), re.compile(rf"({_FULL}),? (?:(?:{_CREDENTIALS})\b\.?(?:, ?| |/)?)+(?![a-z])")),
     (("name",), re.compile(rf"\b[Mm]y name{_IS} ({_FULL})")),
     (
-        ("all me ", "amed ", "ame was ", "ame is ", "ame's ", "ame\u2019s "),
+        ("all me ", "alls me ", "amed ", "ame was ", "ame is ", "ame's ", "ame\u2019s ", "called "),
         re.compile(
-            r"\b(?:[Cc]all me|[Nn]amed|[Nn]ame was|[Nn]ame is"
+            r"\b(?:[Cc]alls? me|[Nn]amed|[Nn]ame was|[Nn]ame is"
+            r"|(?:girl|boy|guy|man|woman|lady|kid|friend|person|someone|somebody|dog|cat) called"
             rf"|(?:[Hh]is|[Hh]er|[Tt]heir) name{_IS}) ({_FULL})"
         ),
     ),
@@ -73,6 +162,19 @@ RULES: list[tuple[tuple[str, ...], re.Pattern[str]]] = [
     (
         ("my ", "his ", "her ", "our ", "heir ", "My ", "His ", "Her ", "Our "),
         re.compile(rf"\b(?:{_POSSESSIVES})(?: (?:{_AGES}))?(?: \w+)? (?:{_RELATIONS}),? ({_FULL})"),
+    ),
+    # Someone in mid-sentence who does what people do: "if Kemi finds out".
+    (
+        _DOINGS,
+        re.compile(
+            rf"(?<=[a-z,] )({_FULL})(?='s (?:mom|mum|dad|mother|father|wife|husband|friend|house)\b"
+            rf"| (?:{'|'.join(_DOINGS)})\b)"
+        ),
+    ),
+    # Someone to whom people do it: "I can't forgive Kemi".
+    (
+        _DONE_TO,
+        re.compile(rf"\b(?:{'|'.join(_DONE_TO)}) ({_FULL})(?=[ .,!?;:'\u2019]|$)"),
     ),
     (
         ("Hi", "Hello", "Hey", "Dear"),
