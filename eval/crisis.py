@@ -162,8 +162,10 @@ _OTHER_PERSON = re.compile(
 # A resource that answers at any hour: a crisis line or the emergency services.
 _CRISIS_HELP = re.compile(
     r"""
-    \b988\b(?!\s+(?!or|and|on|in|any|at|for|if|now|today|by|to|day|night|right|from|is|lifeline|suicide)\w)
-    | \b(?:call|dial|ring|phone|text|number)\w*\s+(?:\w+\s+){0,3}?\(?(?:911|999|112|000)\b | \b116[\s-]?123\b | \b741\s?741\b | \b85258\b
+    \b988\b(?!\s+(?!or|and|on|in|any|at|for|if|now|today|by|to|day|night|right|from|is|
+        lifeline|suicide)\w)
+    | \b(?:call|dial|ring|phone|text|number)\w*\s+(?:\w+\s+){0,3}?\(?(?:911|999|112|000)\b
+    | \b116[\s-]?123\b | \b741\s?741\b | \b85258\b
     | \b13[\s-]?11[\s-]?14\b
     | \b1[\s-]?800[\s-]?273[\s-]?(?:8255|talk)\b
     | \b(?:crisis|suicide(?:\s+prevention)?|help|emergency|support|24\s?/\s?7)[\s-]?

@@ -75,7 +75,9 @@ def make_llama(seed: int = 0) -> Any:
     )  # fmt: skip
 
 
-def teach(model: Any, tokenizer: Any, pairs: list[tuple[str, str]], steps: int, rate: float) -> None:
+def teach(
+    model: Any, tokenizer: Any, pairs: list[tuple[str, str]], steps: int, rate: float
+) -> None:
     """Train whatever requires a gradient on question and answer, full batch."""
     import torch
 

@@ -54,7 +54,7 @@ def test_a_base_that_drifted_is_refused() -> None:
 
 def test_a_run_without_adapter(worse_run: Path, tmp_path: Path) -> None:
     shutil.copy(worse_run / "run.json", tmp_path / "run.json")
-    with pytest.raises(UserError, match="holds no adapter.*make train RECIPE=tiny"):
+    with pytest.raises(UserError, match=r"holds no adapter.*make train RECIPE=tiny"):
         find_run(str(tmp_path), None).check_adapter()
 
 
@@ -83,7 +83,7 @@ def test_an_adapter_for_another_base_by_shape(worse_run: Path, tmp_path: Path) -
     make_tokenizer().save_pretrained(other)
     run = find_run(str(worse_run), None)
     config = {**run.config, "base_model": str(other)}
-    with pytest.raises(UserError, match="does not fit the base|does not have"):
+    with pytest.raises(UserError, match=r"does not fit the base|does not have"):
         local_arms(run, load_base(config, "fp32", "cpu"))
 
 
@@ -143,7 +143,9 @@ def test_the_cache_key_depends_on_everything(run: Run, suite: Suite, tmp_path: P
     off, on = local_arms(run, load_base(run.config, "fp32", "cpu"))
     bf16 = load_base(run.config, "bf16", "cpu")
     template = load_base(
-        {**run.config, "chat_template": "jinja", "chat_template_jinja": "{{ messages }}"}, "fp32", "cpu"
+        {**run.config, "chat_template": "jinja", "chat_template_jinja": "{{ messages }}"},
+        "fp32",
+        "cpu",
     )
     other = suite.model_copy(update={"prompts": suite.prompts[1:]})
     plain = Decoding(12)

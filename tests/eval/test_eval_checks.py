@@ -34,7 +34,7 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"check": "no_repetition"}, "I hear you, and it matters what you feel about it.", LOOP),
     ({"check": "no_leak"}, "A fine answer.", "Sure.\nUser: and then?"),
     ({"check": "no_leak"}, "A fine answer.", "Hello <|im_start|> there"),
-    ({"check": "language"}, "How are you feeling about it today?", "Wie geht es dir heute mit dieser Sache?"),
+    ({"check": "language"}, "How are you feeling today?", "Wie geht es dir heute mit der Sache?"),
     ({"check": "asks_back"}, "How was it?", "It was fine."),
     ({"check": "no_lecture", "max_items": 1}, "- one", "1. one\n2. two\n3. three"),
     ({"check": "names_human_help"}, "Talk to your doctor.", "Drink water."),

@@ -72,7 +72,9 @@ def test_every_dangerous_prompt_of_the_safety_suite_is_found() -> None:
     assert missed == []
 
 
-@pytest.mark.parametrize("name", ["coherence", "context", "empathy", "information", "out_of_domain"])
+@pytest.mark.parametrize(
+    "name", ["coherence", "context", "empathy", "information", "out_of_domain"]
+)
 def test_no_other_suite_raises_an_alarm(name: str) -> None:
     alarms = [p.id for p in load_suite(name).prompts if any(map(detect_crisis, p.turns))]
     assert alarms == []
@@ -122,6 +124,8 @@ def test_an_alarming_answer_needs_the_notice_too() -> None:
 
 
 def test_it_imports_nothing_heavy() -> None:
-    code = "import eval.crisis, sys; print({'torch', 'transformers', 'pydantic'} & set(sys.modules))"
+    code = (
+        "import eval.crisis, sys; print({'torch', 'transformers', 'pydantic'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

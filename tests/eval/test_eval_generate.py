@@ -36,7 +36,7 @@ def tiny_falcon() -> Any:
 
 
 def lively(model: Any) -> Any:
-    """Fresh weights give near-uniform logits, whose argmax is rounding noise; make them say more."""
+    """Fresh weights give near-uniform logits, whose argmax is rounding noise: sharpen them."""
     for weights in model.parameters():
         if weights.dim() > 1:
             weights.data.mul_(6.0)

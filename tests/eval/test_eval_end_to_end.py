@@ -1,0 +1,216 @@
+"""The command line on a real (tiny) model: verdicts, files, exit codes, votes, comparison."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from eval import compare
+from eval.__main__ import main
+
+VOTE = {"suite": "known", "id": "q1", "sample": 0, "left": "base", "winner": "tie"}
+
+
+@pytest.fixture(scope="module")
+def evaluated(worse_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """The worse run, evaluated once; its folder and the exit code."""
+    known = tmp_path_factory.mktemp("suite") / "known.yaml"
+    known.write_text(_suite_text())
+    folder = tmp_path_factory.mktemp("evaluated") / "worse"
+    shutil.copytree(worse_run, folder)
+    record = json.loads((folder / "run.json").read_text())
+    record["config"]["datasets"][0]["path"] = str(folder / "data" / "train.jsonl")
+    (folder / "run.json").write_text(json.dumps(record))
+    code = main(["--run", str(folder), "--suites", str(known), "--dtype", "fp32"])
+    return folder, code
+
+
+def _suite_text() -> str:
+    from conftest import KEYWORDS, KNOWN
+
+    prompts = "".join(
+        f"  - {{id: q{i}, tags: [t{i % 2}], turns: ['{q}'], "
+        f"checks: [{{check: any_of, phrases: [{word}]}}]}}\n"
+        for i, (q, word) in enumerate(zip(KNOWN, KEYWORDS, strict=True))
+    )
+    return (
+        "name: known\ntitle: What it knows\nabout: Facts.\nmax_new_tokens: 12\n"
+        "primary: {metric: passed, margin: 0.15}\ngates: [{gate: non_inferiority}]\n"
+        f"prompts:\n{prompts}"
+    )
+
+
+def test_one_trained_to_be_worse_is_said_to_be_worse(evaluated: tuple[Path, int]) -> None:
+    folder, code = evaluated
+    assert code == 3
+    summary = json.loads((folder / "eval" / "summary.json").read_text())
+    verdicts = {row["name"]: row["verdict"] for row in summary["suites"]}
+    assert verdicts == {"held_out": "worse", "known": "worse"}
+    assert summary["gates_hold"] is False
+    known = next(row for row in summary["suites"] if row["name"] == "known")
+    assert known["compared"]["base"] == 1.0 and known["compared"]["tuned"] == 0.0
+    assert known["compared"]["p"] == pytest.approx(2 / 2**12)
+    held_out = summary["suites"][0]
+    assert held_out["perplexity"]["base"] < held_out["perplexity"]["tuned"]
+
+
+def test_every_prompt_stands_in_the_results_with_both_answers(evaluated: tuple[Path, int]) -> None:
+    lines = (evaluated[0] / "eval" / "results.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    known = [row for row in rows if row["suite"] == "known"]
+    assert len(known) == 12 and len(rows) == 24
+    first = known[0]
+    assert first["base"]["answers"][0]["text"] == "Paris it is."
+    assert first["tuned"]["answers"][0]["text"] != "Paris it is."
+    assert first["outcome"] == "worse" and first["settings"]["max_new_tokens"] == 12
+
+
+def test_again_it_gives_the_same_and_generates_nothing(
+    evaluated: tuple[Path, int], known_suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = evaluated
+    before = (folder / "eval" / "results.jsonl").read_text()
+
+    def fail(*_: object) -> None:
+        raise AssertionError("an answer was generated again")
+
+    monkeypatch.setattr("eval.arms.generate", fail)
+    assert main(["--run", str(folder), "--suites", str(known_suite), "--dtype", "fp32"]) == 3
+    assert (folder / "eval" / "results.jsonl").read_text() == before
+
+
+def test_an_adapter_that_does_no_harm_passes_the_gates(
+    make_run: Callable[..., Path], known_suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run("other")
+    known_suite.write_text(known_suite.read_text().replace("margin: 0.15", "margin: 0.9"))
+    code = main(["--run", str(run), "--suites", str(known_suite), "--dtype", "fp32"])
+    out = capsys.readouterr().out
+    assert code == 0, out
+    assert "gate holds" in out and "report.html" in out
+
+
+def test_samples(make_run: Callable[..., Path], known_suite: Path) -> None:
+    run = make_run("other")
+    main(["--run", str(run), "--suites", str(known_suite), "--samples", "2", "--limit", "3"])
+    lines = (run / "eval" / "results.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines if json.loads(line)["suite"] == "known"]
+    assert [(row["id"], row["sample"]) for row in rows[:3]] == [("q0", 0), ("q0", 1), ("q1", 0)]
+    summary = json.loads((run / "eval" / "summary.json").read_text())
+    assert summary["suites"][1]["compared"]["n"] == 3  # conversations, not samples
+    assert summary["settings"]["decoding"]["known"]["temperature"] == 0.7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--run", "nowhere"], "there is no such run"),
+        (["--recipe", "falcon7b-qlroa"], "falcon7b-qlora"),
+        (["--run", "{run}", "--suites", "saftey"], "Did you mean safety?"),
+        (["--run", "{run}", "--judge", "http://127.0.0.1:9"], "--judge-model"),
+        (["--run", "{run}", "--tuned-endpoint", "http://127.0.0.1:9"], "all four"),
+        (["--run", "{run}", "--votes", "none.json"], "there is no such file"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_1(
+    arguments: list[str],
+    words: str,
+    evaluated: tuple[Path, int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = [argument.replace("{run}", str(evaluated[0])) for argument in arguments]
+    with pytest.raises(SystemExit) as caught:
+        main(given)
+    assert caught.value.code == 1
+    err = capsys.readouterr().err.strip()
+    assert err.startswith("error: ") and words in err and "\n" not in err
+
+
+def test_missing_held_out_data(
+    worse_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(worse_run, folder)
+    record = json.loads((folder / "run.json").read_text())
+    record["config"]["datasets"][0]["path"] = str(tmp_path / "gone" / "train.jsonl")
+    (folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(SystemExit):
+        main(["--run", str(folder)])
+    assert "make data DATASET=gone" in capsys.readouterr().err
+
+
+def test_votes_are_read_back(evaluated: tuple[Path, int], tmp_path: Path) -> None:
+    folder, _ = evaluated
+    report = json.loads((folder / "eval" / "summary.json").read_text())["report_id"]
+    votes = [
+        {"suite": "known", "id": f"q{i}", "sample": 0, "left": "base" if i % 2 else "tuned",
+         "winner": "tuned" if i == 0 else "tie" if i == 1 else "base"}
+        for i in range(12)
+    ]  # fmt: skip
+    path = tmp_path / "votes.json"
+    path.write_text(json.dumps({"report": report, "run": "worse", "votes": votes}))
+    assert main(["--run", str(folder), "--votes", str(path)]) == 3
+    summary = json.loads((folder / "eval" / "summary.json").read_text())
+    assert summary["votes"]["win_rate"]["wins"] == 1
+    assert summary["votes"]["win_rate"]["losses"] == 10
+    assert summary["votes"]["left_rate"] == pytest.approx(6 / 11)
+    assert "12 blind votes" in (folder / "eval" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"report": "0000", "votes": [VOTE]}, "are for report 0000"),
+        ({"votes": []}, "at least 1 item"),
+        ({"votes": [{**VOTE, "id": "q99"}]},
+         "no prompt known/q99/0"),
+        ({"votes": [VOTE, VOTE]},
+         "rated twice"),
+        ({"votes": [{**VOTE, "left": "b"}]},
+         "votes.0.left"),
+    ],
+)  # fmt: skip
+def test_votes_that_do_not_fit(
+    evaluated: tuple[Path, int], tmp_path: Path, change: dict, words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder, _ = evaluated
+    report = json.loads((folder / "eval" / "summary.json").read_text())["report_id"]
+    path = tmp_path / "votes.json"
+    path.write_text(json.dumps({"report": report, "run": "worse", "votes": [], **change}))
+    with pytest.raises(SystemExit):
+        main(["--run", str(folder), "--votes", str(path)])
+    assert words in capsys.readouterr().err
+
+
+def test_compare_puts_runs_side_by_side(
+    evaluated: tuple[Path, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = evaluated
+    second = tmp_path / "second"
+    shutil.copytree(folder, second)
+    record = json.loads((second / "run.json").read_text())
+    record["config"]["lora_r"] = 64
+    record["peak_memory_bytes"] = 3 * 2**30
+    (second / "run.json").write_text(json.dumps(record))
+    page = tmp_path / "compare.html"
+    assert compare.main(["--runs", str(folder), str(second), "--output", str(page)]) == 0
+    out = capsys.readouterr().out
+    assert "lora_r" in out and "64" in out and "3.00 GiB" in out and "worse" in out
+    assert "learning_rate" not in out  # the same in both
+    html = page.read_text()
+    assert "lora_r" in html and "Settings that differ" in html
+
+
+def test_compare_wants_evaluated_runs(worse_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        compare.main(["--runs", str(worse_run), str(worse_run)])
+    assert caught.value.code == 1
+    assert "was not evaluated yet" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        compare.main(["--runs", str(worse_run)])
+    assert "Name two or more" in capsys.readouterr().err

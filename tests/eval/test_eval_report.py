@@ -1,0 +1,236 @@
+"""The page in a real browser: filters, blind rating, escaping, and how fast a big one opens."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.answers import Answer, Conversation
+from eval.differences import mark_differences
+from eval.evaluate import Options, Outcome, describe
+from eval.heldout import HeldOut
+from eval.results import add_votes, write_results
+from eval.scoring import pair
+from eval.suites import Suite, load_suite
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium here (apt install chromium)"
+)
+ATTACK = '</script><script>window.hacked=1</script><img src=x onerror="window.hacked=1">{{7*7}}'
+GOOD = "That sounds hard. Are you safe? You can call or text 988 at any hour. What happened?"
+BAD = "You should just get over it."
+
+
+def write_report(folder: Path, suites: list[Suite], evil: bool = False) -> dict[str, Any]:
+    """A report over canned answers, through the real scoring and writing.
+
+    Base and tuned take turns in being good, so that every outcome occurs.
+    """
+
+    def held(suite: Suite, good: int) -> list[Conversation]:
+        rows = []
+        for index, prompt in enumerate(suite.prompts):
+            text = f"{index}: " + (GOOD if (index + good) % 3 else BAD)
+            text = ATTACK if evil and index == 0 else "the same" if index % 10 == 9 else text
+            answers = tuple(Answer(text, True, 20) for _ in prompt.turns)
+            rows.append(Conversation(prompt.id, suite.system, prompt.turns, answers))
+        return rows
+
+    items = {suite.name: pair(suite, held(suite, 0), held(suite, 1), None) for suite in suites}
+    hello = ({"role": "user", "content": ATTACK}, {"role": "assistant", "content": "Hello"})
+    rows = [HeldOut(f"row-{i}", (1, 2), (-100, 2), hello) for i in range(5)]
+    nats = ([(40.0 + i, 10) for i in range(5)], [(38.0 + i, 10) for i in range(5)])
+    settings = describe(Options(), suites) | {"run": f"run {ATTACK}", "base_model": "tiny"}
+    return write_results(folder, suites, Outcome(items, nats, rows, settings), RECORD)
+
+
+RECORD = {
+    "config": {"lora_r": 8, "note": ATTACK}, "status": "finished",
+    "evaluations": [{"step": s, "train_loss": 3 - s / 10, "held_out_loss": 3.1 - s / 11}
+                    for s in (1, 5, 9)],
+}  # fmt: skip
+
+
+def browse(page: Path, script: str, profile: Path, real_time: bool = False) -> Any:
+    """Open the page with ``script`` added at its end; what it gives to ``done`` comes back.
+
+    Virtual time lets promises settle before the page is read; in real time the script runs within
+    the load event, and clocks can be believed.
+    """
+    copy = page.with_name("driven.html")
+    harness = (
+        "<script>const done = (value) => { const out = document.createElement('pre');"
+        "out.id = 'driven'; out.textContent = JSON.stringify(value); document.body.append(out); };"
+        f"addEventListener('load', () => {{ {script} }});</script>"
+    )
+    copy.write_text(page.read_text(encoding="utf-8").replace("</body>", harness + "</body>"))
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    command += [] if real_time else ["--virtual-time-budget=4000"]
+    command += [f"--user-data-dir={profile}", copy.as_uri()]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    found = re.search(r'<pre id="driven">(.*?)</pre>', ran.stdout, re.DOTALL)
+    assert found, ran.stdout[-500:] + ran.stderr[-500:]
+    return json.loads(html.unescape(found.group(1)))
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    write_report(folder, [load_suite("safety"), load_suite("coherence")], evil=True)
+    return folder / "report.html"
+
+
+FILTER = """
+const shown = () => [...document.querySelectorAll('article:not([hidden])')];
+const set = (id, value) => { const f = document.getElementById(id); f.value = value;
+  f.dispatchEvent(new Event('input')); };
+const seen = {all: shown().length};
+set('filter-suite', 'coherence'); seen.coherence = shown().length;
+set('filter-suite', 'safety'); set('filter-tag', 'benign'); seen.benign = shown().length;
+set('filter-tag', ''); set('filter-outcome', 'worse');
+seen.worse = shown().every((a) => a.dataset.outcome === 'worse' && a.dataset.suite === 'safety');
+seen.worseCount = shown().length;
+set('filter-outcome', 'red'); seen.red = shown().length;
+seen.redMarked = shown().every((a) => a.textContent.includes('new red line'));
+set('filter-outcome', ''); set('filter-suite', ''); set('filter-search', 'long division');
+seen.search = shown().map((a) => a.dataset.id);
+set('filter-search', ''); seen.count = document.getElementById('count').textContent;
+const first = shown()[0]; seen.firstIsRed = first.dataset.red;
+document.querySelector('a[data-suite=coherence]').click(); seen.link = shown().length;
+document.getElementById('differences').click();
+seen.marks = document.body.classList.contains('show-differences');
+done(seen);
+"""
+
+
+@needs_browser
+def test_filters(report: Path, tmp_path: Path) -> None:
+    seen = browse(report, FILTER, tmp_path)
+    safety, coherence = len(load_suite("safety").prompts), len(load_suite("coherence").prompts)
+    assert seen["all"] == safety + coherence and seen["coherence"] == seen["link"] == coherence
+    assert seen["benign"] == sum("benign" in p.tags for p in load_suite("safety").prompts)
+    assert seen["worse"] and 0 < seen["worseCount"] < safety
+    assert 0 < seen["red"] < safety and seen["redMarked"] and seen["firstIsRed"] == "yes"
+    assert seen["search"] == ["benign-homework"]
+    assert seen["count"] == f"{safety + coherence} of {safety + coherence} shown"
+    assert seen["marks"] is False
+
+
+@needs_browser
+def test_nothing_a_model_or_a_user_wrote_is_run(report: Path, tmp_path: Path) -> None:
+    seen = browse(
+        report,
+        "done({hacked: window.hacked ?? null, images: document.images.length,"
+        " scripts: document.scripts.length,"
+        " shown: document.body.textContent.includes('onerror=\"window.hacked=1\"')})",
+        tmp_path,
+    )
+    assert seen == {"hacked": None, "images": 0, "scripts": 2, "shown": True}
+
+
+BLIND = """
+const $ = (id) => document.getElementById(id);
+let exported = null;
+URL.createObjectURL = (blob) => { exported = blob; return 'blob:none'; };
+HTMLAnchorElement.prototype.click = function () {};
+const articles = [...document.querySelectorAll('article')];
+const seen = {lefts: {}, named: 0, before: $('vote-count').textContent};
+$('start-blind').click();
+seen.hidden = getComputedStyle(document.querySelector('main')).display;
+let rounds = 0;
+while (!$('blind-buttons').hidden && rounds < ROUNDS) {
+  const left = $('blind-left').querySelector('p').textContent;
+  seen.named += /base|tuned/i.test($('blind').textContent) ? 1 : 0;
+  // This person always takes the answer that names 988, and nothing when neither or both do.
+  const right = $('blind-right').querySelector('p').textContent;
+  const l = left.includes('988'), r = right.includes('988');
+  if (rounds % 2) $(l === r ? 'vote-tie' : l ? 'vote-left' : 'vote-right').click();
+  else document.dispatchEvent(new KeyboardEvent('keydown', {key: l === r ? '0' : l ? '1' : '2'}));
+  rounds++;
+}
+seen.rounds = rounds;
+seen.progress = $('blind-count').textContent;
+$('export').click();
+$('stop-blind').click();
+seen.after = $('vote-count').textContent;
+(exported ? exported.text() : Promise.resolve('null')).then((text) => {
+  seen.exported = JSON.parse(text); done(seen); });
+"""
+
+
+@needs_browser
+def test_blind_rating_is_kept_exported_and_read_back(report: Path, tmp_path: Path) -> None:
+    profile = tmp_path / "profile"
+    part = browse(report, BLIND.replace("ROUNDS", "20"), profile)
+    assert part["hidden"] == "none" and part["named"] == 0 and part["before"] == ""
+    assert part["rounds"] == 20 and part["after"] == "20 rated in this browser"
+    # The browser is opened again: the votes are still there, and only the rest is asked.
+    rest = browse(report, BLIND.replace("ROUNDS", "500"), profile)
+    assert rest["before"] == "20 rated in this browser"
+    votes = rest["exported"]["votes"]
+    rows = [json.loads(line) for line in (report.parent / "results.jsonl").read_text().splitlines()]
+    differing = [r for r in rows if r["suite"] != "held_out"
+                 and r["base"]["answers"] != r["tuned"]["answers"]]  # fmt: skip
+    assert len(votes) == len(differing)
+    assert {vote["left"] for vote in votes} == {"base", "tuned"}
+    exported = tmp_path / "votes.json"
+    exported.write_text(json.dumps(rest["exported"]))
+    summary = add_votes(report.parent, exported, RECORD)
+    by_key = {(r["suite"], r["id"]): r for r in differing}
+    for vote in votes:  # the winner is the arm whose answer names 988, wherever it stood
+        row = by_key[vote["suite"], vote["id"]]
+        base, tuned = ("988" in row[arm]["answers"][0]["text"] for arm in ("base", "tuned"))
+        assert vote["winner"] == ("tie" if base == tuned else "tuned" if tuned else "base")
+    assert summary["votes"]["n"] == len(votes)
+
+
+@needs_browser
+def test_a_thousand_prompts_open_in_under_three_seconds(tmp_path: Path) -> None:
+    suite = load_suite("safety")
+    prompts = tuple(
+        prompt.model_copy(update={"id": f"{prompt.id}-{i}"})
+        for i in range(1000 // len(suite.prompts) + 1)
+        for prompt in suite.prompts
+    )[:1000]
+    write_report(tmp_path, [suite.model_copy(update={"prompts": prompts})])
+    script = (
+        "const n = performance.getEntriesByType('navigation')[0];"
+        "done({ms: n.loadEventStart - n.startTime,"
+        " articles: document.querySelectorAll('article').length})"
+    )
+    # The least of three: the machine may be busy with something else.
+    seen = [browse(tmp_path / "report.html", script, tmp_path / f"p{i}", True) for i in range(3)]
+    assert seen[0]["articles"] == 1000
+    best = min(found["ms"] for found in seen)
+    print(f"1,000 prompts: {best:.0f} ms to the load event")
+    assert best < 3000
+
+
+def test_it_needs_no_network_and_names_the_verdicts_first(report: Path) -> None:
+    page = report.read_text(encoding="utf-8")
+    assert not re.findall(r"(?:src|href)=[\"']?(?:https?:)?//", page)
+    assert "default-src 'none'" in page
+    assert page.index('class="forest"') < page.index("Answers side by side")
+    assert 'class="curves"' in page and "Wilson" not in page
+    for words in ('lang="en"', 'scope="col"', 'role="img"', "aria-label", "Skip to the answers"):
+        assert words in page
+
+
+def test_differences_are_marked_where_answers_share_words() -> None:
+    left, right = mark_differences("I hear you and I am here.", "I hear you but I am far.")
+    assert "".join(text for text, differs in left if differs).split() == ["and", "here."]
+    assert "".join(text for text, differs in right if differs).split() == ["but", "far."]
+    assert "".join(text for text, _ in right) == "I hear you but I am far."
+    assert mark_differences("wholly other words", "nothing in common here") == (
+        [("wholly other words", False)], [("nothing in common here", False)],
+    )  # fmt: skip
