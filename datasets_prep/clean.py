@@ -155,7 +155,8 @@ def _strip_html(text: str, turn: int, spans: list[Span]) -> str:
         for _ in range(2):
             text = replace_all(_ENTITY, lambda m: html.unescape(m.group()), text, turn, spans)
     if "<" in text:
-        text = replace_all(_INVISIBLE, "", text, turn, spans)
+        if "-->" in text or "</" in text:
+            text = replace_all(_INVISIBLE, "", text, turn, spans)
         text = replace_all(_BREAK, "\n", text, turn, spans)
         text = replace_all(_TAG, "", text, turn, spans)
     return text

@@ -24,8 +24,9 @@ _SIGNED = r"\[(?:NAME_\d+|URL|EMAIL|PHONE|HANDLE)\]"
 _SIGNATURE = re.compile(
     rf"(?:(?<=[.!?,)~\u2026\"-])\s*|(?<=\])\s+|\n\s*|\s+(?=[-\u2013\u2014~*(])|(?<=\w)(?=\[NAME))"
     rf"[-\u2013\u2014~*\s(]*(?:Dr\.?\s+)?{_SIGNED}"
-    rf"(?:[\s,.;:~|&()/*+\u00ae\u2013\u2014-]|\b(?:and|of|in|the|at|for|to)\b"
-    rf"|[A-Z][\w.'\u2019]*|{_SIGNED}|\(pre-licensed\))*\Z"
+    # Possessive, as initials ("A.B.C.") could be cut up in more ways than can be tried.
+    rf"(?:{_SIGNED}|\(pre-licensed\)|[A-Z][\w.'\u2019]*+|\b(?:and|of|in|the|at|for|to)\b"
+    r"|[\s,.;:~|&()/*+\u00ae\u2013\u2014-])*+\Z"
 )
 _CLOSING_COMMA = re.compile(r"[\s,~-]+\Z")
 _LINK = re.compile(r"\[(?:URL|EMAIL|PHONE)\]")

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prep_data import all_rows, read, talk
@@ -89,6 +90,53 @@ def test_each_step_takes_any_text(question: str, answer: str) -> None:
     for line in ledger.lines:
         json.dumps(line).encode()
         assert line["reason"] and all(s["before"] != s["after"] for s in line["spans"])
+
+
+_REPEATED = (
+    "<script>",
+    "<a ",
+    "&amp;",
+    "A.",
+    "[NAME_1] A.B.",
+    ".",
+    '."',
+    " ",
+    " \n",
+    "Maria ",
+    "a-",
+    "a@",
+    "www.",
+    "http://",
+    "1-",
+    "(",
+    "[URL] ",
+    "[NAME_1], ",
+    "Hi [NAME_1] ",
+    "my friend ",
+    "Dr. ",
+    "LCSW, ",
+    "a'",
+    "12 Ab ",
+    "<!-- ",
+    "415-555-01 ",
+    "+1 ",
+    "Best, ",
+    "call me or ",
+    "?!",
+)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("piece", _REPEATED)
+def test_no_pattern_takes_ages_on_repeated_text(piece: str) -> None:
+    """A pattern that backtracks without end would run into the time limit."""
+    text = (piece * 5000)[:5000] + " x"
+    row, ledger = talk("How is it?", text), Ledger("all")
+    clean(row, CleanSettings(), ledger)
+    _anonymise(row, ledger)
+    _filter(row, ledger)
+    row = talk("How is it?", text)
+    Filter(FilterSettings(language=False))(row, ledger)
 
 
 @given(TEXT)
