@@ -107,23 +107,49 @@ def _norm(norm: nn.LayerNorm, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     return torch.native_layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
 
 
-def _add_lora_(
-    y: torch.Tensor, x: torch.Tensor, block: Block, batch: Batch, which: int
+def _lora_down(
+    x: torch.Tensor, block: Block, batch: Batch, which: int, active: torch.Tensor | None = None
 ) -> torch.Tensor | None:
-    """Add an adapter's output to y in place; return its inner activation [T, r], scaled."""
+    """An adapter's inner activation [T, r], scaled; ``active``, if given, becomes GELU of x."""
     p = block.projections[which]
     if p.a is None or p.b is None:
+        if active is not None:
+            active.copy_(F.gelu(x))
         return None
     seed = block.seed(batch, which)
-    u = ops.lora_down(x, p.a.to(x.dtype), p.scale, p.dropout, seed, batch.triton)
-    y.addmm_(u, p.b.to(x.dtype).T)
-    return u
+    return ops.lora_down(x, p.a.to(x.dtype), p.scale, p.dropout, seed, batch.triton, active)
+
+
+def _project(
+    x: torch.Tensor, block: Block, batch: Batch, which: int, weight: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """A projection with its adapter, [T, out], and the adapter's inner activation [T, r].
+
+    The adapter's part comes first: the large product then adds to it in its accumulators.
+    """
+    p = block.projections[which]
+    u = _lora_down(x, block, batch, which)
+    weight = p.weight(x.dtype) if weight is None else weight
+    if u is None or p.b is None:
+        return x @ weight.T, u
+    return (u @ p.b.to(x.dtype).T).addmm_(x, weight.T), u
 
 
 def _heads(qkv: torch.Tensor, block: Block) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Views (a copy of q when there are several groups) of qkv [T, out] as [T, heads, d]."""
     grouped = qkv.view(qkv.shape[0], -1, block.per_group, block.head_dim)
     return grouped[:, :, :-2].flatten(1, 2), grouped[:, :, -2], grouped[:, :, -1]
+
+
+def _residual(
+    x: torch.Tensor, adapted: list[tuple[Projection, torch.Tensor | None]]
+) -> torch.Tensor:
+    """A copy of x plus the output of the adapters whose inner activations are given."""
+    pairs = [(u, p.b.to(x.dtype)) for p, u in adapted if u is not None and p.b is not None]
+    if not pairs:
+        return x.clone()
+    us, bs = zip(*pairs, strict=True)
+    return torch.addmm(x, torch.cat(us, 1), torch.cat(bs, 1).T)
 
 
 @dataclass
@@ -142,22 +168,14 @@ def _inner(
     block: Block,
     batch: Batch,
     normed: list[torch.Tensor],
-    w_qkv: torch.Tensor | None = None,
     w_up: torch.Tensor | None = None,
 ) -> _Activations:
     """Both branches up to their last projection, from the normalised input."""
-    dtype = normed[0].dtype
-    w_qkv = block.projections[QKV].weight(dtype) if w_qkv is None else w_qkv
-    qkv = normed[0] @ w_qkv.T
-    del w_qkv
-    u_qkv = _add_lora_(qkv, normed[0], block, batch, QKV)
+    qkv, u_qkv = _project(normed[0], block, batch, QKV)
     heads = qkv.view(qkv.shape[0], -1, block.head_dim)
     ops.rotate_(heads, batch.cos, batch.sin, block.per_group, 1.0, batch.triton)
     attended, saved = attend(*_heads(qkv, block), batch.documents, batch.flash)
-    w_up = block.projections[UP].weight(dtype) if w_up is None else w_up
-    pre = normed[-1] @ w_up.T
-    del w_up
-    u_up = _add_lora_(pre, normed[-1], block, batch, UP)
+    pre, u_up = _project(normed[-1], block, batch, UP, w_up)
     return _Activations(qkv, attended.flatten(1), saved, pre, u_qkv, u_up)
 
 
@@ -171,11 +189,12 @@ class _FusedBlock(torch.autograd.Function):
             inner = _inner(block, batch, normed)
             del normed
             dense, down = block.projections[DENSE], block.projections[DOWN]
-            y = torch.addmm(x, inner.attended, dense.weight(x.dtype).T)
-            u_dense = _add_lora_(y, inner.attended, block, batch, DENSE)
-            active = F.gelu(inner.pre)
+            u_dense = _lora_down(inner.attended, block, batch, DENSE)
+            active = torch.empty_like(inner.pre)
+            u_down = _lora_down(inner.pre, block, batch, DOWN, active)
+            y = _residual(x, [(dense, u_dense), (down, u_down)])
+            y.addmm_(inner.attended, dense.weight(x.dtype).T)
             y.addmm_(active, down.weight(x.dtype).T)
-            u_down = _add_lora_(y, active, block, batch, DOWN)
         ctx.block, ctx.batch = block, batch
         small = (u_dense, u_down)
         if block.keep:

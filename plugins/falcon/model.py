@@ -19,7 +19,7 @@ from transformers.modeling_outputs import (
 
 from plugins.falcon.block import Batch, Block, read_block, run_block
 from plugins.falcon.documents import Documents, find_documents
-from plugins.falcon.loss import fused_cross_entropy
+from plugins.falcon.loss import find_targets, fused_cross_entropy
 from plugins.falcon.memory import blocks_that_fit, bytes_kept_per_block
 from plugins.falcon.paths import Paths
 from plugins.falcon.projection import NotFusable
@@ -168,10 +168,11 @@ class FusedLossFalcon(FalconForCausalLM):
             return super().forward(*args, labels=labels, **kwargs)
         num_items = kwargs.pop("num_items_in_batch", None)
         kwargs.pop("logits_to_keep", None)
+        targets = find_targets(labels)
         hidden = self.transformer(*args, **kwargs | {"use_cache": False}).last_hidden_state
         with torch.autocast(hidden.device.type, enabled=False):
             rows = hidden.to(head.weight.dtype)
-            loss = fused_cross_entropy(rows, head.weight, labels, num_items)
+            loss = fused_cross_entropy(rows, head.weight, targets, num_items)
         return CausalLMOutputWithCrossAttentions(loss=loss)  # type: ignore[arg-type]
 
 

@@ -19,12 +19,15 @@ def triton_runs() -> bool:
 def keep_mask(shape: torch.Size, dropout: float, seed: int, device: torch.device) -> torch.Tensor:
     """The dropout mask of `kernels` for a row-major tensor of ``shape``: True where kept."""
     low = 0xFFFFFFFF
-    h = torch.arange(shape.numel(), dtype=torch.int64, device=device)
+    width = shape[-1]
+    rows, half = shape.numel() // max(width, 1), (width + 1) // 2
+    h = torch.arange(rows * half, dtype=torch.int64, device=device)
     h = (h * 0x9E3779B1 + seed) & low
     h = ((h ^ (h >> 16)) * 0x7FEB352D) & low
     h = ((h ^ (h >> 15)) * 0x846CA68B) & low
     h = h ^ (h >> 16)
-    return ((h >> 8) >= round(dropout * 2**24)).view(shape)
+    bits = torch.stack([h & 0xFFFF, h >> 16], dim=-1).view(rows, 2 * half)[:, :width]
+    return (bits >= round(dropout * 2**16)).reshape(shape)
 
 
 def drop(x: torch.Tensor, dropout: float, seed: int) -> torch.Tensor:
@@ -35,13 +38,24 @@ def drop(x: torch.Tensor, dropout: float, seed: int) -> torch.Tensor:
 
 
 def lora_down(
-    x: torch.Tensor, a: torch.Tensor, scale: float, dropout: float, seed: int, triton: bool
+    x: torch.Tensor,
+    a: torch.Tensor,
+    scale: float,
+    dropout: float,
+    seed: int,
+    triton: bool,
+    active: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """``scale * dropout(x) @ a.T``: x [T, in], a [r, in], result [T, r] in x's dtype."""
+    """``scale * dropout(x) @ a.T``: x [T, in], a [r, in], result [T, r] in x's dtype.
+
+    Given ``active`` [T, in], x goes through GELU first, and ``active`` is filled with the result.
+    """
     if triton:
         from plugins.falcon import kernels
 
-        return kernels.lora_down(x, a, scale, dropout, seed)
+        return kernels.lora_down(x, a, scale, dropout, seed, active)
+    if active is not None:
+        x = active.copy_(F.gelu(x))
     return (drop(x, dropout, seed) @ a.T) * scale
 
 

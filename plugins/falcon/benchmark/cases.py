@@ -105,8 +105,9 @@ def config_of(
         "sequence_len": case.length, "sample_packing": True, "pad_to_sequence_len": True,
         "excess_length_strategy": "truncate", "micro_batch_size": case.rows,
         "gradient_accumulation_steps": 1, "gradient_checkpointing": False, "max_steps": steps,
-        "num_epochs": 1000, "optimizer": "adamw_8bit", "warmup_steps": 0, "val_set_size": 0,
-        "save_strategy": "no", "logging_steps": 1, "use_tensorboard": False,
+        "num_epochs": 1000,
+        "optimizer": "adamw_8bit" if case.rows == 1 else "adamw_torch_fused",
+        "warmup_steps": 0, "val_set_size": 0, "save_strategy": "no", "logging_steps": 1, "use_tensorboard": False,
     }  # fmt: skip
     if not case.quantised:
         config.pop("bnb_config_kwargs", None)

@@ -15,6 +15,9 @@ from torch import nn
 from transformers import TrainerCallback
 
 from plugins.falcon.benchmark.cases import RESULT_VARIABLE, WARM_UP_VARIABLE
+from plugins.falcon.paths import paths_taken
+from plugins.fallbacks import fallbacks_taken
+from plugins.run_record.facts import base_as_held, peak_memory_bytes
 
 
 class StopwatchPlugin(BasePlugin):
@@ -37,6 +40,7 @@ class Stopwatch(TrainerCallback):
         self.marks: list[tuple[float, int, int]] = []
         self.steps: list[float] = []
         self.positions = 0
+        self.peak = self.reserved = 0
         self.warm_up = int(os.environ[WARM_UP_VARIABLE])
         self.model = model
         model.register_forward_pre_hook(self._count, with_kwargs=True)
@@ -48,7 +52,13 @@ class Stopwatch(TrainerCallback):
         self.counts.append(ids.numel() if mask is None else mask.ne(0).sum())
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Note the time once all of the step's work is done."""
+        """Note the time once all of the step's work is done, and the peak since the start.
+
+        Axolotl resets the card's peak when it logs, which is after this.
+        """
+        self.peak = max(self.peak, peak_memory_bytes())
+        if torch.cuda.is_available():
+            self.reserved = max(self.reserved, torch.cuda.max_memory_reserved())
         if state.global_step >= self.warm_up:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
@@ -56,17 +66,12 @@ class Stopwatch(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write what was measured."""
-        from plugins.falcon.paths import paths_taken
-        from plugins.fallbacks import fallbacks_taken
-        from plugins.run_record.facts import base_as_held, peak_memory_bytes
-
         times = [mark[0] for mark in self.marks]
         seconds = times[-1] - times[0]
         positions = self.marks[-1][1] - self.marks[0][1]
         real = sum(int(n) for n in self.counts[self.marks[0][2] : self.marks[-1][2]])
         steps = [after - before for before, after in pairwise(times)]
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
-        reserved = torch.cuda.max_memory_reserved() if torch.cuda.is_available() else None
         result = {
             "steps_measured": len(steps),
             "seconds": seconds,
@@ -74,8 +79,8 @@ class Stopwatch(TrainerCallback):
             "positions_per_step": positions / len(steps),
             "tokens_per_second": positions / seconds,
             "useful_tokens_per_second": real / seconds,
-            "peak_memory_bytes": peak_memory_bytes(),
-            "reserved_memory_bytes": reserved,
+            "peak_memory_bytes": self.peak,
+            "reserved_memory_bytes": self.reserved,
             "losses": losses,
             "base_as_held": base_as_held(self.model),
             "paths": paths_taken(),

@@ -62,6 +62,10 @@ def test_lora(dtype: torch.dtype, shape: tuple[int, int], rank: int, dropout: fl
     exact = [t.double() for t in (x, a, du)]
     want = ops.lora_down(exact[0], exact[1], 0.5, dropout, seed, triton=False)
     assert_near(ops.lora_down(x, a, 0.5, dropout, seed, triton=True), want, dtype)
+    active, exact_active = torch.empty_like(x), torch.empty_like(exact[0])
+    want = ops.lora_down(exact[0], exact[1], 0.5, dropout, seed, False, exact_active)
+    assert_near(ops.lora_down(x, a, 0.5, dropout, seed, True, active), want, dtype)
+    assert_near(active, exact_active, dtype)
     for gelu in (False, True):
         want = ops.lora_grad_a(exact[2], exact[0], dropout, seed, gelu, triton=False)
         assert_near(ops.lora_grad_a(du, x, dropout, seed, gelu, triton=True), want, dtype)
