@@ -26,7 +26,7 @@ from datasets_prep.split import SPLITS, Labels, split
 from datasets_prep.store import Mask, Store
 from datasets_prep.tally import Tally
 from recipes.errors import UserError
-from recipes.recipe import Recipe
+from recipes.recipe import Recipe, display_path
 
 _PROVE_BATCH = 1000
 _EXAMPLES = 3
@@ -129,7 +129,7 @@ class _Run:
             self.tokens = Tokens(
                 [],
                 tokenising.recipe.name,
-                str(tokenising.config["tokenizer_config"]),
+                display_path(tokenising.config["tokenizer_config"]),
                 self.prover.sequence_len,
             )
         elif limits:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets_prep.definition import Definition
-from datasets_prep.recipe_tokens import tokenizer_files
+from datasets_prep.recipe_tokens import facts, tokenizer_files
 
 MANIFEST = "manifest.json"
 
@@ -27,14 +27,15 @@ def inputs(
     for path in sorted(Path(__file__).parent.rglob("*")):
         if path.suffix in (".py", ".jinja") or path.parent.name == "lexicons":
             code.update(path.name.encode() + path.read_bytes())
-    facts = None
+    recipe = None
     if tokens:
-        facts = _digest([tokens, {f.name: file_hash(f) for f in tokenizer_files(tokens)}])
+        files = {file.name: file_hash(file) for file in tokenizer_files(tokens)}
+        recipe = _digest([facts(tokens), files])
     return {
         "definition": _digest(definition.model_dump(mode="json")),
         "source": file_hash(source) if source else f"hub:{definition.source.hub}",
         "code": code.hexdigest(),
-        "recipe": facts,
+        "recipe": recipe,
     }
 
 

@@ -65,6 +65,12 @@ def tokenizer_files(config: dict[str, Any]) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
+def facts(config: dict[str, Any]) -> dict[str, Any]:
+    """What of a `token_config` decides the tokens, the same wherever the repository lies."""
+    entry = {k: _portable(v) for k, v in config["datasets"][0].items() if k != "path"}
+    return {**{k: _portable(v) for k, v in config.items()}, "datasets": [entry]}
+
+
 def why_no_tokenizer(config: dict[str, Any]) -> str | None:
     """Why the tokenizer of a `token_config` cannot be had; None when it probably can."""
     name = str(config.get("tokenizer_config") or "")
@@ -100,6 +106,10 @@ def _why_not_on_hub(name: str, revision: str | None) -> str | None:
         # Each way in which a network can fail has a type of its own.
         return f"the Hugging Face Hub cannot be reached for {name}"
     return None
+
+
+def _portable(value: Any) -> Any:
+    return value.removeprefix(f"{ROOT}/") if isinstance(value, str) else value
 
 
 def _resolve(value: str) -> str:

@@ -255,3 +255,16 @@ def test_a_change_of_the_template_proves_again_and_a_learning_rate_does_not(
         datasets_prep.prepare(about, out=out, recipe=path, workers=1)
         stamps.append((out / "manifest.json").stat().st_mtime_ns)
     assert stamps[0] == stamps[1] != stamps[2]
+
+
+def test_the_manifest_does_not_depend_on_where_the_command_runs(
+    tmp_path: Path, tokenizer_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jsonl(tmp_path / "rows.jsonl", questions(20))
+    about, path = definition(tmp_path), recipe(tmp_path, tokenizer_folder)
+    made = []
+    for number, place in enumerate((ROOT, tmp_path)):
+        monkeypatch.chdir(place)
+        out = datasets_prep.prepare(about, out=tmp_path / f"out{number}", recipe=path, workers=1)
+        made.append((out / "manifest.json").read_bytes())
+    assert made[0] == made[1]
