@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict, dataclass
 
-LOG = logging.getLogger(__name__)
+from recipes.terminal import send
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ _taken: dict[str, Fallback] = {}
 def note_fallback(part: str, took: str, reason: str) -> None:
     """Record a fallback; the first call for each ``part`` also says it to the user."""
     if part not in _taken:
-        LOG.warning("%s: using %s, because %s", part, took, reason)
+        send("note", text=f"{part}: using {took}, because {reason}")
     _taken[part] = Fallback(part, took, reason)
 
 

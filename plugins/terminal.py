@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 from axolotl.integrations.base import BasePlugin
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
-from plugins.fallbacks import LOG as FALLBACK_LOG
 from plugins.run_record.plugin import tokens_seen
 from plugins.run_record.record import read_record
 from recipes.recipe import display_path
@@ -19,12 +17,6 @@ from recipes.terminal import duration, send
 
 class TerminalPlugin(BasePlugin):
     """A progress bar with loss, tokens/s and time left; at the end, what to run next."""
-
-    def register(self, cfg: dict) -> None:
-        """Show each fallback as a note."""
-        if not any(isinstance(handler, _ToTerminal) for handler in FALLBACK_LOG.handlers):
-            FALLBACK_LOG.addHandler(_ToTerminal())
-            FALLBACK_LOG.propagate = False
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[TrainerCallback]:
         """Put one progress bar in place of the Trainer's own."""
@@ -36,11 +28,6 @@ class TerminalPlugin(BasePlugin):
         """Say what came out, and what to run next."""
         folder = Path(cfg.output_dir)
         send("summary", lines=summary_lines(folder, read_record(folder)))
-
-
-class _ToTerminal(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        send("note", text=record.getMessage())
 
 
 class _Show(TrainerCallback):

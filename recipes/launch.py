@@ -79,6 +79,10 @@ def train(run: Run, launch_flags: list[str], environment: dict[str, str]) -> int
         "-m", "axolotl.cli.train", config_file, *as_flags(run.overrides),
     ]  # fmt: skip
     environment = {**os.environ, **_QUIET, **environment, terminal.PIPE_VARIABLE: "1"}
+    # accelerate gives each process one thread where nothing is said, and half a machine sleeps.
+    processes = int(launch_flags[launch_flags.index("--num_processes") + 1])
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    environment.setdefault("OMP_NUM_THREADS", str(threads))
     environment["FALCON_RECIPES_SET"] = shlex.join(f"{k}={v}" for k, v in run.overrides.items())
     environment["FALCON_RECIPES_LAUNCH"] = shlex.join(launch_flags)
     if run.force:

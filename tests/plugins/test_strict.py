@@ -11,7 +11,6 @@ from plugins.strict.check import check_config
 from recipes.recipe import load_recipe, recipe_paths
 
 
-
 def keys_of(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     found = []
     if isinstance(node, dict):
