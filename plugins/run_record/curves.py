@@ -37,7 +37,7 @@ def draw_curves(
             (at[best], held_out[best]),
             textcoords="offset points",
             xytext=(0, 10),
-            ha="center",
+            ha="right" if best == len(held_out) - 1 else "center",
             color="#c44e52",
         )
     upper.set_ylabel("loss (nats a token)")
