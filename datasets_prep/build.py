@@ -170,8 +170,9 @@ class _Run:
         return Outcome(self.tally.read, int(keep.sum()), written, self.unproven, self.warnings)
 
     def counts(self, outcome: Outcome) -> dict[str, Any]:
-        """Counts for the manifest."""
+        """Counts for the manifest; tokens are of all splits, None when not measured."""
         return {
+            "tokens": sum(self.tokens.lengths) if self.tokens else None,
             "read": outcome.read,
             "kept": outcome.kept,
             "dropped": dict(sorted(self.tally.dropped.items())),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.architecture import Architecture, architecture
-from recipes.memory import GIB, adapter_parameters, estimate, show
+from recipes.memory import adapter_parameters, estimate, show
 from recipes.recipe import ROOT, Recipe
 from recipes.terminal import duration
 
@@ -44,12 +44,12 @@ def plan_lines(recipe: Recipe, config: dict[str, Any]) -> list[str]:
         "Memory on the card, estimated:",
         *show(memory),
         "",
-        *_work(config, shape),
+        *_work(recipe, config, shape),
     ]
     return lines
 
 
-def _work(config: dict[str, Any], shape: Architecture) -> list[str]:
+def _work(recipe: Recipe, config: dict[str, Any], shape: Architecture) -> list[str]:
     tokens_a_step = (
         int(config.get("micro_batch_size") or 1)
         * int(config.get("gradient_accumulation_steps") or 1)
@@ -62,9 +62,9 @@ def _work(config: dict[str, Any], shape: Architecture) -> list[str]:
         steps = math.ceil(data * epochs / tokens_a_step)
     lines = [f"Tokens a step     {tokens_a_step:,}"]
     if data:
-        lines.append(f"Training data     {data:,} tokens, {epochs:g} epochs")
+        lines.append(f"Training data     about {data:,} tokens, {epochs:g} epochs")
     else:
-        lines.append("Training data     not made yet: make data RECIPE=... makes it")
+        lines.append(f"Training data     not made yet: make data RECIPE={recipe.name} makes it")
     if steps is None:
         return lines
     tokens = int(steps) * tokens_a_step
@@ -77,17 +77,15 @@ def _work(config: dict[str, Any], shape: Architecture) -> list[str]:
 
 
 def _dataset_tokens(config: dict[str, Any]) -> int | None:
-    """Tokens of the train split as datasets_prep counted them; None when they weren't counted."""
+    """Tokens of the train split, from datasets_prep's count; None when they weren't counted."""
     path = Path(str((config.get("datasets") or [{}])[0].get("path", "")))
     manifest = ROOT / path.parent / "manifest.json"
     try:
         found = json.loads(manifest.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    tokens = found.get("tokens", {}).get("train") if isinstance(found.get("tokens"), dict) else None
-    return int(tokens) if tokens else None
-
-
-def memory_in_gib(config: dict[str, Any]) -> float:
-    """Estimated GiB on the card, for the table of recipes."""
-    return estimate(config, architecture(str(config["base_model"]))).total / GIB
+    counts = found.get("counts") or {}
+    written = counts.get("written") or {}
+    if not counts.get("tokens") or not sum(written.values()):
+        return None
+    return round(counts["tokens"] * written.get("train", 0) / sum(written.values()))
