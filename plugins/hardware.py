@@ -28,6 +28,11 @@ class HardwarePlugin(BasePlugin):
             return
         _fit_to_cpu(cfg)
 
+    def pre_model_load(self, cfg: Any) -> None:
+        """Map every rank to the CPU, where Axolotl counts on a device for each."""
+        if not torch.cuda.is_available() and cfg.world_size and cfg.world_size > 1:
+            cfg.device_map = {"": "cpu"}
+
     def post_model_load(self, cfg: Any, model: nn.Module) -> None:
         """Keep 4-bit weights trainable through on a CPU."""
         if not torch.cuda.is_available():

@@ -40,16 +40,27 @@ def main() -> int:
 
 def _train(args: argparse.Namespace) -> int:
     from recipes.gpu import refuse_without_gpu
-    from recipes.launch import make_run, single_process_flags, train
+    from recipes.launch import make_run, train
     from recipes.overrides import apply, parse_overrides
+    from recipes.strategy import Wanted, plan_launch
 
     recipe = load_recipe(args.recipe)
+    launch = plan_launch(
+        Wanted(
+            args.gpus,
+            args.processes,
+            args.strategy,
+            args.nodes,
+            args.node_rank,
+            args.master,
+        )
+    )
     overrides = parse_overrides(args.overrides)
     run = make_run(recipe, overrides, args.run, args.force or bool(os.environ.get("FORCE")))
     if args.preflight != "off":
         refuse_without_gpu(apply(recipe.config, run.overrides))
     environment = {"PREFLIGHT": args.preflight} if args.preflight else {}
-    return train(run, single_process_flags(), environment)
+    return train(run, launch, environment)
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -14,7 +14,8 @@ from pathlib import Path
 from recipes import terminal
 from recipes.errors import UserError
 from recipes.overrides import Overrides, apply, as_flags
-from recipes.recipe import RECIPES, ROOT, Recipe, display_path, nearest
+from recipes.recipe import ROOT, Recipe, display_path, nearest
+from recipes.strategy import Launch
 
 LOG_FILE = "train.log"
 _LAST_LINES = 12
@@ -55,12 +56,12 @@ def make_run(recipe: Recipe, overrides: Overrides, name: str, force: bool) -> Ru
     return Run(recipe, overrides, folder, force)
 
 
-def train(run: Run, launch_flags: list[str], environment: dict[str, str]) -> int:
+def train(run: Run, launch: Launch, environment: dict[str, str]) -> int:
     """Run the training to its end.
 
     Args:
         run: what to train.
-        launch_flags: for `accelerate launch`: processes, machines, configuration file.
+        launch: how it is spread over processes and machines.
         environment: variables of the run, on top of this process's own.
 
     Returns:
@@ -75,16 +76,21 @@ def train(run: Run, launch_flags: list[str], environment: dict[str, str]) -> int
     _check_plugin_modules(run.recipe)
     config_file = display_path(run.recipe.path)
     command = [
-        *_accelerate(), "launch", "--quiet", *launch_flags,
+        *_accelerate(), "launch", "--quiet", *launch.flags,
         "-m", "axolotl.cli.train", config_file, *as_flags(run.overrides),
     ]  # fmt: skip
-    environment = {**os.environ, **_QUIET, **environment, terminal.PIPE_VARIABLE: "1"}
+    environment = {
+        **os.environ,
+        **_QUIET,
+        **launch.environment,
+        **environment,
+        terminal.PIPE_VARIABLE: "1",
+    }
     # accelerate gives each process one thread where nothing is said, and half a machine sleeps.
-    processes = int(launch_flags[launch_flags.index("--num_processes") + 1])
-    threads = max(1, (os.cpu_count() or 1) // processes)
+    threads = max(1, (os.cpu_count() or 1) // launch.processes)
     environment.setdefault("OMP_NUM_THREADS", str(threads))
     environment["FALCON_RECIPES_SET"] = shlex.join(f"{k}={v}" for k, v in run.overrides.items())
-    environment["FALCON_RECIPES_LAUNCH"] = shlex.join(launch_flags)
+    environment["FALCON_RECIPES_LAUNCH"] = shlex.join(launch.flags)
     if run.force:
         environment["FORCE"] = "1"
     screen = terminal.Terminal()
@@ -113,11 +119,6 @@ _QUIET = {
 def _accelerate() -> list[str]:
     """accelerate of the environment that this Python belongs to."""
     return [sys.executable, "-m", "accelerate.commands.accelerate_cli"]
-
-
-def single_process_flags(config: Path = RECIPES / "accelerate" / "single.yaml") -> list[str]:
-    """Flags of `accelerate launch` for one process."""
-    return ["--config_file", display_path(config), "--num_processes", "1"]
 
 
 def _check_plugin_modules(recipe: Recipe) -> None:

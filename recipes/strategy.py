@@ -1,0 +1,116 @@
+"""GPUS, PROCESSES, STRATEGY, NODES ... as flags of `accelerate launch`."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+
+from recipes.errors import UserError
+from recipes.gpu import count_gpus
+from recipes.recipe import RECIPES, did_you_mean, display_path
+
+STRATEGIES = ("ddp",)
+_KNOWN_NAMES = ("ddp", "zero2", "zero3", "fsdp")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a run is spread.
+
+    Attributes:
+        flags: for `accelerate launch`.
+        processes: ranks on this machine.
+        environment: variables that the ranks need.
+    """
+
+    flags: list[str]
+    processes: int
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line asked for, as text; empty where it was silent."""
+
+    gpus: str = ""
+    processes: str = ""
+    strategy: str = ""
+    nodes: str = ""
+    node_rank: str = ""
+    master: str = ""
+
+
+def plan_launch(wanted: Wanted) -> Launch:
+    """Settle processes and flags: by default all visible GPUs, ddp; without a GPU one process.
+
+    Raises:
+        UserError: a number that is none, more GPUs than there are, or a strategy that is unknown
+            or not supported.
+    """
+    strategy = _strategy(wanted.strategy)
+    there = count_gpus()
+    gpus = _number("GPUS", wanted.gpus, there, least=0)
+    if gpus > there:
+        raise UserError(f"{gpus} GPUs asked for, {there} visible here", "GPUS", f"GPUS={there}")
+    processes = _number("PROCESSES", wanted.processes, max(gpus, 1), least=1)
+    if gpus and processes != gpus:
+        raise UserError("a GPU carries one process", "PROCESSES", f"Leave it out, or GPUS={gpus}")
+    nodes = _number("NODES", wanted.nodes, 1, least=1)
+    environment = {"CUDA_VISIBLE_DEVICES": ""} if there and not gpus else {}
+    if processes * nodes == 1:
+        return Launch([*_config("single"), "--num_processes", "1"], 1, environment)
+    flags = [*_config(strategy), "--num_processes", str(processes * nodes)]
+    if nodes > 1:
+        flags += _machines(nodes, wanted)
+    else:
+        flags += ["--main_process_port", str(_free_port())]
+    return Launch(flags, processes, environment)
+
+
+def _strategy(name: str) -> str:
+    strategy = name or "ddp"
+    if strategy not in _KNOWN_NAMES:
+        hint = did_you_mean(strategy, _KNOWN_NAMES, "Strategies")
+        raise UserError(f"there is no strategy {strategy!r}", "STRATEGY", hint)
+    if strategy not in STRATEGIES:
+        raise UserError(
+            f"{strategy} is not supported yet: it has not been tested with these plugins",
+            "STRATEGY",
+            "STRATEGY=ddp works, and a QLoRA of 7B fits each GPU whole (make plan)",
+        )
+    return strategy
+
+
+def _machines(nodes: int, wanted: Wanted) -> list[str]:
+    host, _, port = wanted.master.partition(":")
+    if not host or not port.isdigit() or not wanted.node_rank.isdigit():
+        raise UserError(
+            "several machines need NODE_RANK and MASTER",
+            "NODES",
+            "NODES=2 NODE_RANK=0 MASTER=host:port, on each machine with its own NODE_RANK",
+        )
+    if int(wanted.node_rank) >= nodes:
+        raise UserError(f"{wanted.node_rank} of {nodes} nodes", "NODE_RANK", "Count from 0")
+    return [
+        *("--num_machines", str(nodes), "--machine_rank", wanted.node_rank),
+        *("--main_process_ip", host, "--main_process_port", port),
+    ]
+
+
+def _config(name: str) -> list[str]:
+    return ["--config_file", display_path(RECIPES / "accelerate" / f"{name}.yaml")]
+
+
+def _number(name: str, text: str, default: int, least: int) -> int:
+    if not text:
+        return default
+    if not text.isdigit() or int(text) < least:
+        raise UserError(f"{text!r} is no number from {least} up", name, f"{name}={max(default, 1)}")
+    return int(text)
+
+
+def _free_port() -> int:
+    """A port for the ranks to meet at, so that two runs on one machine don't collide."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
