@@ -131,8 +131,10 @@ def _config(base_model: str) -> Any:
     local = local if local.is_absolute() else ROOT / local
     if (local / "config.json").is_file():
         return json.loads((local / "config.json").read_text(encoding="utf-8"))
+    from huggingface_hub.utils import logging as hub_logging
     from transformers import AutoConfig
 
+    hub_logging.set_verbosity_error()  # its retries; what they come to is said below
     try:
         return AutoConfig.from_pretrained(base_model, trust_remote_code=False)
     except (OSError, ValueError):
