@@ -52,7 +52,7 @@ def alternate(conversation: Conversation, settings: Turns, ledger: Ledger) -> bo
 
 def _drop_empty(conversation: Conversation, ledger: Ledger) -> None:
     empty = [i for i, m in enumerate(conversation.messages) if not m.content.strip()]
-    if empty and len(empty) < len(conversation.messages):
+    if empty:
         spans = [Span(i, 0, conversation.messages[i].content, "") for i in empty]
         ledger.changed(conversation.id, "empty turn removed", spans)
         kept = [m for i, m in enumerate(conversation.messages) if i not in empty]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prep_data import reasons, talk
 
@@ -59,6 +59,7 @@ _ROLE = st.sampled_from(["system", "user", "assistant"])
 _RULE = st.sampled_from(["drop_turn", "drop_row"])
 
 
+@example([("user", ""), ("assistant", " ")], "drop_turn", "drop_turn")
 @given(st.lists(st.tuples(_ROLE, st.text(max_size=8)), max_size=8), _RULE, _RULE)
 @settings(max_examples=200, deadline=None)
 def test_whatever_is_kept_alternates(
