@@ -235,25 +235,20 @@ def _backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         return (dout @ p.b.to(dtype)) * p.scale
 
     def into(
-        which: int,
-        dx: torch.Tensor,
-        du: torch.Tensor | None,
-        source: torch.Tensor,
-        pre: torch.Tensor | None = None,
+        which: int, dx: torch.Tensor, du: torch.Tensor | None, x: torch.Tensor, gelu: bool = False
     ) -> None:
         """Gradient of a; add the adapter's part to dx, which then goes back through GELU."""
         p = block.projections[which]
-        seed = block.seed(batch, which)
-        a = None if p.a is None else p.a.to(dtype)
         if du is not None and p.a is not None:
-            grad_a = ops.lora_grad_a(du, source, p.dropout, seed, pre is not None, batch.triton)
+            a, seed = p.a.to(dtype), block.seed(batch, which)
+            grad_a = ops.lora_backward_(dx, du, a, x, p.dropout, seed, gelu, batch.triton)
             grads[2 * which] = grad_a.to(p.a.dtype)
-        if du is not None or pre is not None:
-            ops.add_grad_x_(dx, du, a, p.dropout, seed, batch.triton, pre)
+        elif gelu:
+            dx.copy_(torch.ops.aten.gelu_backward(dx, x))
 
     du = lora(DOWN, dy, u_down)
     dpre = dy @ block.projections[DOWN].weight(dtype)
-    into(DOWN, dpre, du, inner.pre, inner.pre)
+    into(DOWN, dpre, du, inner.pre, gelu=True)
 
     dmlp = dpre @ w_up
     del w_up

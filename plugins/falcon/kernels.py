@@ -27,9 +27,8 @@ class Tile:
 
 
 # Measured on an H200 at 8,192 tokens, rank 32: NOTES.md.
-DOWN = Tile(64, 64, 4, 528)
-GRAD_A = Tile(64, 64, 4, 1056)
-GRAD_X = Tile(64, 64, 4, 0)
+DOWN = Tile(64, 64, 4, 1056)
+BACKWARD = Tile(32, 128, 4, 2112)
 STEADY = ["seed"]  # a new value each call: compiling for those divisible by 16 would stall a step
 
 
@@ -97,16 +96,23 @@ def _down_kernel(
 
 
 @triton.jit(do_not_specialize=STEADY)
-def _grad_a_kernel(
-    du, x, partial, tokens, width, rank, half, seed, threshold,
+def _backward_kernel(
+    dx, du, a, x, partial, tokens, width, rank, half, seed, threshold, inverse_keep,
     RANK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, SPLIT: tl.constexpr,
     DROPOUT: tl.constexpr, GELU: tl.constexpr,
 ):  # fmt: skip
-    """partial[split] = du.T @ dropout(x or gelu(x)) over this split's share of the tokens."""
+    """dx += dropout(du @ a), and partial[split] = du.T @ dropout(x), with one mask for both.
+
+    With GELU the adapter's input is gelu(x), and dx is then multiplied by gelu'(x).
+    """
     column = tl.program_id(0) * COLUMNS
     k = column + tl.arange(0, COLUMNS)
     part = tl.program_id(1)
     r = tl.arange(0, RANK)
+    weights = tl.load(
+        a + r[:, None] * width + k[None, :],
+        mask=(r[:, None] < rank) & (k[None, :] < width), other=0.0,
+    )  # fmt: skip
     sums = tl.zeros((RANK, COLUMNS), tl.float32)
     share = tl.cdiv(tl.cdiv(tokens, ROWS), SPLIT) * ROWS
     start = part * share
@@ -114,56 +120,28 @@ def _grad_a_kernel(
         row = token + tl.arange(0, ROWS)
         place = row[:, None].to(tl.int64) * width + k[None, :]
         inside = (row[:, None] < tokens) & (k[None, :] < width)
-        values = tl.load(x + place, mask=inside, other=0.0)
-        if GELU:
-            wide = values.to(tl.float32)
-            share_below, _ = _normal(wide)
-            values = (wide * share_below).to(values.dtype)
-        if DROPOUT:
-            values = tl.where(_keep(row, column, half, seed, threshold, COLUMNS), values, 0.0)
-        grads = tl.load(
-            du + row[None, :] * rank + r[:, None],
-            mask=(r[:, None] < rank) & (row[None, :] < tokens), other=0.0,
-        )  # fmt: skip
-        sums += tl.dot(grads.to(values.dtype), values, input_precision="ieee")
-    place = part.to(tl.int64) * rank * width + r[:, None] * width + k[None, :]
-    tl.store(partial + place, sums, mask=(r[:, None] < rank) & (k[None, :] < width))
-
-
-@triton.jit(do_not_specialize=STEADY)
-def _add_grad_x_kernel(
-    dx, du, a, pre, tokens, width, rank, half, seed, threshold, inverse_keep,
-    RANK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-    DROPOUT: tl.constexpr, LORA: tl.constexpr, GELU: tl.constexpr,
-):  # fmt: skip
-    """dx += dropout(du @ a), and then dx *= gelu'(pre), in place."""
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    column = tl.program_id(1) * COLUMNS
-    k = column + tl.arange(0, COLUMNS)
-    place = row[:, None].to(tl.int64) * width + k[None, :]
-    inside = (row[:, None] < tokens) & (k[None, :] < width)
-    stored = tl.load(dx + place, mask=inside, other=0.0)
-    total = stored.to(tl.float32)
-    if LORA:
-        r = tl.arange(0, RANK)
         grads = tl.load(
             du + row[:, None] * rank + r[None, :],
             mask=(row[:, None] < tokens) & (r[None, :] < rank), other=0.0,
         )  # fmt: skip
-        weights = tl.load(
-            a + r[:, None] * width + k[None, :],
-            mask=(r[:, None] < rank) & (k[None, :] < width), other=0.0,
-        )  # fmt: skip
-        added = tl.dot(grads, weights.to(grads.dtype), input_precision="ieee")
+        values = tl.load(x + place, mask=inside, other=0.0)
+        stored = tl.load(dx + place, mask=inside, other=0.0)
+        added = tl.dot(grads, weights, input_precision="ieee")
         if DROPOUT:
             kept = _keep(row, column, half, seed, threshold, COLUMNS)
             added = tl.where(kept, added * inverse_keep, 0.0)
-        total += added
-    if GELU:
-        wide = tl.load(pre + place, mask=inside, other=0.0).to(tl.float32)
-        share_below, density = _normal(wide)
-        total *= share_below + wide * density
-    tl.store(dx + place, total.to(stored.dtype), mask=inside)
+        total = stored.to(tl.float32) + added
+        if GELU:
+            wide = values.to(tl.float32)
+            share_below, density = _normal(wide)
+            total *= share_below + wide * density
+            values = (wide * share_below).to(values.dtype)
+        if DROPOUT:
+            values = tl.where(kept, values, 0.0)
+        tl.store(dx + place, total.to(stored.dtype), mask=inside)
+        sums += tl.dot(tl.trans(grads), values, input_precision="ieee")
+    place = part.to(tl.int64) * rank * width + r[:, None] * width + k[None, :]
+    tl.store(partial + place, sums, mask=(r[:, None] < rank) & (k[None, :] < width))
 
 
 @triton.jit
@@ -224,43 +202,32 @@ def lora_down(
     return partial.sum(0).mul_(scale / (1.0 - dropout)).to(x.dtype)
 
 
-def lora_grad_a(
-    du: torch.Tensor, x: torch.Tensor, dropout: float, seed: int, gelu: bool
-) -> torch.Tensor:
-    """``du.T @ dropout(x)``, x through GELU first when ``gelu``: [r, in] float32."""
-    tokens, width = x.shape
-    rank = du.shape[1]
-    rounded, columns = _fit(GRAD_A, rank)
-    column_blocks = triton.cdiv(width, columns)
-    split = max(1, min(16, GRAD_A.programs // column_blocks, triton.cdiv(tokens, GRAD_A.rows)))
-    partial = torch.empty(split, rank, width, dtype=torch.float32, device=x.device)
-    _grad_a_kernel[(column_blocks, split)](
-        du, x, partial, tokens, width, rank, (width + 1) // 2, seed, _threshold(dropout),
-        RANK=rounded, ROWS=GRAD_A.rows, COLUMNS=columns, SPLIT=split, DROPOUT=dropout > 0,
-        GELU=gelu, num_warps=GRAD_A.warps,
-    )  # fmt: skip
-    return partial.sum(0).mul_(1.0 / (1.0 - dropout))
-
-
-def add_grad_x_(
+def lora_backward_(
     dx: torch.Tensor,
-    du: torch.Tensor | None,
-    a: torch.Tensor | None,
+    du: torch.Tensor,
+    a: torch.Tensor,
+    x: torch.Tensor,
     dropout: float,
     seed: int,
-    pre: torch.Tensor | None,
-) -> None:
-    """In place ``dx += dropout(du @ a)``, then ``dx *= gelu'(pre)`` when ``pre`` is given."""
+    gelu: bool,
+) -> torch.Tensor:
+    """In place ``dx += dropout(du @ a)``; return ``du.T @ dropout(x)``, [r, in] float32.
+
+    With ``gelu`` the adapter's input is gelu(x), and dx is then multiplied by gelu'(x).
+    """
     tokens, width = dx.shape
-    rank = 0 if du is None else du.shape[1]
-    rounded, columns = _fit(GRAD_X, rank)
-    grid = (triton.cdiv(tokens, GRAD_X.rows), triton.cdiv(width, columns))
-    _add_grad_x_kernel[grid](
-        dx, dx if du is None else du, dx if a is None else a, dx if pre is None else pre,
-        tokens, width, rank, (width + 1) // 2, seed, _threshold(dropout), 1.0 / (1.0 - dropout),
-        RANK=rounded, ROWS=GRAD_X.rows, COLUMNS=columns,
-        DROPOUT=dropout > 0, LORA=du is not None, GELU=pre is not None, num_warps=GRAD_X.warps,
+    rank = du.shape[1]
+    rounded, columns = _fit(BACKWARD, rank)
+    column_blocks = triton.cdiv(width, columns)
+    split = max(1, min(16, BACKWARD.programs // column_blocks, triton.cdiv(tokens, BACKWARD.rows)))
+    partial = torch.empty(split, rank, width, dtype=torch.float32, device=x.device)
+    _backward_kernel[(column_blocks, split)](
+        dx, du, a, x, partial, tokens, width, rank, (width + 1) // 2, seed, _threshold(dropout),
+        1.0 / (1.0 - dropout),
+        RANK=rounded, ROWS=BACKWARD.rows, COLUMNS=columns, SPLIT=split, DROPOUT=dropout > 0,
+        GELU=gelu, num_warps=BACKWARD.warps,
     )  # fmt: skip
+    return partial.sum(0).mul_(1.0 / (1.0 - dropout))
 
 
 def rotate_(

@@ -17,7 +17,7 @@ from transformers.modeling_outputs import (
     CausalLMOutputWithCrossAttentions,
 )
 
-from plugins.falcon.block import Batch, Block, read_block, run_block
+from plugins.falcon.block import Batch, read_block, run_block
 from plugins.falcon.documents import Documents, find_documents
 from plugins.falcon.loss import find_targets, fused_cross_entropy
 from plugins.falcon.memory import blocks_that_fit, bytes_kept_per_block
@@ -57,10 +57,14 @@ class PackedFalconModel(FalconModel):
             caching = self.config.use_cache if use_cache is None else use_cache
             asked = (past_key_values is not None, output_attentions, output_hidden_states)
             plain = any(asked) or (caching and not self.training) or return_dict is False
-            if self.paths.block and not plain and (blocks := self._blocks(documents)):
+            if self.paths.block and not plain:
                 embeds = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
-                hidden = self._run(blocks, embeds, documents, position_ids)
-                return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)  # type: ignore[arg-type]
+                try:
+                    hidden = self._run(embeds, documents, position_ids)
+                except NotFusable as reason:
+                    note_fallback("falcon.block", "the modules", str(reason))
+                else:
+                    return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)  # type: ignore[arg-type]
             if documents.packed:
                 attention_mask = self._mask_for_attention(documents.mask())
         return super().forward(
@@ -75,18 +79,6 @@ class PackedFalconModel(FalconModel):
             return_dict=return_dict,
             **kwargs,
         )
-
-    def _blocks(self, documents: Documents) -> list[Block]:
-        """The blocks read for the fused path; empty, and noted, when one can't be fused."""
-        keep = self._kept_blocks(documents.index.numel())
-        try:
-            return [
-                read_block(layer, place, place < keep, self.training)
-                for place, layer in enumerate(self.h)
-            ]
-        except NotFusable as reason:
-            note_fallback("falcon.block", "the modules", str(reason))
-            return []
 
     def _kept_blocks(self, tokens: int) -> int:
         """How many blocks keep their activations for a batch of ``tokens``."""
@@ -105,13 +97,13 @@ class PackedFalconModel(FalconModel):
         return self.fitting[tokens]
 
     def _run(
-        self,
-        blocks: list[Block],
-        embeds: torch.Tensor,
-        documents: Documents,
-        position_ids: torch.Tensor | None,
+        self, embeds: torch.Tensor, documents: Documents, position_ids: torch.Tensor | None
     ) -> torch.Tensor:
-        """Hidden states [B, T, hidden] after the last norm, through the fused blocks."""
+        """Hidden states [B, T, hidden] after the last norm, through the fused blocks.
+
+        Raises:
+            NotFusable: a block can't be fused.
+        """
         batch_size, length, width = embeds.shape
         device = embeds.device
         autocast = torch.is_autocast_enabled(device.type)
@@ -126,8 +118,10 @@ class PackedFalconModel(FalconModel):
         seed = int(torch.randint(2**31, (1,)).item()) if self.training else 0
         batch = Batch(documents, cos, sin, seed, self.paths.flash, self.paths.triton)
         hidden = embeds.to(dtype).reshape(-1, width)
-        for block in blocks:
-            hidden = run_block(block, batch, hidden)
+        keep = self._kept_blocks(documents.index.numel())
+        for place, layer in enumerate(self.h):
+            # Read one by one, so that the GPU works on the first while the others are read.
+            hidden = run_block(read_block(layer, place, place < keep, self.training), batch, hidden)
         norm = self.ln_f
         with torch.autocast(device.type, enabled=False):
             weight, bias = norm.weight.to(dtype), norm.bias.to(dtype)
@@ -179,6 +173,16 @@ class FusedLossFalcon(FalconForCausalLM):
 def find_falcon(model: nn.Module) -> FalconForCausalLM | None:
     """The Falcon inside ``model``, which may be wrapped by PEFT; None when there is none."""
     return next((m for m in model.modules() if isinstance(m, FalconForCausalLM)), None)
+
+
+def why_not_fused(falcon: Any) -> str:
+    """Why some block of this model can't be fused; empty when all can."""
+    try:
+        for place, layer in enumerate(falcon.transformer.h):
+            read_block(layer, place, True, training=True)
+    except NotFusable as reason:
+        return str(reason)
+    return ""
 
 
 def install(model: nn.Module, paths: Paths | None = None) -> None:

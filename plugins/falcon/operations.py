@@ -11,9 +11,13 @@ import torch
 from torch.nn import functional as F
 
 
-def triton_runs() -> bool:
-    """Whether Triton is installed (it needs a GPU too)."""
-    return importlib.util.find_spec("triton") is not None
+def triton_runs(device: torch.device) -> str:
+    """Why Triton's kernels can't run; empty when they can."""
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed"
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return "Triton takes GPUs from Ampere on"
+    return ""
 
 
 def keep_mask(shape: torch.Size, dropout: float, seed: int, device: torch.device) -> torch.Tensor:
@@ -59,36 +63,29 @@ def lora_down(
     return (drop(x, dropout, seed) @ a.T) * scale
 
 
-def lora_grad_a(
-    du: torch.Tensor, x: torch.Tensor, dropout: float, seed: int, gelu: bool, triton: bool
-) -> torch.Tensor:
-    """``du.T @ dropout(x)``: the gradient of a, [r, in]; x goes through GELU when ``gelu``."""
-    if triton:
-        from plugins.falcon import kernels
-
-        return kernels.lora_grad_a(du, x, dropout, seed, gelu)
-    return du.T @ drop(F.gelu(x) if gelu else x, dropout, seed)
-
-
-def add_grad_x_(
+def lora_backward_(
     dx: torch.Tensor,
-    du: torch.Tensor | None,
-    a: torch.Tensor | None,
+    du: torch.Tensor,
+    a: torch.Tensor,
+    x: torch.Tensor,
     dropout: float,
     seed: int,
+    gelu: bool,
     triton: bool,
-    pre: torch.Tensor | None = None,
-) -> None:
-    """In place ``dx += dropout(du @ a)``, then ``dx *= gelu'(pre)`` when ``pre`` is given."""
+) -> torch.Tensor:
+    """In place ``dx += dropout(du @ a)``; return ``du.T @ dropout(x)``, the gradient of a, [r, in].
+
+    With ``gelu`` the adapter's input is gelu(x), and dx is then multiplied by gelu'(x).
+    """
     if triton:
         from plugins.falcon import kernels
 
-        kernels.add_grad_x_(dx, du, a, dropout, seed, pre)
-        return
-    if du is not None and a is not None:
-        dx += drop(du @ a, dropout, seed)
-    if pre is not None:
-        dx.copy_(torch.ops.aten.gelu_backward(dx, pre))
+        return kernels.lora_backward_(dx, du, a, x, dropout, seed, gelu)
+    dx += drop(du @ a, dropout, seed)
+    grad_a = du.T @ drop(F.gelu(x) if gelu else x, dropout, seed)
+    if gelu:
+        dx.copy_(torch.ops.aten.gelu_backward(dx, x))
+    return grad_a
 
 
 def rotate_(

@@ -41,7 +41,12 @@ def paths_taken() -> dict[str, bool | str]:
 
 
 def choose_paths(
-    options: FalconOptions, device: torch.device, dtype: torch.dtype, head_dim: int, sharded: str
+    options: FalconOptions,
+    device: torch.device,
+    dtype: torch.dtype,
+    head_dim: int,
+    sharded: str,
+    not_fused: str,
 ) -> Paths:
     """Take every fast path that the options allow and the machine has; note the others.
 
@@ -51,6 +56,7 @@ def choose_paths(
         dtype: of the activations in training.
         head_dim: width of an attention head.
         sharded: FSDP or ZeRO-3 by name, empty when parameters are whole on every device.
+        not_fused: why the blocks of this model can't be fused, empty when they can.
     """
     block = options.block == "auto"
     if block and sharded:
@@ -59,17 +65,23 @@ def choose_paths(
     if block and device.type != "cuda":
         note_fallback("falcon.block", "the modules in plain PyTorch", "there is no CUDA device")
         block = False
+    if block and not_fused:
+        note_fallback("falcon.block", "the modules", not_fused)
+        block = False
     flash = block and options.attention == "auto"
     if flash and (reason := flash_runs(device, dtype, head_dim)):
         note_fallback("falcon.attention", "SDPA with a mask", reason)
         flash = False
     triton = block and options.kernels == "auto"
-    if triton and not triton_runs():
-        note_fallback("falcon.kernels", "plain PyTorch", "Triton is not installed")
+    if triton and (reason := triton_runs(device)):
+        note_fallback("falcon.kernels", "plain PyTorch", reason)
         triton = False
     loss = options.loss == "auto" and device.type == "cuda" and not sharded
     if loss and importlib.util.find_spec("liger_kernel") is None:
         note_fallback("falcon.loss", "all logits at once", "liger-kernel is not installed")
+        loss = False
+    if loss and (reason := triton_runs(device)):
+        note_fallback("falcon.loss", "all logits at once", reason)
         loss = False
     paths = Paths(block, flash, triton, loss, options.memory)
     _taken.update(asdict(paths))

@@ -11,7 +11,7 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from plugins.falcon import quantization
 from plugins.falcon.args import FalconOptions
-from plugins.falcon.model import find_falcon, install
+from plugins.falcon.model import find_falcon, install, why_not_fused
 from plugins.falcon.paths import choose_paths
 from recipes.errors import UserError
 
@@ -92,7 +92,17 @@ class FalconPlugin(BasePlugin):
         config: Any = falcon.config
         head_dim = config.hidden_size // config.num_attention_heads
         device = falcon.lm_head.weight.device
-        install(model, choose_paths(options, device, _training_dtype(cfg), head_dim, _sharded(cfg)))
+        paths = choose_paths(
+            options, device, _training_dtype(cfg), head_dim, _sharded(cfg), why_not_fused(falcon)
+        )
+        install(model, paths)
+        if not paths.block and paths.memory != "fast" and device.type == "cuda":
+            # The modules keep several times what the fused block keeps.
+            falcon.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def get_training_args(self, cfg: Any) -> dict[str, Any]:
+        """Log a loss that is no number as it is: hiding it would wait for the GPU every step."""
+        return {"logging_nan_inf_filter": False} if options_of(cfg).enabled else {}
 
     def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
         """Give logits in evaluation when somebody computes metrics from them."""

@@ -21,7 +21,7 @@ from recipes.recipe import ROOT, Recipe, display_path, load_recipe
 
 OWN_DATA = ROOT / "datasets_prep" / "definitions" / "mental_health_support.jsonl"
 SHORT_PAIRS = 172  # as many as the mental health chatbot data set that small Falcons are shown on
-WARM_UP = 3
+WARM_UP = 6  # kernels are compiled and buffers found in these steps
 
 
 def main() -> int:

@@ -107,7 +107,8 @@ def config_of(
         "gradient_accumulation_steps": 1, "gradient_checkpointing": False, "max_steps": steps,
         "num_epochs": 1000,
         "optimizer": "adamw_8bit" if case.rows == 1 else "adamw_torch_fused",
-        "warmup_steps": 0, "val_set_size": 0, "save_strategy": "no", "logging_steps": 1, "use_tensorboard": False,
+        "warmup_steps": 0, "val_set_size": 0, "save_strategy": "no", "use_tensorboard": False,
+        "logging_steps": steps,  # a line a step would wait for the GPU, on either side
     }  # fmt: skip
     if not case.quantised:
         config.pop("bnb_config_kwargs", None)

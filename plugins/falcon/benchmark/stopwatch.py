@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,6 @@ class Stopwatch(TrainerCallback):
     def __init__(self, model: nn.Module) -> None:
         self.counts: list[torch.Tensor | int] = []
         self.marks: list[tuple[float, int, int]] = []
-        self.steps: list[float] = []
         self.positions = 0
         self.peak = self.reserved = 0
         self.warm_up = int(os.environ[WARM_UP_VARIABLE])
@@ -52,31 +50,29 @@ class Stopwatch(TrainerCallback):
         self.counts.append(ids.numel() if mask is None else mask.ne(0).sum())
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Note the time once all of the step's work is done, and the peak since the start.
+        """Note the peak since the start, and the time where the measured steps begin and end.
 
         Axolotl resets the card's peak when it logs, which is after this.
         """
         self.peak = max(self.peak, peak_memory_bytes())
         if torch.cuda.is_available():
             self.reserved = max(self.reserved, torch.cuda.max_memory_reserved())
-        if state.global_step >= self.warm_up:
+        if state.global_step in (self.warm_up, state.max_steps):
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             self.marks.append((time.perf_counter(), self.positions, len(self.counts)))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write what was measured."""
-        times = [mark[0] for mark in self.marks]
-        seconds = times[-1] - times[0]
-        positions = self.marks[-1][1] - self.marks[0][1]
-        real = sum(int(n) for n in self.counts[self.marks[0][2] : self.marks[-1][2]])
-        steps = [after - before for before, after in pairwise(times)]
+        (began, positions_before, counted), (ended, positions_after, _) = self.marks
+        seconds, positions = ended - began, positions_after - positions_before
+        steps = state.max_steps - self.warm_up
+        real = sum(int(n) for n in self.counts[counted:])
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
         result = {
-            "steps_measured": len(steps),
+            "steps_measured": steps,
             "seconds": seconds,
-            "step_seconds": steps,
-            "positions_per_step": positions / len(steps),
+            "positions_per_step": positions / steps,
             "tokens_per_second": positions / seconds,
             "useful_tokens_per_second": real / seconds,
             "peak_memory_bytes": self.peak,

@@ -67,24 +67,12 @@ def test_lora(dtype: torch.dtype, shape: tuple[int, int], rank: int, dropout: fl
     assert_near(ops.lora_down(x, a, 0.5, dropout, seed, True, active), want, dtype)
     assert_near(active, exact_active, dtype)
     for gelu in (False, True):
-        want = ops.lora_grad_a(exact[2], exact[0], dropout, seed, gelu, triton=False)
-        assert_near(ops.lora_grad_a(du, x, dropout, seed, gelu, triton=True), want, dtype)
         dx = random(*shape, dtype=dtype)
         exact_dx = dx.double()
-        pre, exact_pre = (x, exact[0]) if gelu else (None, None)
-        ops.add_grad_x_(exact_dx, exact[2], exact[1], dropout, seed, False, exact_pre)
-        ops.add_grad_x_(dx, du, a, dropout, seed, True, pre)
+        rest = dropout, seed, gelu
+        want = ops.lora_backward_(exact_dx, exact[2], exact[1], exact[0], *rest, False)
+        assert_near(ops.lora_backward_(dx, du, a, x, *rest, True), want, dtype)
         assert_near(dx, exact_dx, dtype)
-
-
-@direct
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_gelu_without_adapter(dtype: torch.dtype) -> None:
-    dx, pre = random(67, 200, dtype=dtype), random(67, 200, dtype=dtype)
-    exact = dx.double()
-    ops.add_grad_x_(exact, None, None, 0.0, 0, False, pre.double())
-    ops.add_grad_x_(dx, None, None, 0.0, 0, True, pre)
-    assert_near(dx, exact, dtype)
 
 
 @direct
