@@ -16,12 +16,12 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # accelerate must be found by name wherever it is launched from.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup train check plan table data eval compare bench lint test clean
+.PHONY: help setup train check plan table data eval compare bench bench-lm lint test clean
 
 help: ## this list
 	$(PYTHON) recipes/help.py Makefile
 
-setup: ## set up .venv, once (EXTRAS="deepspeed,pii,judge,dev")
+setup: ## set up .venv, once (EXTRAS="deepspeed,pii,judge,bench,dev")
 	$(SETUP) --extras "$(EXTRAS)"
 
 train: ## train a recipe (RECIPE=, RUN=, SET="key=value ...", FORCE=1, PREFLIGHT=off, GPUS=, PROCESSES=, STRATEGY=)
@@ -46,9 +46,13 @@ data: ## make the data set of a recipe (RECIPE=)
 	$(SETUP)
 	$(RUN_PYTHON) -m recipes data "$(RECIPE)"
 
-eval: ## base against tuned, paired, in one page (RECIPE= or RUN=)
+eval: ## base against tuned, paired, in one page (RECIPE= or RUN=, ARGS="--limit 10")
 	$(SETUP)
-	$(RUN_PYTHON) -m eval $(if $(RUN),--run "$(RUN)",--recipe "$(RECIPE)")
+	$(RUN_PYTHON) -m eval $(if $(RUN),--run "$(RUN)",--recipe "$(RECIPE)") $(ARGS)
+
+bench-lm: ## lm-eval tasks on base and tuned, from one load (RECIPE= or RUN=, TASKS=)
+	$(SETUP) --extras bench
+	$(RUN_PYTHON) -m eval.lm_harness $(if $(RUN),--run "$(RUN)",--recipe "$(RECIPE)") --tasks $(TASKS)
 
 compare: ## runs side by side (RUNS="a b c")
 	$(SETUP)
@@ -56,7 +60,7 @@ compare: ## runs side by side (RUNS="a b c")
 
 bench: ## stock Axolotl beside this repository, same run (RECIPE=)
 	$(SETUP)
-	$(RUN_PYTHON) -m plugins.falcon.benchmark $(if $(RECIPE),--recipe "$(RECIPE)")
+	$(RUN_PYTHON) -m plugins.falcon.benchmark $(if $(RECIPE),--recipe "$(RECIPE)") $(ARGS)
 
 lint: ## ruff and mypy
 	$(SETUP) --extras dev

@@ -28,8 +28,11 @@ class HardwarePlugin(BasePlugin):
             return
         _fit_to_cpu(cfg)
 
-    def pre_model_load(self, cfg: Any) -> None:
-        """Map every rank to the CPU, where Axolotl counts on a device for each."""
+    def load_datasets(self, cfg: Any, preprocess: bool = False) -> None:
+        """Map every rank to the CPU, where Axolotl counts on a device for each.
+
+        The first hook after Axolotl has settled the map, and the last before it is used.
+        """
         if not torch.cuda.is_available() and cfg.world_size and cfg.world_size > 1:
             cfg.device_map = {"": "cpu"}
 

@@ -32,7 +32,7 @@ def test_failing_step_is_named_and_leaves_nothing_that_looks_installed(tmp_path)
 def test_unknown_extra_lists_the_known_ones(tmp_path):
     result = run("--venv", str(tmp_path / "venv"), "--extras", "deepspee")
     assert result.returncode == 1
-    assert "deepspeed, dev, judge" in result.stderr
+    assert "bench, deepspeed, dev" in result.stderr
 
 
 def test_an_installed_environment_is_left_alone(tmp_path):
