@@ -6,6 +6,7 @@ import atexit
 import ctypes
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,7 @@ class RunRecordPlugin(BasePlugin):
                 trained=facts.parameters_trained(model),
                 base_as_held=facts.base_as_held(model),
                 fallbacks=fallbacks_taken(),
+                falcon=_falcon_paths(),
             )
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[TrainerCallback]:
@@ -171,7 +173,10 @@ class _Follow(TrainerCallback):
             "tokens_trained": tokens_seen(state, "trainable"),
             "seconds": self.run.data.get("seconds_before", 0.0) + seconds,
             "tokens_per_second": _speed(tokens - self.tokens_at_start, self.first_step),
-            "peak_memory_bytes": facts.peak_memory_bytes(),
+            # Axolotl resets CUDA's peak at each log, so the highest of all is kept here.
+            "peak_memory_bytes": max(
+                self.run.data.get("peak_memory_bytes", 0), facts.peak_memory_bytes()
+            ),
         }
         self.run.data.update(fields)
         if time.monotonic() - self.written > _WRITE_EVERY:
@@ -222,6 +227,12 @@ def tokens_seen(state: Any, kind: str = "total") -> int:
 def _speed(tokens: int, since: float) -> float | None:
     seconds = time.monotonic() - since
     return tokens / seconds if tokens > 0 and seconds > 0 else None
+
+
+def _falcon_paths() -> dict[str, Any] | None:
+    """Which paths the Falcon plugin took; None in a run without it."""
+    module = sys.modules.get("plugins.falcon.paths")
+    return module.paths_taken() if module else None
 
 
 def _is_main() -> bool:
