@@ -122,7 +122,7 @@ def test_overfitting_is_told_under_settings_like_those_of_2023(tmp_path, llama):
         tmp_path,
         "smollm2-135m-qlora",
         base_model=str(llama),
-        learning_rate=3e-2,
+        learning_rate=1e-1,
         lora_r=64,
         lora_dropout=0.0,
         lr_scheduler="constant",
