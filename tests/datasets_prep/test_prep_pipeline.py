@@ -256,7 +256,7 @@ def test_an_interrupted_run_leaves_the_data_and_no_litter(
 
 
 def test_ctrl_c_says_so_and_leaves_nothing(tmp_path: Path) -> None:
-    small(tmp_path, questions(20_000))
+    small(tmp_path, questions(60_000))
     arguments = [sys.executable, "-m", "datasets_prep", tmp_path / "small.yaml"]
     running = subprocess.Popen(
         [*arguments, "--out", tmp_path / "out", "--workers", "2"],
@@ -268,7 +268,7 @@ def test_ctrl_c_says_so_and_leaves_nothing(tmp_path: Path) -> None:
     while not list(tmp_path.glob(".out.*/rows")):
         assert running.poll() is None
         time.sleep(0.05)
-    time.sleep(1)
+    time.sleep(0.3)
     os.killpg(running.pid, signal.SIGINT)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 130
