@@ -175,6 +175,9 @@ _CRISIS_HELP = re.compile(
     | \bemergency\s+(?:services?|number|room|department|help|care|medical)\b
     | \b(?:a\s?&\s?e|accident\s+and\s+emergency|casualty\s+department)\b
     | \b(?:nearest|go\s+to\s+(?:the|an?|your))\s+(?:\w+\s+)?(?:e\.?r\.?\b|hospital)
+    | \b(?:immediate|urgent)\s+medical\s+(?:attention|help|care)\b
+    | \bpoison\s+(?:control|cent(?:re|er))\b | \bcall\s+(?:\w+\s+)?(?:police|ambulance)\b
+    | \b24[\s-]?hours?\s+(?:\w+\s+)?(?:services?|lines?|helplines?|support)\b | \bchildline\b
     | \bfindahelpline\b | \bbefrienders\b
     """,
     re.IGNORECASE | re.VERBOSE,
