@@ -42,9 +42,9 @@ table: ## write recipes/README.md anew from the recipes
 	$(SETUP)
 	$(RUN_PYTHON) -m recipes table
 
-data: ## make the data set of a recipe (RECIPE=)
+data: ## make a data set: a recipe's, or by its definition (RECIPE=, or DATASET= with ARGS="--source FILE")
 	$(SETUP)
-	$(RUN_PYTHON) -m recipes data "$(RECIPE)"
+	$(RUN_PYTHON) -m $(if $(DATASET),datasets_prep "$(DATASET)" $(ARGS),recipes data "$(RECIPE)")
 
 eval: ## base against tuned, paired, in one page (RECIPE= or RUN=, ARGS="--limit 10")
 	$(SETUP)

@@ -1,4 +1,4 @@
-"""What the Makefile calls: train, check, plan, table, data."""
+"""What the Makefile calls: train, check, plan, table, data; and shape, for a new base model."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ def main() -> int:
     commands.add_parser("table", help="write recipes/README.md")
     data = commands.add_parser("data", help="make a recipe's data set")
     data.add_argument("recipe")
+    shape = commands.add_parser("shape", help="keep a base model's shape, for plan and check")
+    shape.add_argument("base_model")
     args = parser.parse_args()
     with user_errors_exit():
         return _COMMANDS[args.command](args)
@@ -92,7 +94,22 @@ def _data(args: argparse.Namespace) -> int:
     return make_data(load_recipe(args.recipe))
 
 
-_COMMANDS = {"train": _train, "check": _check, "plan": _plan, "table": _table, "data": _data}
+def _shape(args: argparse.Namespace) -> int:
+    from recipes.architecture import keep
+    from recipes.recipe import display_path
+
+    print(f"wrote {display_path(keep(args.base_model))}")
+    return 0
+
+
+_COMMANDS = {
+    "train": _train,
+    "check": _check,
+    "plan": _plan,
+    "table": _table,
+    "data": _data,
+    "shape": _shape,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

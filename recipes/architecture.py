@@ -110,6 +110,25 @@ def kept_file(base_model: str) -> Path:
     return RECIPES / "architectures" / f"{base_model.replace('/', '--')}.json"
 
 
+def keep(base_model: str) -> Path:
+    """Write the description of a model, so that `plan` and `check` need neither it nor the Hub.
+
+    Returns:
+        The file in `recipes/architectures`, written by rename.
+
+    Raises:
+        UserError: the model is neither local nor in reach on the Hub.
+    """
+    config = _config(base_model)
+    plain = config if isinstance(config, dict) else config.to_diff_dict()
+    path = kept_file(base_model)
+    partial = path.with_suffix(".partial")
+    kept = {"config": plain, "shape": as_json(build(dict(plain)))}
+    partial.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    partial.rename(path)
+    return path
+
+
 def _from_shape(shape: dict[str, Any]) -> Architecture:
     linears = []
     for entry in shape["linears"]:

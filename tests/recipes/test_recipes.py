@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from recipes.architecture import architecture, as_json, build, kept_file
+from recipes.architecture import architecture, as_json, build, keep, kept_file
 from recipes.check import problems_of, validated
 from recipes.recipe import RECIPES, ROOT, load_recipe, recipe_paths
 from recipes.table import TABLE, table_text
@@ -38,6 +38,23 @@ def test_shape_kept_for_the_recipe_is_the_models_own(path: Path):
     kept = json.loads(kept_file(base_model).read_text())
     assert as_json(build(dict(kept["config"]))) == kept["shape"]
     assert architecture(base_model).parameters == kept["shape"]["parameters"]
+
+
+def test_shape_of_a_new_base_is_kept_for_plan_and_check(tmp_path, monkeypatch):
+    import transformers
+
+    monkeypatch.setattr("recipes.architecture.RECIPES", tmp_path)
+    (tmp_path / "architectures").mkdir()
+    base = tmp_path / "base"
+    transformers.LlamaConfig(hidden_size=64, num_hidden_layers=2, vocab_size=100).save_pretrained(
+        base
+    )
+    before = architecture(str(base))
+    written = keep(str(base))
+    assert written == kept_file(str(base))
+    (base / "config.json").unlink()
+    assert as_json(architecture(str(base))) == as_json(before)
+    assert before.layers == 2 and len(before.linears) == 15
 
 
 def test_table_of_recipes_is_fresh():
