@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from eval.checks import CHECKS
 from eval.suites import load_suite, load_suites, suite_names
 from recipes.errors import UserError
 
@@ -36,6 +37,22 @@ def test_shipped_suites_are_all_there_and_big_enough() -> None:
     assert set(suite_names()) >= set(SHIPPED)
     for name, least in SHIPPED.items():
         assert len(load_suite(name).prompts) >= least, name
+
+
+def test_suite_of_the_documentation_is_a_suite(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "eval" / "README.md").read_text(encoding="utf-8")
+    written = tmp_path / "billing.yaml"
+    written.write_text(text.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+    assert [prompt.id for prompt in load_suite(str(written)).prompts] == [
+        "double-charge",
+        "unclear",
+    ]
+
+
+def test_documentation_names_every_check_and_gate() -> None:
+    text = (Path(__file__).parents[2] / "eval" / "README.md").read_text(encoding="utf-8")
+    for name in (*CHECKS, "no_new_red_lines", "non_inferiority", "threshold"):
+        assert f"`{name}`" in text, name
 
 
 def test_context_has_four_turns() -> None:
