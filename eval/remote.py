@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 from eval.answers import Answer
 from eval.arms import ArmName
 from eval.decoding import Decoding
-from eval.endpoint import ChatEndpoint
+from eval.endpoint import ChatEndpoint, parallel
 from eval.fingerprint import digest
 from eval.generate import Messages, batch_seed
 
 KEY_VARIABLE = "EVAL_ENDPOINT_API_KEY"
-_PARALLEL = 8
+IN_PARALLEL = 8
 
 
 class RemoteArm:
@@ -48,5 +46,5 @@ class RemoteArm:
             )
             return Answer(reply.text.strip(), reply.stopped, reply.tokens)
 
-        with ThreadPoolExecutor(_PARALLEL) as pool:
+        with parallel(IN_PARALLEL) as pool:
             return list(pool.map(ask, range(len(batch))))
