@@ -68,7 +68,7 @@ lint: ## ruff and mypy
 
 test: ## every test (ARGS="-k falcon" for some)
 	$(SETUP) --extras dev
-	$(RUN_PYTHON) -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN_PYTHON) -m pytest -n 2 --dist loadfile --durations 15 $(ARGS)
 
 clean: ## remove caches; asks before it touches runs or data
 	$(PYTHON) recipes/clean.py
