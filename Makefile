@@ -16,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # accelerate must be found by name wherever it is launched from.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup train check plan table data eval compare bench bench-lm lint test clean
+.PHONY: help setup train check plan table data eval card merge publish compare bench bench-lm lint test clean
 
 help: ## this list
 	$(PYTHON) recipes/help.py Makefile
@@ -53,6 +53,19 @@ eval: ## base against tuned, paired, in one page (RECIPE= or RUN=, ARGS="--limit
 bench-lm: ## lm-eval tasks on base and tuned, from one load (RECIPE= or RUN=, TASKS=)
 	$(SETUP) --extras bench
 	$(RUN_PYTHON) -m eval.lm_harness $(if $(RUN),--run "$(RUN)",--recipe "$(RECIPE)") --tasks $(TASKS)
+
+card: ## write a run's model card anew; train and eval do so by themselves (RUN= or RECIPE=)
+	$(SETUP)
+	$(RUN_PYTHON) -m recipes.release card --run "$(RUN)" --recipe "$(RECIPE)"
+
+merge: ## base and adapter in one safetensors model, proven the same (RUN= or RECIPE=, DTYPE=bf16, FORCE=1)
+	$(SETUP)
+	$(RUN_PYTHON) -m recipes.release merge --run "$(RUN)" --recipe "$(RECIPE)" --dtype "$(DTYPE)"
+
+publish: ## push adapter and card to the Hub, privately (RUN=, REPO=user/name, PUBLIC=1, WITHOUT_EVAL=1)
+	$(SETUP)
+	$(RUN_PYTHON) -m recipes.release publish --run "$(RUN)" --recipe "$(RECIPE)" --repo "$(REPO)" \
+	  $(if $(PUBLIC),--public) $(if $(WITHOUT_EVAL),--without-eval)
 
 compare: ## runs side by side (RUNS="a b c")
 	$(SETUP)

@@ -98,10 +98,12 @@ def main(argv: list[str] | None = None) -> int:
 
         from eval.runs import find_run
         from eval.table import print_summary
+        from recipes.release.card import renew_card
 
         console = Console()
         run = find_run(args.run, args.recipe)
         summary = _with_votes(args, run) if args.votes else _evaluate(args, run, console)
+        renew_card(run.path)
         print_summary(summary, console)
         print(f"results: {display_path(run.eval_dir / 'summary.json')}, results.jsonl")
         print(f"look at: {display_path(run.eval_dir / 'report.html')}")

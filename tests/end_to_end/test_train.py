@@ -70,6 +70,7 @@ def test_run_record_tells_what_happened(uninterrupted):
     assert record["tokens"] == 6 * 1024
     assert record["trained"]["modules"]["q_proj"] == 2
     assert {entry["use"] for entry in record["data"]} == {"datasets", "test_datasets"}
+    assert "**Not evaluated.**" in (uninterrupted.folder / "README.md").read_text()
 
 
 def test_killed_run_resumes_to_the_same_losses(tmp_path, small_recipe, uninterrupted):
