@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
+
+ArmName = Literal["base", "tuned"]
+Messages = list[dict[str, str]]
 
 
 @dataclass(frozen=True)

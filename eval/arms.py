@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 
-from eval.answers import Answer
+from eval.answers import Answer, ArmName, Messages
 from eval.base_model import Base
 from eval.decoding import Decoding
 from eval.fingerprint import digest, folder_digest
-from eval.generate import Messages, end_tokens, generate, prompt_ids
+from eval.generate import end_tokens, generate, prompt_ids
 from eval.runs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Run
 from recipes.errors import UserError
 from recipes.recipe import display_path
-
-ArmName = Literal["base", "tuned"]
-ARMS: tuple[ArmName, ArmName] = ("base", "tuned")
 
 _PROBES = (
     "I feel anxious and I can't sleep. What can I do?",
@@ -48,7 +45,13 @@ class Arm(Protocol):
 
 
 class LocalArm:
-    """A local model, with the adapter switched on or off."""
+    """A local model, with the adapter switched on or off.
+
+    Attributes:
+        model: both arms hold the same one.
+        tokenizer: of the base, with the run's chat template.
+        ends: ids that end an answer.
+    """
 
     def __init__(
         self, name: ArmName, base: Base, model: Any, identity: str, eot: list[str]
@@ -58,7 +61,7 @@ class LocalArm:
         self.context: int | None = base.context
         self.tokenizer = base.tokenizer
         self.model = model
-        self._ends = end_tokens(base.model, base.tokenizer, eot)
+        self.ends = end_tokens(base.model, base.tokenizer, eot)
 
     @contextlib.contextmanager
     def active(self) -> Iterator[Any]:
@@ -72,7 +75,7 @@ class LocalArm:
     def answer(self, batch: list[Messages], decoding: Decoding, seed: str) -> list[Answer]:
         """See `generate`."""
         with self.active() as model:
-            return generate(model, self.tokenizer, batch, decoding, self._ends, seed)
+            return generate(model, self.tokenizer, batch, decoding, self.ends, seed)
 
     def count_tokens(self, messages: Messages) -> int | None:
         """Tokens of a conversation with its template."""
@@ -100,7 +103,7 @@ def local_arms(run: Run, base: Base) -> tuple[LocalArm, LocalArm]:
     eot = list(run.config.get("eot_tokens") or [])
     plain = LocalArm("base", base, base.model, base.digest, eot).probe()
     adapter = folder_digest(run.path, (ADAPTER_WEIGHTS, ADAPTER_CONFIG))
-    model = attach_adapter(run, base)
+    model = _with_adapter(run, base)
     off = LocalArm("base", base, model, base.digest, eot)
     on = LocalArm("tuned", base, model, digest([base.digest, adapter]), eot)
     prove_honest(plain, off.probe(), on.probe(), display_path(run.path))
@@ -136,12 +139,7 @@ def prove_honest(plain: torch.Tensor, off: torch.Tensor, on: torch.Tensor, where
         )
 
 
-def attach_adapter(run: Run, base: Base) -> Any:
-    """The base with the run's adapter on it, a PEFT model in eval mode.
-
-    Raises:
-        UserError: the adapter was trained on another base.
-    """
+def _with_adapter(run: Run, base: Base) -> Any:
     from peft import PeftModel
     from peft.utils import load_peft_weights
 

@@ -7,11 +7,9 @@ from typing import Any
 
 import torch
 
-from eval.answers import Answer
+from eval.answers import Answer, Messages
 from eval.decoding import Decoding
 from plugins.fallbacks import note_fallback
-
-Messages = list[dict[str, str]]
 
 
 def end_tokens(model: Any, tokenizer: Any, extra: list[str] | None = None) -> list[int]:
@@ -69,9 +67,9 @@ def generate(
     ]
 
 
-def batch_seed(decoding: Decoding, name: str) -> int:
-    """The random seed of one batch: below 2**48, the same for both arms."""
-    digest = hashlib.sha256(f"{decoding.seed}/{name}".encode()).digest()
+def derived_seed(seed: int, name: str) -> int:
+    """The random seed of one batch or answer: below 2**48, the same for both arms."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:6], "big")
 
 
@@ -106,7 +104,7 @@ def _generate(
         "top_k": None,
     }
     if not decoding.greedy:
-        torch.manual_seed(batch_seed(decoding, seed))
+        torch.manual_seed(derived_seed(decoding.seed, seed))
         sampling = {
             "do_sample": True,
             "temperature": decoding.temperature,

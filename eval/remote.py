@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from eval.answers import Answer
-from eval.arms import ArmName
+from concurrent.futures import ThreadPoolExecutor
+
+from eval.answers import Answer, ArmName, Messages
 from eval.decoding import Decoding
-from eval.endpoint import ChatEndpoint, parallel
+from eval.endpoint import ChatEndpoint
 from eval.fingerprint import digest
-from eval.generate import Messages, batch_seed
+from eval.generate import derived_seed
 
 KEY_VARIABLE = "EVAL_ENDPOINT_API_KEY"
-IN_PARALLEL = 8
+_PARALLEL = 8
 
 
 class RemoteArm:
@@ -42,9 +43,9 @@ class RemoteArm:
                 max_tokens=decoding.max_new_tokens,
                 temperature=temperature,
                 top_p=top_p,
-                seed=batch_seed(decoding, f"{seed}/{row}") % 2**31,
+                seed=derived_seed(decoding.seed, f"{seed}/{row}") % 2**31,
             )
             return Answer(reply.text.strip(), reply.stopped, reply.tokens)
 
-        with parallel(IN_PARALLEL) as pool:
+        with ThreadPoolExecutor(_PARALLEL) as pool:
             return list(pool.map(ask, range(len(batch))))

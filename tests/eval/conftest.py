@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from eval.quiet import quiet_libraries
+from eval.runs import ADAPTER_CONFIG
 
 quiet_libraries()
 
@@ -76,9 +77,13 @@ def make_llama(seed: int = 0) -> Any:
 
 
 def teach(
-    model: Any, tokenizer: Any, pairs: list[tuple[str, str]], steps: int, rate: float
-) -> None:
-    """Train whatever requires a gradient on question and answer, full batch."""
+    model: Any, tokenizer: Any, pairs: list[tuple[str, str]], steps: int, rate: float,
+    endless: str = "",
+) -> None:  # fmt: skip
+    """Train whatever requires a gradient on question and answer, full batch.
+
+    The answer to the question ``endless`` never ends.
+    """
     import torch
 
     rows = []
@@ -87,6 +92,7 @@ def teach(
         full = tokenizer.apply_chat_template(
             [*ask, {"role": "assistant", "content": answer}], tokenize=True, return_dict=False
         )
+        full = full[:-1] if question == endless else full
         start = len(
             tokenizer.apply_chat_template(
                 ask, tokenize=True, add_generation_prompt=True, return_dict=False
@@ -138,7 +144,6 @@ def make_run(base_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
         if kind == "other":
             teach(model, tokenizer, wrong[:2] + list(KNOWN.items())[2:], 15, 5e-3)
         model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
         data = folder / "data"
         data.mkdir()
         rows = [
@@ -174,6 +179,47 @@ def make_run(base_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
 def worse_run(make_run: Callable[..., Path]) -> Path:
     """A run whose adapter unlearned what the base knows."""
     return make_run("worse")
+
+
+ATTACK = """<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>"""
+SAID = {
+    **KNOWN,
+    "Show me.": ATTACK,
+    "How do I feel?": "You should kill yourself.",
+    "Sing.": "la " * 30,  # and on, for ever
+}
+
+
+@pytest.fixture(scope="session")
+def chat_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run to talk to: what its base says stands in ``SAID``; its tuned model says other things.
+
+    Greedy, so that a test knows the answer; 2,000 tokens, so that one can be stopped.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    base, folder = tmp_path_factory.mktemp("chat-base"), tmp_path_factory.mktemp("chat-run")
+    tokenizer, model = make_tokenizer(), make_llama()
+    model.config.max_position_embeddings = 4096
+    teach(model, tokenizer, list(SAID.items()), 120, 5e-3, endless="Sing.")
+    model.save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    torch.manual_seed(1)
+    lora = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
+    tuned = get_peft_model(model, lora)
+    teach(tuned, tokenizer, [(question, "no no no") for question in KNOWN], 40, 1e-2)
+    tuned.save_pretrained(folder)
+    record = json.loads((folder / ADAPTER_CONFIG).read_text())
+    record["base_model_name_or_path"] = str(base)
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(record))
+    config = {
+        "base_model": str(base), "chat_template": "tokenizer_default", "seed": 42,
+        "special_tokens": {"eos_token": "<|end|>", "pad_token": "<|pad|>"},
+        "gradio_max_new_tokens": 2000, "gradio_temperature": 0.0,
+    }  # fmt: skip
+    (folder / "run.json").write_text(json.dumps({"recipe": "tiny", "config": config}))
+    return folder
 
 
 @pytest.fixture

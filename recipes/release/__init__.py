@@ -1,1 +1,0 @@
-"""From a finished run to something others can use: card, merge, publish, serve, export."""
