@@ -46,6 +46,7 @@ class Source(Settings):
     format: Format | None = None
     encoding: str = "utf-8-sig"
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    quotes: bool = True
     records: str = "item"
 
     @model_validator(mode="after")
@@ -91,7 +92,7 @@ class Turns(Settings):
 
     role_key: str | None = None
     content_key: str | None = None
-    roles_by: Literal["name", "appearance"] = "name"
+    roles_by: Literal["name", "appearance", "position"] = "name"
     first_speaker: Literal["user", "assistant"] = "user"
     merge_with: str = "\n\n"
     leading_assistant: Literal["drop_turn", "drop_row", "fail"] = "drop_turn"
@@ -141,8 +142,9 @@ class Definition(Settings):
                 if self.shape in ("turn_rows", "turns"):
                     raise ValueError(f"shape {self.shape} needs columns.{column}")
                 setattr(self.columns, column, column)
-        if self.shape == "turn_rows" and not self.columns.speaker:
-            raise ValueError("shape turn_rows needs columns.speaker")
+        nameless = self.turns.roles_by != "position" and not self.columns.speaker
+        if self.shape == "turn_rows" and nameless:
+            raise ValueError("shape turn_rows needs columns.speaker, or turns.roles_by: position")
         return self
 
 

@@ -7,7 +7,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def read_rows(source: Source, path: Path | None) -> Iterator[Row]:
     kind = _format(source, path)
     try:
         if kind in ("csv", "tsv"):
-            yield from _read_csv(path, source.encoding, source.delimiter or _DELIMITERS[kind])
+            yield from _read_csv(path, source, source.delimiter or _DELIMITERS[kind])
         elif kind == "jsonl":
             yield from _read_jsonl(path, source.encoding)
         elif kind == "json":
@@ -100,11 +100,17 @@ def _first_bad_line(path: Path, encoding: str) -> str:
     return str(path)
 
 
-def _read_csv(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:
+def _read_csv(path: Path, source: Source, delimiter: str) -> Iterator[Row]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    with path.open(encoding=encoding, newline="") as file:
+    with path.open(encoding=source.encoding, newline="") as file:
         # csv refuses NUL bytes only in some versions; they are control characters to us.
-        reader = csv.reader((line.replace("\0", "") for line in file), delimiter=delimiter)
+        # Strict: a quotation mark that is never closed would make one row of all that follow.
+        reader = csv.reader(
+            (line.replace("\0", "") for line in file),
+            delimiter=delimiter,
+            quoting=csv.QUOTE_MINIMAL if source.quotes else csv.QUOTE_NONE,
+            strict=True,
+        )
         try:
             header = next(reader, [])
             if len(set(header)) != len(header):
@@ -118,7 +124,12 @@ def _read_csv(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:
                     row[RAGGED] = f"{len(fields)} fields under a header of {len(header)}"
                 yield row
         except csv.Error as error:
-            raise UserError(f"broken CSV: {error}", f"{path}:{reader.line_num}") from None
+            raise UserError(
+                f"broken CSV: {error}",
+                f"{path}:{reader.line_num}",
+                "Mend the quotation marks in or before this line; where they are plain text in the "
+                "whole file, set source.quotes: false",
+            ) from None
 
 
 def _read_jsonl(path: Path, encoding: str) -> Iterator[Row]:
@@ -164,8 +175,13 @@ def _read_json(path: Path, source: Source) -> Iterator[Row]:
         else:
             stream = _AsUtf8(io.TextIOWrapper(raw, source.encoding))
         number = 0
+        found: Iterable[Any]
+        if source.records.endswith("*"):
+            found = _named(ijson.kvitems(stream, source.records[:-1].rstrip("."), use_float=True))
+        else:
+            found = ijson.items(stream, source.records, use_float=True)
         try:
-            for number, row in enumerate(ijson.items(stream, source.records, use_float=True), 1):
+            for number, row in enumerate(found, 1):
                 if not isinstance(row, dict):
                     name = type(row).__name__
                     raise UserError(f"a {name} where an object is wanted", f"{path}: row {number}")
@@ -179,8 +195,15 @@ def _read_json(path: Path, source: Source) -> Iterator[Row]:
             raise UserError(
                 f"no rows at '{source.records}'",
                 str(path),
-                "Set source.records to where the list is, such as item or data.item",
+                "Set source.records to where the rows are: item or data.item for a list, "
+                "* or data.* for an object of rows",
             )
+
+
+def _named(items: Iterable[tuple[str, Any]]) -> Iterator[Any]:
+    """Rows that stand under a name each; the name becomes the column ``key``."""
+    for name, row in items:
+        yield {"key": name, **row} if isinstance(row, dict) else row
 
 
 def _read_parquet(path: Path) -> Iterator[Row]:

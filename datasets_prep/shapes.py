@@ -8,6 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from typing import Any
 
 from datasets_prep.conversation import Conversation, Ledger, Message, without_surrogates
@@ -227,37 +228,40 @@ class Shaper:
             value = _columns_to_rows(value)
         if not isinstance(value, list) or not value:
             raise Unusable("no turns")
+        if all(isinstance(item, list) for item in value):
+            # A list for each run of one speaker.
+            value = [item for run in value for item in run]
         role = self._role_of_speaker()
         return [self._one(item, index, role) for index, item in enumerate(value)]
 
     def _role_of_speaker(self) -> Callable[[Any], str]:
-        """How the speakers of one conversation become roles: by name, or by who speaks first."""
+        """How the speakers of one conversation become roles: as `Turns.roles_by` says."""
         settings = self.definition.turns
         if settings.roles_by == "name":
             return self._role
+        if settings.roles_by == "position":
+            turn = count()
+            return lambda _: _by_position(settings.first_speaker, next(turn))
         first: list[str] = []
 
         def by_appearance(name: Any) -> str:
             first.append(_text(name))
-            if first[-1] == first[0]:
-                return settings.first_speaker
-            return "assistant" if settings.first_speaker == "user" else "user"
+            return _by_position(settings.first_speaker, int(first[-1] != first[0]))
 
         return by_appearance
 
     def _one(self, item: Any, index: int, role: Callable[[Any], str]) -> tuple[str, str]:
         settings = self.definition.turns
         if isinstance(item, str):
-            even = settings.first_speaker
-            odd = "assistant" if even == "user" else "user"
-            return (even if index % 2 == 0 else odd), item
+            return _by_position(settings.first_speaker, index), item
         if not isinstance(item, dict):
             raise Unusable(f"turn {index + 1} is neither a text nor an object")
-        role_key = self.columns.speaker or settings.role_key or _first_key(item, _ROLE_KEYS)
         text_key = settings.content_key or _first_key(item, _CONTENT_KEYS)
-        if role_key is None or text_key is None or role_key not in item or text_key not in item:
+        role_key = self.columns.speaker or settings.role_key or _first_key(item, _ROLE_KEYS)
+        nameless = role_key not in item and settings.roles_by != "position"
+        if nameless or text_key not in item:
             raise Unusable(f"turn {index + 1} has no role or no text: {', '.join(map(str, item))}")
-        return role(item[role_key]), _text(item[text_key])
+        return role(item.get(role_key)), _text(item[text_key])
 
 
 class _CountingRoles(dict[str, str]):
@@ -319,6 +323,12 @@ def _columns_to_rows(value: dict[str, Any]) -> list[Any]:
     if len(lists) != len(value) or len({len(v) for v in lists}) != 1:
         return [value]
     return [dict(zip(value, items, strict=True)) for items in zip(*lists, strict=True)]
+
+
+def _by_position(first_speaker: str, index: int) -> str:
+    """The role of a turn when two speak by turns."""
+    other = "assistant" if first_speaker == "user" else "user"
+    return other if index % 2 else first_speaker
 
 
 def _first_key(item: dict[str, Any], keys: tuple[str, ...]) -> str | None:

@@ -33,7 +33,7 @@ def write(path: Path, kind: str, encoding: str = "utf-8") -> Path:
     return path
 
 
-def rows(path: Path, **source: str) -> list[dict[str, object]]:
+def rows(path: Path, **source: object) -> list[dict[str, object]]:
     return list(read_rows(Source.model_validate({"file": path.name, **source}), path))
 
 
@@ -129,3 +129,22 @@ def test_rows_stream(tmp_path: Path, kind: str) -> None:
     tracemalloc.stop()
     assert total == len(many)
     assert peak < 6e6, "the whole file was held"
+
+
+def test_rows_may_stand_under_names(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps({"a": ROWS[0], "b": ROWS[1]}))
+    assert rows(path, records="*") == [{"key": "a", **ROWS[0]}, {"key": "b", **ROWS[1]}]
+    path.write_text(json.dumps({"data": {"a": {"key": 1}, "b": [2]}}))
+    with pytest.raises(UserError, match="row 2: a list where an object is wanted"):
+        rows(path, records="data.*")
+
+
+@pytest.mark.parametrize("spoiled", ['"alone, it goes\n', 'she said,"No" to me\n', 'a,"b\n'])
+def test_a_stray_quotation_mark_never_swallows_rows(tmp_path: Path, spoiled: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("q,a\none,two\n" + spoiled + "three,four\n")
+    with pytest.raises(UserError, match=r"rows\.csv:\d: broken CSV.*source\.quotes: false"):
+        rows(path)
+    found = rows(path, quotes=False)
+    assert [row["q"] for row in found] == ["one", spoiled.strip().split(",")[0], "three"]

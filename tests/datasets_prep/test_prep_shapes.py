@@ -261,3 +261,26 @@ def test_any_cell_is_text_that_utf8_can_hold(value: Any) -> None:
         shaper("prompt_response", columns={"prompt": "q", "response": "a"}), {"q": value, "a": "b"}
     )
     made[0].messages[0].content.encode()
+
+
+def test_turns_without_a_speaker_go_by_position() -> None:
+    log = [{"text": "Hello?", "span": []}, {"text": "Hi.", "span": []}]
+    by_position = shaper("turns", columns={"turns": "log"}, turns={"roles_by": "position"})
+    (row,), _ = convert(by_position, {"log": log})
+    assert turns(row) == EXCHANGE
+    lines = [{"c": 1, "t": "Hello?"}, {"c": 1, "t": "Hi."}]
+    by_rows = shaper(
+        "turn_rows", columns={"conversation": "c", "text": "t"}, turns={"roles_by": "position"}
+    )
+    (row,), _ = convert(by_rows, *lines)
+    assert turns(row) == EXCHANGE
+
+
+def test_runs_of_one_speaker_may_be_lists() -> None:
+    runs = [
+        [{"sender": "720840be", "text": "Hello?"}],
+        [{"sender": "549cc1d1", "text": "Hi."}, {"sender": "549cc1d1", "text": "You?"}],
+    ]
+    kind = shaper("turns", columns={"turns": "messages"}, turns={"roles_by": "appearance"})
+    (row,), _ = convert(kind, {"messages": runs})
+    assert turns(row) == [*EXCHANGE, ("a", "You?")]
