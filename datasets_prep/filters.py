@@ -67,23 +67,26 @@ class Filter:
 
     def _reason_to_drop(self, conversation: Conversation, ledger: Ledger) -> str | None:
         settings = self.settings
+        spoiled: dict[int, str] = {}
         if settings.toxicity:
-            for message in conversation.messages:
+            for turn, message in enumerate(conversation.messages):
                 match = self._toxic.search(message.content) if message.role == "assistant" else None
                 if match:
-                    return f"toxic assistant turn: '{match.group()}'"
+                    spoiled[turn] = f"toxic assistant turn: '{match.group()}'"
         if settings.language:
-            reason = self._language(conversation, ledger)
+            reason = self._language(conversation, spoiled, ledger)
             if reason:
                 return reason
         self._residue(conversation, ledger)
         if settings.promotion != "off":
-            reason = self._promote(conversation, ledger)
+            reason = self._promote(conversation, spoiled, ledger)
             if reason:
                 return reason
-        return self._length(conversation)
+        return self._length(conversation, spoiled, ledger)
 
-    def _language(self, conversation: Conversation, ledger: Ledger) -> str | None:
+    def _language(
+        self, conversation: Conversation, spoiled: dict[int, str], ledger: Ledger
+    ) -> str | None:
         from datasets_prep.language import segments
 
         rule = self.settings.language
@@ -96,10 +99,13 @@ class Filter:
             foreign = [part for part in parts if not part.kept]
             if not foreign:
                 continue
-            if len(foreign) == len(parts):
-                return f"{message.role} turn is not in '{rule.keep}'"
+            how = "" if len(foreign) == len(parts) else "partly "
+            reason = f"{message.role} turn is {how}not in '{rule.keep}'"
             if rule.mixed == "drop":
-                return f"{message.role} turn is partly not in '{rule.keep}'"
+                return reason
+            if not how:
+                spoiled.setdefault(turn, reason)
+                continue
             spans += _cut(message, turn, [(part.start, part.end) for part in foreign])
         ledger.changed(conversation.id, f"sentence not in '{rule.keep}' removed", spans)
         return None
@@ -118,7 +124,9 @@ class Filter:
         for what, spans in found.items():
             ledger.changed(conversation.id, f"{what} removed", spans)
 
-    def _promote(self, conversation: Conversation, ledger: Ledger) -> str | None:
+    def _promote(
+        self, conversation: Conversation, spoiled: dict[int, str], ledger: Ledger
+    ) -> str | None:
         spans: list[Span] = []
         for turn, message in enumerate(conversation.messages):
             if message.role != "assistant" or not self._promotion.search(message.content):
@@ -133,21 +141,68 @@ class Filter:
             ]
             spans += _cut(message, turn, bad)
             if not message.content:
-                return "promotion and nothing else"
+                spoiled.setdefault(turn, "promotion and nothing else")
         ledger.changed(conversation.id, "promotion removed", spans)
         return None
 
-    def _length(self, conversation: Conversation) -> str | None:
+    def _length(
+        self, conversation: Conversation, spoiled: dict[int, str], ledger: Ledger
+    ) -> str | None:
         settings = self.settings
-        total = 0
-        for message in conversation.messages:
+        openings: dict[int, str] = {}
+        for turn, message in enumerate(conversation.messages):
             words = word_count(message.content)
-            total += words
-            least = {"assistant": settings.min_answer_words, "user": settings.min_question_words}
-            if words < least.get(message.role, 0):
-                return f"{message.role} turn of {words} words"
+            reason = f"{message.role} turn of {words} words"
+            if message.role == "assistant" and words < settings.min_answer_words:
+                spoiled.setdefault(turn, reason)
+            elif message.role == "user" and words < settings.min_question_words:
+                openings[turn] = reason
+        reason_to_drop = self._cut_spoiled(conversation, spoiled, openings, ledger)
+        if reason_to_drop:
+            return reason_to_drop
+        total = sum(word_count(message.content) for message in conversation.messages)
         if settings.max_words and total > settings.max_words:
             return f"{total} words, more than {settings.max_words}"
+        return None
+
+    def _cut_spoiled(
+        self,
+        conversation: Conversation,
+        spoiled: dict[int, str],
+        openings: dict[int, str],
+        ledger: Ledger,
+    ) -> str | None:
+        """Keep the longest stretch of exchanges without a spoiled turn.
+
+        Args:
+            conversation: changed in place.
+            spoiled: reasons by turn.
+            openings: as ``spoiled``, for user turns that say too little to begin with, and are
+                ordinary further on.
+            ledger: gets a line for what was cut.
+
+        Returns:
+            Why the row is dropped: nothing is left of it, or the settings want whole rows only.
+        """
+        messages = conversation.messages
+        head = int(bool(messages) and messages[0].role == "system")
+        first = min({*spoiled, *(turn for turn in openings if turn == head)}, default=None)
+        if first is None:
+            return None
+        reason = {**openings, **spoiled}[first]
+        best = range(head, head)
+        start = head
+        for turn in range(head, len(messages) - 1, 2):
+            if turn in spoiled or turn + 1 in spoiled or (turn == start and turn in openings):
+                start = turn + 2
+            elif turn + 2 - start > len(best):
+                best = range(start, turn + 2)
+        if self.settings.spoiled_exchange == "drop_row" or not best:
+            return reason
+        gone = [i for i in range(head, len(messages)) if i not in best]
+        spans = [Span(i, 0, messages[i].content, "") for i in gone]
+        ledger.changed(conversation.id, f"cut to its longest good stretch: {reason}", spans)
+        conversation.messages = messages[:head] + [messages[i] for i in best]
         return None
 
 

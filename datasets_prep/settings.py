@@ -53,6 +53,7 @@ class FilterSettings(Settings):
     language: LanguageSettings | Literal[False] = LanguageSettings()
     min_answer_words: int = Field(default=2, ge=1)
     min_question_words: int = Field(default=1, ge=1)
+    spoiled_exchange: Literal["cut", "drop_row"] = "cut"
     max_words: int | None = Field(default=None, ge=1)
     min_tokens: int | None = Field(default=None, ge=1)
     max_tokens: int | None = Field(default=None, ge=1)

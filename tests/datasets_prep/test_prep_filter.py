@@ -189,3 +189,50 @@ def test_residue_is_switchable_and_user_turns_keep_theirs() -> None:
     assert row.messages[1].content == answer
     run(row)
     assert row.messages[0].content == "See [URL], [NAME_1] said."
+
+
+ASKED = "How do I get through this week?"
+
+
+def test_a_spoiled_exchange_costs_the_rest_its_place_not_the_conversation() -> None:
+    row = talk(
+        "hi", "Hey", ASKED, ENGLISH, ":)", "Glad that it helps a bit.", "ok", "Yes", "a", "b"
+    )
+    kept, ledger = run(row)
+    assert kept
+    assert [m.content for m in row.messages] == [ASKED, ENGLISH, ":)", "Glad that it helps a bit."]
+    assert reasons(ledger) == ["cut to its longest good stretch: assistant turn of 1 words"]
+    spans = ledger.lines[0]["spans"]
+    assert [(s["turn"], s["before"]) for s in spans] == [
+        (0, "hi"),
+        (1, "Hey"),
+        (6, "ok"),
+        (7, "Yes"),
+        (8, "a"),
+        (9, "b"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "bad", ["You should just kill yourself.", SPANISH, "Please call my office today.", "Yes"]
+)
+def test_what_spoils_an_exchange_is_cut_or_drops_the_row(bad: str) -> None:
+    turns = (ASKED, ENGLISH, "And after that, what do I do?", bad)
+    row = talk(*turns)
+    kept, ledger = run(row)
+    assert kept and [m.content for m in row.messages] == [ASKED, ENGLISH]
+    assert any(reason.startswith("cut to its longest") for reason in reasons(ledger))
+    kept, ledger = run(talk(*turns), spoiled_exchange="drop_row")
+    assert not kept and ledger.lines[-1]["action"] == "dropped"
+
+
+def test_an_empty_question_opens_nothing() -> None:
+    row = talk("??", ENGLISH, ASKED, ENGLISH)
+    assert run(row)[0] and row.messages[0].content == ASKED
+    assert not run(talk("??", ENGLISH))[0]
+
+
+def test_mixed_drop_means_the_whole_conversation() -> None:
+    row = talk(ASKED, ENGLISH, ASKED, SPANISH)
+    kept, ledger = run(row, language={"mixed": "drop"})
+    assert not kept and reasons(ledger) == ["assistant turn is not in 'en'"]
