@@ -114,17 +114,24 @@ class Anonymiser:
         for finder in self._finders if finders is None else finders:
             found += [Finding("NAME", span.start, span.end) for span in finder.find(text)]
         guarded = [m.span() for m in PLACEHOLDER.finditer(text)]
-        return _without_overlaps(found, guarded)
+        return _without_overlaps(text, found, guarded)
 
 
 _PRIORITY = {"EMAIL": 0, "URL": 1, "PHONE": 2, "ADDRESS": 3, "HANDLE": 4, "NAME": 5}
 
 
-def _without_overlaps(found: list[Finding], guarded: list[tuple[int, int]]) -> list[Finding]:
+def _without_overlaps(
+    text: str, found: list[Finding], guarded: list[tuple[int, int]]
+) -> list[Finding]:
     taken: list[tuple[int, int]] = list(guarded)
     kept: list[Finding] = []
     for finding in sorted(found, key=lambda f: (_PRIORITY[f.kind], f.start - f.end, f.start)):
-        if all(finding.end <= start or end <= finding.start for start, end in taken):
-            taken.append((finding.start, finding.end))
-            kept.append(finding)
+        start, end = finding.start, finding.end
+        # A name that runs into something else ("Ann Chowwww.host.org") ends there.
+        end = min([end, *(s for s, e in taken if start < e and s < end)])
+        if end < finding.end:
+            end = start + len(text[start:end].rstrip()) if finding.kind == "NAME" else start
+        if start < end:
+            taken.append((start, end))
+            kept.append(Finding(finding.kind, start, end))
     return sorted(kept, key=lambda f: f.start)

@@ -48,6 +48,16 @@ _NEXT = (
     r"(?=[\"'\u201c\u2018(]?"
     r"(?:[A-Z\u00c0-\u00de][a-z\u00df-\u00ff'\u2019]|[IA](?:[ '\u2019,]|$))|[\u00bf\u00a1])"
 )
+# Sentences glued without a stop ("the argumentDiscuss what you find"), as where the marks of a list
+# were lost. Only before words that open sentences: getName and deviantArt are one word.
+_OPENERS = (
+    "After|All|Also|And|Another|Are|As|Ask|At|Be|But|By|Consider|Discuss|Do|Find|First|For|From|Get|"
+    "Give|Go|Have|He|Help|Hope|How|However|If|In|Is|It|Its|Just|Keep|Lack|Learn|Let|Look|Make|Maybe|"
+    "Most|My|No|Not|Now|Of|Often|On|Once|One|Or|Our|Perhaps|Please|Realize|Remember|See|Set|She|So|"
+    "Some|Sometimes|Take|Talk|That|The|Their|Then|There|These|They|This|Those|To|Try|Use|We|What|"
+    "When|Where|Which|While|Who|Why|With|Without|Yes|Yet|You|Your"
+)
+_GLUED_WORDS = rf"(?<![\w@#./\\-])[a-z]{{2,}}(?=(?:{_OPENERS})[ ,'\u2019\n])"
 _GLUED = re.compile(
     r"(?:(?:(?<=[a-z\u00df-\u00ff]{2})|(?<=[a-z]['\u2019][a-z]))[\"'\u201d\u2019)\]]*[.!?]+[\"\u201d\u2019)]*"
     r"|(?<=[a-z\u00df-\u00ff]{2})[\"'\u201d\u2019)\]]*\u2026"
@@ -55,13 +65,19 @@ _GLUED = re.compile(
     r"|(?<=[\s-][aI])[.!?]|(?<=[a-z\u00df-\u00ff]{2})[,:;])"
     + _NEXT
     # The next point of a list: "arms.6. Remember".
-    + r"|(?<=[a-z]{2})[.!?:;](?=\d{1,2}[.)] ?[A-Z])"
+    + r"|(?<=[a-z]{2})[.!?:;](?=\d{1,2}[.)] ?[A-Z])|"
+    + _GLUED_WORDS
 )
 # What stands in every match of the above: cheap to look for.
 _MAY_BE_GLUED = re.compile(
-    "[.!?\u2026,:;\"'\u201d\u2019)\\]][A-Z\\d\u00c0-\u00de\u00bf\u00a1\"'\u201c\u2018(]"
+    "[.!?\u2026,:;\"'\u201d\u2019)\\]][A-Z\\d\u00c0-\u00de\u00bf\u00a1\"'\u201c\u2018(]|[a-z][A-Z]"
 )
 _LINE_END = re.compile("\r\n?|\u2028|\u2029|\x85")
+# A line that breaks off in mid-sentence, far from the margin: the text was wrapped by a program.
+_WRAP = re.compile(r"(?<=[^\n]{40}[A-Za-z,;\"\u201d\u2019)])\n(?!\d+[.)])(?=[\w(\"\u201c\u2018])")
+_WRAP_LOWER = re.compile(_WRAP.pattern + "(?=[a-z])")
+_LEAST_WRAPS = 3
+_CAPITALS = re.compile(r"[.!?]\s+[A-Z]")
 _RUNS = re.compile(r" {2,}| +(?=\n)|(?<=\n) +|\n{3,}")
 
 
@@ -103,6 +119,8 @@ def _clean_text(text: str, settings: CleanSettings, turn: int, found: dict[str, 
     if settings.whitespace:
         if "  " in text or " \n" in text or "\n " in text or "\n\n\n" in text:
             text = replace_all(_RUNS, _one_gap, text, turn, spans("spacing"))
+        if _is_wrapped(text):
+            text = replace_all(_WRAP, " ", text, turn, spans("wrapped lines joined"))
         stripped = text.strip()
         if stripped != text:
             spans("spacing").append(changed_span(text, stripped, turn))
@@ -132,8 +150,17 @@ def split_glued(text: str, turn: int = 0, spans: list[Span] | None = None) -> st
     return "".join(pieces)
 
 
+def _is_wrapped(text: str) -> bool:
+    """Whether lines break in mid-sentence; those of who writes no capitals are left alone."""
+    if text.count("\n") < _LEAST_WRAPS or not _CAPITALS.search(text):
+        return False
+    return len(_WRAP_LOWER.findall(text)) >= _LEAST_WRAPS
+
+
 def _with_space(match: re.Match[str]) -> str:
     stop = match.group()
+    if stop.isalpha():
+        return stop + ". "
     if stop.endswith('"') and match.string.count('"', 0, match.end() - 1) % 2 == 0:
         # The quotation mark opens the next sentence.
         return stop[:-1] + ' "'

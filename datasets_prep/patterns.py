@@ -62,7 +62,7 @@ _GLUED = re.compile(
     rf"\.(?:pdf|html?|php|aspx?)(?=[A-Z])|(?<=[a-z0-9/)])\.?(?=(?:{_OPENERS})$)"
     r"|(?<=[\d/)])\.?(?=[A-Z][a-z]+$)"
 )
-_WWW = re.compile(r"[a-z]+\.(?=www\.)")
+_WWW = re.compile(r"[A-Za-z]+\.?(?=www\.)")
 
 
 def may_hold_url(lower: str) -> bool:

@@ -161,6 +161,7 @@ def test_a_definition_adds_its_own_lines() -> None:
         ("it is at http://x.org/a.pdfBased on that", "it is at [URL]Based on that"),
         ("see www.a-b.com.Be well", "see [URL].Be well"),
         ("try it out.www.life.com now", "try it out.[URL] now"),
+        ("yours, Dr. Ann Chowwww.ann-chow.ca", "yours, Dr. [NAME_1][URL]"),
         ("read (https://a.org/b_(c)) first", "read ([URL]) first"),
         ("mail jane [at] host [dot] org", "mail [EMAIL]"),
         ("mail [email\u00a0protected] now", "mail [EMAIL] now"),

@@ -31,6 +31,8 @@ def cleaned(text: str, **off: bool) -> str:
         ("cross your arms.6. Remember that", "cross your arms. 6. Remember that"),
         ('He said "go."Then I went', 'He said "go." Then I went'),
         ('It is a behavior."Coping" is next', 'It is a behavior. "Coping" is next'),
+        ("during the argumentDiscuss what you feel", "during the argument. Discuss what you feel"),
+        ("it helps with depressionIf you rest", "it helps with depression. If you rest"),
         ("read www.a-site.org today.Then rest", "read www.a-site.org today. Then rest"),
     ],
 )
@@ -47,6 +49,7 @@ def test_glued_sentences_get_their_space(glued: str, apart: str) -> None:
         "write to Jane.Roe@Some.Host.org today",
         "Dr. Smith, Ph.D. and St. Mary's at 5 p.m. on Monday",
         "well... Maybe",
+        "call getName onTop, YouTube, iPhone, deviantArt, my_valueOf x, @jobFor me",
         "see section.2 and chapter 3.4 of v1.2. Then rest",
     ],
 )
@@ -74,6 +77,35 @@ def test_what_is_not_glued_stays(text: str) -> None:
 )
 def test_mends_text(raw: str, clean_text: str) -> None:
     assert cleaned(raw) == clean_text
+
+
+WRAPPED = """It helps to write down what you would say to a
+friend who had the same kind of week, and then
+to read it aloud (slowly, as if to them) before
+bed. Most people find that they are kinder than
+they thought they could be."""
+LIST = """Some people try one of these on a bad day.
+Go out for a walk before the day has really begun
+Call a friend whom you trust and who will listen
+Write down three things that went well, as they come
+Sleep, and look at it again when the sun is up"""
+UNPUNCTUATED = """i have been lying awake since two in the morning
+my head is full of things i should have said to her
+then the alarm rings and i get up as if i had slept
+nobody at work has any idea what my nights are like"""
+
+
+def test_lines_wrapped_by_a_program_are_joined() -> None:
+    assert cleaned(WRAPPED) == WRAPPED.replace("\n", " ")
+    row, ledger = talk(WRAPPED), Ledger("clean")
+    clean(row, CleanSettings(), ledger)
+    assert reasons(ledger) == ["wrapped lines joined"]
+    assert cleaned(WRAPPED, whitespace=False) == WRAPPED
+
+
+@pytest.mark.parametrize("text", [LIST, UNPUNCTUATED, "- one\n- two\n- three\n- four"])
+def test_lines_that_someone_meant_stay(text: str) -> None:
+    assert cleaned(text) == text
 
 
 def test_each_part_is_switchable() -> None:
