@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from datasets_prep.shapes import Shaper, UnknownRole, unknown_role_error
 from datasets_prep.split import SPLITS, Labels, split
 from datasets_prep.store import Mask, Store
 from datasets_prep.tally import Tally
+from datasets_prep.workspace import work_folder
 from recipes.errors import UserError
 from recipes.recipe import Recipe, display_path
 
@@ -72,17 +71,13 @@ def build(
     Raises:
         UserError: anything a user can mend; ``folder`` stays as it was.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with work_folder(folder) as work:
         run = _Run(definition, path, work, tokenising, workers)
         outcome = run()
         outputs = [file.name for file in run.result.iterdir()]
         manifest.write(run.result, wanted, outputs, run.counts(outcome), run.unproven)
         _install(run.result, folder)
         return outcome
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _install(result: Path, folder: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -20,7 +22,16 @@ BATCH = 500
 def _start_worker(definition: Definition, source_name: str) -> None:
     # Ctrl-C is for the parent alone, which ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A parent that was killed ends nobody: its workers would wait for it for ever.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     worker.start(definition, source_name)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def batches(units: Iterable[worker.Unit]) -> Iterator[list[worker.Unit]]:

@@ -18,6 +18,7 @@ import datasets_prep
 from datasets_prep.__main__ import main
 from datasets_prep.definition import DEFINITIONS
 from datasets_prep.pipeline import OUTPUTS
+from datasets_prep.workspace import work_folder
 from recipes.errors import UserError
 
 FILES = (*OUTPUTS, "manifest.json")
@@ -255,20 +256,49 @@ def test_an_interrupted_run_leaves_the_data_and_no_litter(
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
-def test_ctrl_c_says_so_and_leaves_nothing(tmp_path: Path) -> None:
-    small(tmp_path, questions(60_000))
-    arguments = [sys.executable, "-m", "datasets_prep", tmp_path / "small.yaml"]
+def running_with_two_workers(folder: Path) -> subprocess.Popen[str]:
+    """A run in the middle of its work."""
+    arguments = [sys.executable, "-m", "datasets_prep", folder / "small.yaml"]
     running = subprocess.Popen(
-        [*arguments, "--out", tmp_path / "out", "--workers", "2"],
+        [*arguments, "--out", folder / "out", "--workers", "2"],
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
         start_new_session=True,
     )
-    while not list(tmp_path.glob(".out.*/rows")):
+    while not any(rows.stat().st_size for rows in folder.glob(".out.*/rows")):
         assert running.poll() is None
         time.sleep(0.05)
-    time.sleep(0.3)
+    return running
+
+
+def test_a_killed_run_leaves_the_data_no_workers_and_its_litter_goes_with_the_next(
+    tmp_path: Path,
+) -> None:
+    out = prepare(small(tmp_path))
+    before = snapshot(out)
+    jsonl(tmp_path / "rows.jsonl", questions(20_000))
+    running = running_with_two_workers(tmp_path)
+    workers = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    assert len(workers) == 2
+    running.kill()
+    running.communicate()
+    assert snapshot(out) == before
+    ends = time.monotonic() + 20
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < ends, "a worker outlives its parent"
+        time.sleep(0.05)
+    assert list(tmp_path.glob(".out.*"))
+    jsonl(tmp_path / "rows.jsonl", questions(61))
+    with work_folder(out) as other:
+        prepare(tmp_path)
+        assert list(tmp_path.glob(".out.*")) == [other], "a live run's folder stays"
+    assert len(all_rows(out)) == 61
+
+
+def test_ctrl_c_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    small(tmp_path, questions(20_000))
+    running = running_with_two_workers(tmp_path)
     os.killpg(running.pid, signal.SIGINT)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 130
