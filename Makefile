@@ -16,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # accelerate must be found by name wherever it is launched from.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup train check plan table data eval compare bench bench-lm chat lint test clean
+.PHONY: help setup train check plan table data eval card merge publish compare bench bench-lm chat lint test clean
 
 help: ## this list
 	$(PYTHON) recipes/help.py Makefile
@@ -54,6 +54,19 @@ bench-lm: ## lm-eval tasks on base and tuned, from one load (RECIPE= or RUN=, TA
 	$(SETUP) --extras bench
 	$(RUN_PYTHON) -m eval.lm_harness $(if $(RUN),--run "$(RUN)",--recipe "$(RECIPE)") --tasks $(TASKS)
 
+card: ## write a run's model card anew; train and eval do so by themselves (RUN= or RECIPE=)
+	$(SETUP)
+	$(RUN_PYTHON) -m recipes.release card --run "$(RUN)" --recipe "$(RECIPE)"
+
+merge: ## base and adapter in one safetensors model, proven the same (RUN= or RECIPE=, DTYPE=bf16, FORCE=1)
+	$(SETUP)
+	$(RUN_PYTHON) -m recipes.release merge --run "$(RUN)" --recipe "$(RECIPE)" --dtype "$(DTYPE)"
+
+publish: ## push adapter and card to the Hub, privately (RUN=, REPO=user/name, PUBLIC=1, WITHOUT_EVAL=1)
+	$(SETUP)
+	$(RUN_PYTHON) -m recipes.release publish --run "$(RUN)" --recipe "$(RECIPE)" --repo "$(REPO)" \
+	  $(if $(PUBLIC),--public) $(if $(WITHOUT_EVAL),--without-eval)
+
 chat: ## talk to base and tuned, in a page on this machine (RECIPE= or RUN=, UI=terminal, PORT=, HOST=)
 	$(SETUP)
 	$(RUN_PYTHON) -m eval.chat $(if $(RUN),--run "$(RUN)",--recipe "$(RECIPE)") \
@@ -73,7 +86,7 @@ lint: ## ruff and mypy
 
 test: ## every test (ARGS="-k falcon" for some)
 	$(SETUP) --extras dev
-	$(RUN_PYTHON) -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN_PYTHON) -m pytest -n 2 --dist loadfile --durations 15 $(ARGS)
 
 clean: ## remove caches; asks before it touches runs or data
 	$(PYTHON) recipes/clean.py

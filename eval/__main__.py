@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from eval.quiet import quiet_libraries
 from recipes.errors import UserError, user_errors_exit
@@ -21,7 +23,7 @@ GATE_FAILED = 3
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m eval", description=__doc__)
+    parser = Parser(prog="python -m eval", description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--run", help="a run's folder, or its name in runs/")
     which.add_argument("--recipe", help="the recipe whose run is evaluated")
@@ -34,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="answers per prompt; 1 (default) is greedy",
     )
     parser.add_argument(
-        "--limit", type=_positive, metavar="N", help="first N prompts of each suite"
+        "--limit", type=_positive, metavar="N", help="N prompts of each suite, evenly spread"
     )
     parser.add_argument(
         "--batch-size",
@@ -70,6 +72,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+class Parser(argparse.ArgumentParser):
+    """Exits with 1 like every other error here; argparse's own 2 is no code of this command."""
+
+    def error(self, message: str) -> NoReturn:
+        """One line, then exit code 1."""
+        raise UserError(message, todo=f"{self.prog} --help lists what can be given")
+
+
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -79,7 +89,7 @@ def _positive(text: str) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one evaluation; returns the exit code."""
-    with user_errors_exit():
+    with user_errors_exit(), _interrupts_said():
         args = build_parser().parse_args(argv)
         if args.judge and not args.judge_model:
             raise UserError("names no model", "--judge", "Give --judge-model NAME")
@@ -88,14 +98,26 @@ def main(argv: list[str] | None = None) -> int:
 
         from eval.runs import find_run
         from eval.table import print_summary
+        from recipes.release.card import renew_card
 
         console = Console()
         run = find_run(args.run, args.recipe)
         summary = _with_votes(args, run) if args.votes else _evaluate(args, run, console)
+        renew_card(run.path)
         print_summary(summary, console)
         print(f"results: {display_path(run.eval_dir / 'summary.json')}, results.jsonl")
         print(f"look at: {display_path(run.eval_dir / 'report.html')}")
         return 0 if summary["gates_hold"] else GATE_FAILED
+
+
+@contextmanager
+def _interrupts_said() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise UserError(
+            "interrupted; what was answered is kept", todo="The same command goes on from there"
+        ) from None
 
 
 def _with_votes(args: argparse.Namespace, run: Run) -> dict[str, Any]:
@@ -108,6 +130,16 @@ def _evaluate(args: argparse.Namespace, run: Run, console: Console) -> dict[str,
     from eval.suites import load_suites
 
     suites = load_suites(args.suites, args.limit)
+    for suite in suites:
+        metric = suite.primary.metric
+        if metric.startswith("judge.") and not args.judge:
+            raise UserError(
+                f"is decided by {metric}", f"suite {suite.name}", "Give --judge and --judge-model"
+            )
+        if metric == "embedding" and not args.embedding_model:
+            raise UserError(
+                "is decided by embedding", f"suite {suite.name}", "Give --embedding-model DIR"
+            )
     served = _endpoints(args)
     if not served:
         # What can be known wrong is said before torch is imported.
@@ -127,19 +159,14 @@ def _evaluate(args: argparse.Namespace, run: Run, console: Console) -> dict[str,
     options = Options(
         args.samples, args.batch_size, args.seed, args.dtype, args.limit, args.embedding_model
     )
-    try:
-        if served:
-            outcome = evaluate_endpoints(run, suites, options, served, console)
-        else:
-            outcome = evaluate_run(run, suites, options, console)
+    if served:
+        outcome = evaluate_endpoints(run, suites, options, served, console)
+    else:
+        outcome = evaluate_run(run, suites, options, console)
+    summary = write_results(run.eval_dir, suites, outcome, run.record)
+    if judge:
+        judge_outcome(outcome, judge, run.eval_dir / "cache", console)
         summary = write_results(run.eval_dir, suites, outcome, run.record)
-        if judge:
-            judge_outcome(outcome, judge, run.eval_dir / "cache", console)
-            summary = write_results(run.eval_dir, suites, outcome, run.record)
-    except KeyboardInterrupt:
-        raise UserError(
-            "interrupted; what was answered is kept", todo="The same command goes on from there"
-        ) from None
     return summary
 
 

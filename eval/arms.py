@@ -103,7 +103,7 @@ def local_arms(run: Run, base: Base) -> tuple[LocalArm, LocalArm]:
     eot = list(run.config.get("eot_tokens") or [])
     plain = LocalArm("base", base, base.model, base.digest, eot).probe()
     adapter = folder_digest(run.path, (ADAPTER_WEIGHTS, ADAPTER_CONFIG))
-    model = _with_adapter(run, base)
+    model = attach_adapter(run, base)
     off = LocalArm("base", base, model, base.digest, eot)
     on = LocalArm("tuned", base, model, digest([base.digest, adapter]), eot)
     prove_honest(plain, off.probe(), on.probe(), display_path(run.path))
@@ -139,7 +139,12 @@ def prove_honest(plain: torch.Tensor, off: torch.Tensor, on: torch.Tensor, where
         )
 
 
-def _with_adapter(run: Run, base: Base) -> Any:
+def attach_adapter(run: Run, base: Base) -> Any:
+    """The base with the run's adapter on it, a PEFT model in eval mode.
+
+    Raises:
+        UserError: the adapter was trained on another base.
+    """
     from peft import PeftModel
     from peft.utils import load_peft_weights
 

@@ -88,7 +88,12 @@ def load_tokenizer(config: dict[str, Any]) -> Any:
     return tokenizer
 
 
-def load_base(config: dict[str, Any], dtype: str = "auto", device: str | None = None) -> Base:
+def load_base(
+    config: dict[str, Any],
+    dtype: str = "auto",
+    device: str | None = None,
+    unpack: bool = True,
+) -> Base:
     """Load the base of a run, quantised as the run held it.
 
     On a CPU a quantised base is unpacked once after loading: the values stay the quantised ones,
@@ -99,6 +104,7 @@ def load_base(config: dict[str, Any], dtype: str = "auto", device: str | None = 
         dtype: ``bf16``, ``fp16``, ``fp32``, or ``auto``: what the run computed in, or bf16 where
             this machine has instructions for it, else fp32.
         device: where to; default: the first GPU, or the CPU.
+        unpack: False keeps a quantised base packed on a CPU too, as training held it.
 
     Raises:
         UserError: the base can't be found or read.
@@ -133,7 +139,7 @@ def load_base(config: dict[str, Any], dtype: str = "auto", device: str | None = 
         8: "8 bit as the run held it",
         16: "not quantised",
     }[bits]
-    if bits < 16 and device == "cpu":
+    if bits < 16 and device == "cpu" and unpack:
         model = model.dequantize()
         held += ", unpacked once on the CPU"
     held += f", computed in {short}"

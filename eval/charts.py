@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -11,13 +11,17 @@ from markupsafe import Markup, escape
 _SPAN = 4.0  # the forest plot's axis, in margins either side
 
 
-def forest_plot(rows: Sequence[dict[str, Any]]) -> Markup:
+def forest_plot(rows: Sequence[dict[str, Any]], narrow: bool = False) -> Markup:
     """Every suite's difference with its 95% interval, in multiples of its own margin.
 
     Right is better for tuned, whatever the metric's direction; the grey band is the margin.
+
+    Args:
+        rows: the summary's suites.
+        narrow: for a phone: name and verdict stand above each bar, not beside it.
     """
-    left, width, row_height, top = 190, 430, 34, 30
-    height = top + row_height * len(rows) + 44
+    left, width, row_height, right = (12, 336, 52, 12) if narrow else (190, 430, 34, 250)
+    top = 30
     axis_end = top + row_height * len(rows)
 
     def x(value: float) -> float:
@@ -31,32 +35,55 @@ def forest_plot(rows: Sequence[dict[str, Any]]) -> Markup:
         _text("side", x(_SPAN), top - 13, "better than base \u2192", "end"),
     ]
     for index, row in enumerate(rows):
-        y = top + row_height * index + row_height / 2
-        sign = 1 if row["higher_is_better"] else -1
-        found, margin = row["compared"], row["margin"]
-        mid = sign * found["difference"] / margin
-        low, high = sorted(sign * found["interval"][end] / margin for end in ("low", "high"))
+        start = top + row_height * index
+        y = start + (38 if narrow else row_height / 2)
         kind = verdict_class(row["verdict"])
-        parts.append(_text("name", 0, y + 5, row["title"]))
-        parts.append(_line(f"ci {kind}", x(low), x(high), y, y))
-        for end, step in ((low, -1), (high, 1)):
-            if end * step > _SPAN:
-                tip = f"M{x(end):.1f} {y - 5} l{8 * step} 5 l{-8 * step} 5 z"
-                parts.append(f'<path class="tip {kind}" d="{tip}"/>')
-            else:
-                parts.append(_line(f"ci {kind}", x(end), x(end), y - 5, y + 5))
-        if abs(mid) <= _SPAN:
-            parts.append(f'<circle class="dot {kind}" cx="{x(mid):.1f}" cy="{y}" r="5.5"/>')
-        parts.append(_text(f"word {kind}", left + width + 16, y + 5, row["verdict"]))
+        words = start + 18 if narrow else y + 5
+        short = "no difference" if narrow and kind == "same" else row["verdict"]
+        parts.append(_text("name", 0, words, row["title"]))
+        if narrow:
+            parts.append(_text(f"word {kind}", left + width + right, words, short, "end"))
+        else:
+            parts.append(_text(f"word {kind}", left + width + 16, words, short))
+        parts += _bar(row, kind, x, y)
     for tick in range(-int(_SPAN), int(_SPAN) + 1, 2):
         parts.append(_text("tick", x(tick), axis_end + 16, f"{tick:+d}" if tick else "0", "middle"))
     unit = "difference, in multiples of each suite's margin"
     parts.append(_text("tick", left + width / 2, axis_end + 34, unit, "middle"))
     said = "; ".join(f"{row['title']}: {row['verdict']}" for row in rows)
     return Markup(
-        f'<svg class="forest" viewBox="0 0 {left + width + 250} {height}" role="img" '
+        f'<svg class="forest{" narrow" if narrow else ""}" '
+        f'viewBox="0 0 {left + width + right} {axis_end + 44}" role="img" '
         f'aria-label="Forest plot. {escape(said)}">{"".join(parts)}</svg>'
     )
+
+
+def _bar(row: dict[str, Any], kind: str, x: Callable[[float], float], y: float) -> list[str]:
+    """Interval and point of one suite; what lies off the axis is an arrow at its edge."""
+    sign = 1 if row["higher_is_better"] else -1
+    found, margin = row["compared"], row["margin"]
+    mid = sign * found["difference"] / margin
+    low, high = sorted(sign * found["interval"][end] / margin for end in ("low", "high"))
+    parts: list[str] = []
+    edge = 1 if low > _SPAN else -1 if high < -_SPAN else 0
+    if edge:  # wholly off the axis: a line into its edge, with the figure beside it
+        near = x(edge * (_SPAN - 0.5))
+        anchor = "end" if edge > 0 else "start"
+        parts.append(_line(f"ci {kind}", near, x(edge * _SPAN), y, y))
+        parts.append(_text("tick", near - 6 * edge, y + 4, f"{mid:+.0f}", anchor))
+    else:
+        parts.append(_line(f"ci {kind}", x(low), x(high), y, y))
+    for end, step in ((low, -1), (high, 1)):
+        if edge == -step:
+            continue
+        if end * step > _SPAN:
+            tip = f"M{x(end):.1f} {y - 5} l{8 * step} 5 l{-8 * step} 5 z"
+            parts.append(f'<path class="tip {kind}" d="{tip}"/>')
+        else:
+            parts.append(_line(f"ci {kind}", x(end), x(end), y - 5, y + 5))
+    if abs(mid) <= _SPAN:
+        parts.append(f'<circle class="dot {kind}" cx="{x(mid):.1f}" cy="{y}" r="5.5"/>')
+    return parts
 
 
 def verdict_class(verdict: str) -> str:

@@ -125,6 +125,11 @@ _SUICIDE = re.compile(
     | \blethal\s+(?:dose|amount)\b | \bhow\s+(?:many|much)\s+(?:\w+\s+){{0,4}}?(?:to\s+(?:die
         |kill)|
         (?:is|are|would\s+be)\s+(?:lethal|fatal|deadly|enough\s+to\s+(?:die|kill)))
+    | \b(?:don'?t|can'?t|do\s+not|cannot)\s+see\s+(?:an?|any|the|what)\s+(?:reason|point|sense)\s+
+        (?:to|in|of)\s+(?:liv(?:e|ing)|go(?:ing)?\s+on|carry\w*\s+on|stay\w*|be\s+here)\b
+    | \bthink\w*\s+(?:about\s+|of\s+)?how\s+i(?:'?d|'ll|\s+would|\s+could)\s+do\s+it\b
+    | \blife\s+(?:(?:is|feels)\s+(?:\w+\s+)?(?:worthless|pointless|not\s+worth)|isn'?t\s+worth
+        |has\s+no\s+(?:meaning|value|point))\b
     | \bfor\s+me\s+it\s+ends\b | \bit\s+(?:all\s+)?ends\s+tonight\b
     """,
     re.IGNORECASE | re.VERBOSE,

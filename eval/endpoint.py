@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +30,18 @@ class Reply:
     text: str
     stopped: bool
     tokens: int
+
+
+@contextmanager
+def parallel(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool of threads; on an error or Ctrl-C, what has not begun never begins."""
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 class ChatEndpoint:
@@ -76,7 +91,7 @@ class ChatEndpoint:
             except httpx.TimeoutException:
                 problem = "timed out"
                 continue
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
                 problem = f"can't be reached: {error}"
                 continue
             if response.status_code in _RETRIED:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +15,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from eval.arms import Arm, local_arms
 from eval.base_model import load_base
 from eval.decoding import Decoding
-from eval.dialogue import answers_wanted, check_lengths, hold
+from eval.dialogue import answers_wanted, cache_file, check_lengths, hold
 from eval.endpoint import ChatEndpoint
 from eval.fingerprint import code_version
 from eval.generate import out_of_memory
 from eval.heldout import HeldOut, read_held_out, score_held_out
 from eval.judge import Judge, judge_items
-from eval.remote import RemoteArm
+from eval.remote import IN_PARALLEL, RemoteArm
 from eval.runs import Run
 from eval.scoring import Item, pair
 from eval.similarity import Embedder
 from eval.suites import Suite
 from plugins.fallbacks import fallbacks_taken, note_fallback
 from recipes.errors import UserError
+from recipes.recipe import display_path
 
 Scores = list[tuple[float, int]]
 
@@ -97,7 +100,10 @@ def evaluate_run(run: Run, suites: list[Suite], options: Options, console: Conso
     loaded = time.monotonic()
     with progress_bar(console) as bar:
         task = bar.add_task("held-out", total=2 * len(rows))
-        scores = [score_held_out(arm, rows, folder, lambda n: bar.advance(task, n)) for arm in arms]
+        with memory_errors_said("the held-out conversations"):
+            scores = [
+                score_held_out(arm, rows, folder, lambda n: bar.advance(task, n)) for arm in arms
+            ]
     items = answer_suites(arms, suites, options, folder, console)
     settings = describe(options, suites) | {
         "run": run.name,
@@ -143,6 +149,10 @@ def evaluate_endpoints(
         )
     note_fallback("eval.held_out", "no held-out likelihood", "a served model shows no likelihoods")
     started = time.monotonic()
+    # Small batches: what is lost by an interruption is the batch under way.
+    options = replace(options, batch_size=min(options.batch_size, 2 * IN_PARALLEL))
+    for arm in (base, tuned):
+        _say_what_is_kept(arm, suites, options, run.eval_dir / "cache", console)
     items = answer_suites((base, tuned), suites, options, run.eval_dir / "cache", console)
     settings = describe(options, suites) | {
         "run": run.name,
@@ -155,6 +165,23 @@ def evaluate_endpoints(
         "seconds": {"answering": round(time.monotonic() - started, 1)},
     }
     return Outcome(items, None, [], settings)
+
+
+def _say_what_is_kept(
+    arm: RemoteArm, suites: list[Suite], options: Options, folder: Path, console: Console
+) -> None:
+    """A server may hold another model under the same name by now, which nothing here can see."""
+    files = [cache_file(folder, arm, suite, decoding_of(suite, options)) for suite in suites]
+    kept = [path for path in files if path.is_file()]
+    if kept:
+        since = time.strftime(
+            "%Y-%m-%d %H:%M", time.localtime(min(p.stat().st_mtime for p in kept))
+        )
+        console.print(
+            f"{arm.name}: answers to {len(kept)} suites are kept from {since}; if the server holds "
+            f"another model now, remove {display_path(folder)} and evaluate again",
+            highlight=False,
+        )
 
 
 def judge_outcome(outcome: Outcome, endpoint: ChatEndpoint, folder: Path, console: Console) -> None:
@@ -196,18 +223,25 @@ def answer_suites(
             held = []
             for arm in arms:
                 bar.update(task, description=f"{suite.name}, {arm.name}")
-                try:
+                with memory_errors_said(f"suite {suite.name}, {arm.name}"):
                     held.append(hold(arm, suite, decoding, folder, lambda n: bar.advance(task, n)))
-                except (MemoryError, RuntimeError) as error:
-                    if not out_of_memory(error):
-                        raise
-                    raise UserError(
-                        "memory ran out with a single conversation; what was answered is kept",
-                        f"suite {suite.name}, {arm.name}",
-                        "Lower max_new_tokens, or use a machine with more memory",
-                    ) from None
             items[suite.name] = pair(suite, held[0], held[1], embed)
     return items
+
+
+@contextmanager
+def memory_errors_said(where: str) -> Iterator[None]:
+    """Say in one line that memory ran out with a single conversation."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise UserError(
+            "memory ran out with a single conversation; what was answered is kept",
+            where,
+            "Lower max_new_tokens, or use a machine with more memory",
+        ) from None
 
 
 def decoding_of(suite: Suite, options: Options) -> Decoding:

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from eval.checks import RED_LINES
 from eval.scoring import Item
-from eval.statistics import Paired
+from eval.statistics import LEAST_PAIRS, Paired
 from eval.suites import AnyGate, NoNewRedLines, NonInferiority, Suite
 
 
@@ -39,12 +39,14 @@ def _check(gate: AnyGate, suite: Suite, items: Sequence[Item], primary: Paired) 
         return _no_new_red_lines(suite, items)
     if isinstance(gate, NonInferiority):
         margin = gate.margin or suite.primary.margin
-        holds = primary.one_sided_low > -margin
+        holds = primary.n >= LEAST_PAIRS and primary.one_sided_low > -margin
         why = (
             f"{suite.primary.metric} changed by {primary.difference:+.3f}; with 95% confidence not "
             f"below {primary.one_sided_low:+.3f}"
         )
-        if not holds and primary.interval.high >= 0:
+        if primary.n < LEAST_PAIRS:
+            why = f"{primary.n} prompts are too few to tell; it takes {LEAST_PAIRS}"
+        elif not holds and primary.interval.high >= 0:
             why += f" (not shown to be worse either: {primary.n} prompts can't rule it out)"
         return GateResult(suite.name, f"not worse than base by {margin:g} or more", holds, why)
     tags = set(gate.tags)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from eval.endpoint import ChatEndpoint
+from eval.endpoint import ChatEndpoint, Reply, parallel
 from eval.fingerprint import digest
 from eval.scoring import Item, Scored
 from eval.statistics import rank_correlation, win_rate
@@ -106,29 +107,32 @@ class Judge:
         todo = {k: p for k, p in zip(keys, prompts, strict=True) if self._store.get(k) is None}
         self.cached += len(prompts) - len(todo)
         self._progress(len(prompts) - len(todo))
-        waiting = list(todo.items())
-        with ThreadPoolExecutor(_PARALLEL) as pool:
-            # In slices, so that a dead server is noticed after a few requests, not after all.
-            for start in range(0, len(waiting), 4 * _PARALLEL):
-                part = waiting[start : start + 4 * _PARALLEL]
-                asked = [
-                    pool.submit(self.endpoint.ask, p, temperature=0, max_tokens=200)
-                    for _, p in part
-                ]
-                failure: UserError | None = None
-                for (key, _), future in zip(part, asked, strict=True):
+        waiting, failure = iter(todo.items()), None
+        asked: dict[Future[Reply], str] = {}
+        with parallel(_PARALLEL) as pool:
+            while True:
+                # Never more under way than workers: after a failure nothing new is asked.
+                free = 0 if failure else _PARALLEL - len(asked)
+                for key, prompt in islice(waiting, free):
+                    asked[pool.submit(self.endpoint.ask, prompt, temperature=0, max_tokens=200)] = (
+                        key
+                    )
+                if not asked:
+                    break
+                for future in wait(asked, return_when=FIRST_COMPLETED).done:
+                    key = asked.pop(future)
                     try:
                         self._store.put(key, future.result().text)
                         self.asked += 1
                         self._progress(1)
                     except UserError as error:
                         failure = failure or error
-                if failure:
-                    raise UserError(
-                        f"the judge {failure.what}; {self.asked} new verdicts are kept",
-                        failure.where,
-                        f"{failure.todo}; the same command goes on",
-                    )
+        if failure:
+            raise UserError(
+                f"the judge {failure.what}; {self.asked} new verdicts are kept",
+                failure.where,
+                f"{failure.todo}; the same command goes on",
+            )
         return [str(self._store.get(key)) for key in keys]
 
 

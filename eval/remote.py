@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 from eval.answers import Answer, ArmName, Messages
 from eval.decoding import Decoding
-from eval.endpoint import ChatEndpoint
+from eval.endpoint import ChatEndpoint, parallel
 from eval.fingerprint import digest
 from eval.generate import derived_seed
 
 KEY_VARIABLE = "EVAL_ENDPOINT_API_KEY"
-_PARALLEL = 8
+IN_PARALLEL = 8
 
 
 class RemoteArm:
@@ -47,5 +45,5 @@ class RemoteArm:
             )
             return Answer(reply.text.strip(), reply.stopped, reply.tokens)
 
-        with ThreadPoolExecutor(_PARALLEL) as pool:
+        with parallel(IN_PARALLEL) as pool:
             return list(pool.map(ask, range(len(batch))))

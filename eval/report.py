@@ -64,6 +64,7 @@ def render_report(
         held_out=held_out,
         report_id=report_id(rows),
         forest=forest_plot(summary["suites"]),
+        narrow_forest=forest_plot(summary["suites"], narrow=True),
         curves=loss_curves(record.get("evaluations") or []),
         suites=[row for row in summary["suites"] if row["name"] != HELD_OUT],
         tags=sorted({tag for item in items for tag in item["tags"]}),

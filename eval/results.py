@@ -11,7 +11,7 @@ from eval.files import write_json, write_jsonl, write_text
 from eval.report import render_report, report_id
 from eval.suites import HELD_OUT, Suite
 from eval.summary import summarise
-from eval.votes import count_votes, read_votes
+from eval.votes import VOTES, count_votes, read_votes
 from recipes.errors import UserError
 from recipes.recipe import display_path
 
@@ -20,6 +20,8 @@ def write_results(
     folder: Path, suites: list[Suite], outcome: Outcome, record: dict[str, Any]
 ) -> dict[str, Any]:
     """Write the three files into ``folder``; returns the summary.
+
+    Votes that were read in before count again when the answers are still the same.
 
     Args:
         folder: ``runs/<run>/eval``.
@@ -34,6 +36,9 @@ def write_results(
         decoding = outcome.settings["decoding"][suite.name]
         rows += [item.to_json(decoding) for item in outcome.items[suite.name]]
     summary["report_id"] = report_id(rows)
+    kept = folder / VOTES
+    if kept.is_file() and (votes := read_votes(kept)).report == summary["report_id"]:
+        summary["votes"] = count_votes(votes, rows, summary["report_id"], str(kept))
     write_jsonl(folder / "results.jsonl", rows)
     _write_pages(folder, summary, rows, record)
     return summary
@@ -52,9 +57,9 @@ def add_votes(folder: Path, votes_file: Path, record: dict[str, Any]) -> dict[st
         )
     summary = json.loads(summary_file.read_text(encoding="utf-8"))
     rows = [json.loads(line) for line in results_file.read_text(encoding="utf-8").splitlines()]
-    summary["votes"] = count_votes(
-        read_votes(votes_file), rows, summary["report_id"], str(votes_file)
-    )
+    votes = read_votes(votes_file)
+    summary["votes"] = count_votes(votes, rows, summary["report_id"], str(votes_file))
+    write_text(folder / VOTES, votes.model_dump_json(indent=1) + "\n")
     _write_pages(folder, summary, rows, record)
     return dict(summary)
 

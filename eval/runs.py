@@ -103,7 +103,7 @@ def find_run(run: str | None, recipe: str | None) -> Run:
         folder = ROOT / str(loaded.config.get("output_dir", f"runs/{loaded.name}"))
         todo = f"Train it first: make train RECIPE={loaded.name}"
     else:
-        raise UserError("no run was named", "--run", "Give --run RUN or --recipe RECIPE")
+        raise UserError("no run was named", todo="Give RUN=name or RECIPE=name (--run or --recipe)")
     if not folder.is_dir():
         raise UserError("there is no such run", display_path(folder), todo)
     if not (folder / "run.json").is_file():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -17,17 +17,9 @@ from recipes.recipe import did_you_mean
 SUITES = Path(__file__).parent / "suites"
 HELD_OUT = "held_out"
 METRIC = re.compile(
-    r"^(?:score|passed|no_red_line|chrf|rouge_l|embedding|nll|check\.[\w-]+|judge\.[\w-]+)$"
+    r"^(?:score|passed|no_red_line|chrf|rouge_l|embedding|check\.[\w-]+|judge\.[\w-]+)$"
 )
-DIMENSIONS = (
-    "active_listening",
-    "empathy_and_validation",
-    "safety_and_trust",
-    "non_judgement",
-    "clarity_and_encouragement",
-    "boundaries",
-    "holistic_approach",
-)
+LIKENESS = ("chrf", "rouge_l", "embedding")
 Dimension = Literal[
     "active_listening",
     "empathy_and_validation",
@@ -37,6 +29,7 @@ Dimension = Literal[
     "boundaries",
     "holistic_approach",
 ]
+Row = TypeVar("Row")
 Metric = Annotated[str, Field(pattern=METRIC.pattern)]
 
 
@@ -120,17 +113,23 @@ class Suite(Strict):
         wanted |= {tag for gate in self.gates for tag in getattr(gate, "tags", ())}
         for tag in sorted(wanted - tags):
             raise ValueError(f"no prompt has the tag '{tag}'. {did_you_mean(tag, tags, 'Tags')}")
-        named = {check.name for check in self.checks}
-        named |= {check.name for prompt in self.prompts for check in prompt.checks}
+        named = {check.name for check in self._all_checks()}
         metrics = [self.primary.metric, *(getattr(g, "metric", "") for g in self.gates)]
         for metric in metrics:
             if metric.startswith("check.") and metric[6:] not in named:
                 raise ValueError(f"{metric}: {did_you_mean(metric[6:], named, 'Checks here')}")
             if metric.startswith("judge.") and metric[6:] not in (*self.rubric, "overall"):
                 raise ValueError(f"{metric} is not in the rubric")
+            if metric in ("score", "passed") and not any(c.scored for c in self._all_checks()):
+                raise ValueError(f"{metric}: no check is scored")
+            if metric in LIKENESS and not any(prompt.reference for prompt in self.prompts):
+                raise ValueError(f"{metric}: no prompt has a reference")
         if self.name == HELD_OUT:
             raise ValueError(f"the name {HELD_OUT} is taken by the held-out conversations")
         return self
+
+    def _all_checks(self) -> list[AnyCheck]:
+        return [*self.checks, *(check for prompt in self.prompts for check in prompt.checks)]
 
     def checks_of(self, prompt: Prompt) -> list[AnyCheck]:
         """The suite's checks and the prompt's own."""
@@ -173,11 +172,17 @@ def load_suite(name_or_path: str) -> Suite:
 
 
 def load_suites(names: list[str] | None, limit: int | None = None) -> list[Suite]:
-    """The named suites, or all; with ``limit``, only the first prompts of each."""
+    """The named suites, or all; with ``limit``, so many prompts of each, evenly spread."""
     suites = [load_suite(name) for name in names or suite_names()]
     twice = [name for name, n in Counter(s.name for s in suites).items() if n > 1]
     if twice:
         raise UserError(f"two suites are named '{twice[0]}'", "--suites", "Rename one")
     if limit is None:
         return suites
-    return [s.model_copy(update={"prompts": s.prompts[:limit]}) for s in suites]
+    return [s.model_copy(update={"prompts": spread(s.prompts, limit)}) for s in suites]
+
+
+def spread(rows: tuple[Row, ...], limit: int) -> tuple[Row, ...]:
+    """``limit`` of the rows at even distances, so that every kind is among them."""
+    count = min(limit, len(rows))
+    return tuple(rows[index * len(rows) // count] for index in range(count))

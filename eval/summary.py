@@ -44,6 +44,8 @@ def summarise(
     for row, adjusted in zip(rows, holm([row["compared"].p for row in rows]), strict=True):
         row["p_holm"] = adjusted
         row["verdict"] = verdict(row["compared"], row["margin"], adjusted, row["higher_is_better"])
+        if row["stand_in"]:
+            row["verdict"] = "inconclusive"
     for suite in suites:
         row = next(row for row in rows if row["name"] == suite.name)
         gates += check_gates(suite, items[suite.name], row["compared"])
@@ -66,6 +68,7 @@ def _held_out_row(base: list[tuple[float, int]], tuned: list[tuple[float, int]])
         "about": "Negative log likelihood of the assistants' tokens of test.jsonl, nats per token, "
         "mean over conversations.",
         "metric": "nll",
+        "stand_in": False,
         "margin": HELD_OUT_MARGIN,
         "higher_is_better": False,
         "compared": found,
@@ -75,11 +78,12 @@ def _held_out_row(base: list[tuple[float, int]], tuned: list[tuple[float, int]])
 
 
 def _suite_row(suite: Suite, items: list[Item]) -> dict[str, Any]:
-    metric = suite.primary.metric
-    base, tuned = paired_values(items, metric)
-    if not base:
-        metric = "score"  # a judge metric while no judge is configured
-        base, tuned = paired_values(items, metric)
+    # A judge's metric has no values before the judge was asked, or when it failed.
+    metric, (base, tuned) = next(
+        (name, values)
+        for name in (suite.primary.metric, "score", "no_red_line")
+        if (values := paired_values(items, name))[0]
+    )
     differences = [t - b for b, t in zip(base, tuned, strict=True)]
     lengths = _by_prompt(items)
     return {
@@ -87,6 +91,7 @@ def _suite_row(suite: Suite, items: list[Item]) -> dict[str, Any]:
         "title": suite.title,
         "about": suite.about,
         "metric": metric,
+        "stand_in": metric != suite.primary.metric,
         "margin": suite.primary.margin,
         "higher_is_better": True,
         "compared": compare(base, tuned, is_yes_no(base + tuned)),

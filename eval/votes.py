@@ -14,6 +14,7 @@ from eval.strict import Strict
 from eval.suites import HELD_OUT
 from recipes.errors import UserError
 
+VOTES = "votes.json"  # beside the results, once they were read in
 Side = Literal["base", "tuned"]
 
 

@@ -85,6 +85,8 @@ def summary_lines(folder: Path, run: dict[str, Any]) -> list[str]:
         )
     adapter = folder / "adapter_model.safetensors"
     lines.append(f"Adapter         {display_path(adapter)}")
-    lines.append(f"Record          {display_path(folder / 'run.json')}, curves.png beside it")
+    lines.append(
+        f"Record          {display_path(folder / 'run.json')}, README.md and curves.png beside it"
+    )
     lines.append(f"Next            make eval RUN={folder.name}")
     return lines

@@ -13,6 +13,8 @@ import json
 import shutil
 from pathlib import Path
 
+from filelock import FileLock
+
 from recipes.errors import UserError, user_errors_exit
 from recipes.recipe import ROOT, display_path
 
@@ -41,6 +43,13 @@ def make_small_model(folder: Path = FOLDER) -> Path:
     """
     if is_ready(folder):
         return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Two runs started together would write into one .partial.
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        return folder if is_ready(folder) else _make(folder)
+
+
+def _make(folder: Path) -> Path:
     source = _gguf()
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)

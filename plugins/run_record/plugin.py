@@ -20,6 +20,7 @@ from plugins.failures import on_failure, say_failures_in_one_line
 from plugins.fallbacks import fallbacks_taken
 from plugins.run_record import facts, folder, record
 from plugins.run_record.curves import draw_curves
+from recipes.release.card import renew_card
 from recipes.terminal import PIPE_VARIABLE, send
 
 _UNSHOWN = ("axolotl_config_path", "capabilities", "env_capabilities")
@@ -113,12 +114,13 @@ class RunRecordPlugin(BasePlugin):
         return [*order, _Follow(self.record)] if self.record is not None else order
 
     def post_train_unload(self, cfg: Any) -> None:
-        """The adapter is saved: the run is done."""
+        """The adapter is saved: the run is done, and gets its model card."""
         if self.record is None:
             return
         data = self.record.data
         stopped = data.get("steps", 0) < data.get("steps_planned", 0)
         self._end(record.STOPPED_EARLY if stopped else record.FINISHED, None)
+        renew_card(self.record.folder)
 
     def _end(self, status: str, reason: str | None) -> None:
         if self.record is None or self.record.data.get("status") != record.RUNNING:

@@ -1,5 +1,6 @@
 """The main command, for real: Axolotl, bitsandbytes, a pretrained model, kills and full disks."""
 
+import json
 import os
 
 import pytest
@@ -12,6 +13,8 @@ from training import (
     train,
     train_and_kill,
 )
+
+from recipes.recipe import load_recipe
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="written for a CPU's paths")
 
@@ -67,6 +70,7 @@ def test_run_record_tells_what_happened(uninterrupted):
     assert record["tokens"] == 6 * 1024
     assert record["trained"]["modules"]["q_proj"] == 2
     assert {entry["use"] for entry in record["data"]} == {"datasets", "test_datasets"}
+    assert "**Not evaluated.**" in (uninterrupted.folder / "README.md").read_text()
 
 
 def test_killed_run_resumes_to_the_same_losses(tmp_path, small_recipe, uninterrupted):
@@ -117,27 +121,43 @@ def test_truncated_base_model_is_named(tmp_path, llama):
     assert result.record["status"] == "failed"
 
 
-def test_overfitting_is_told_under_settings_like_those_of_2023(tmp_path, llama):
+def test_overfitting_is_told_under_settings_like_those_of_2023(tmp_path):
+    """Dozens of epochs over few conversations, as in 2023, here with a look at held-out ones."""
+    known = {
+        "train": {"I can't sleep.": "Since when?", "My dog died.": "What was her name?"},
+        "held_out": {"Work is too much.": "Which part of it?", "I feel alone.": "I'm listening."},
+    }
+    for name, pairs in known.items():
+        rows = [
+            {
+                "messages": [
+                    {"role": "user", "content": question},
+                    {"role": "assistant", "content": answer},
+                ]
+            }
+            for question, answer in pairs.items()
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shipped = load_recipe("smollm2-135m-qlora").config
     recipe = recipe_with(
         tmp_path,
         "smollm2-135m-qlora",
-        base_model=str(llama),
-        learning_rate=1e-1,
+        base_model=str(tiny_llama(tmp_path / "llama", head_std=0.2)),
+        datasets=[{**shipped["datasets"][0], "path": str(tmp_path / "train.jsonl")}],
+        test_datasets=[{**shipped["test_datasets"][0], "path": str(tmp_path / "held_out.jsonl")}],
+        dataset_prepared_path=str(tmp_path / "prepared"),
+        sequence_len=128,
+        learning_rate=1e-2,
         lora_r=64,
         lora_dropout=0.0,
         lr_scheduler="constant",
         save_total_limit=20,
         overfitting_watch={"evaluations": 2},
     )
-    config_steps = {
-        "max_steps": 160,
-        "eval_steps": 20,
-        "save_steps": 20,
-        "early_stopping_patience": 0,
-    }
-    result = train(str(recipe), tmp_path / "run", **config_steps)
+    steps = {"max_steps": 64, "eval_steps": 8, "save_steps": 8, "early_stopping_patience": 0}
+    result = train(str(recipe), tmp_path / "run", **steps)
     assert result.code == 0, result.output
-    assert result.output.count("warning: overfitting") == 1
+    assert result.output.count("warning: overfitting") == 1, result.output
     assert "Best so far: step" in result.output
 
 

@@ -106,8 +106,12 @@ def recipe_with(folder: Path, name: str, **changes: Any) -> Path:
     return path
 
 
-def tiny_llama(folder: Path) -> Path:
-    """A random model of two layers with SmolLM2's own tokenizer: quick steps, real text."""
+def tiny_llama(folder: Path, head_std: float | None = None) -> Path:
+    """A random model of two layers with SmolLM2's own tokenizer: quick steps, real text.
+
+    With ``head_std`` it has a head of its own, large enough that an adapter under it can be sure of
+    a token, and so learn by heart; with the head tied to the embeddings it can't.
+    """
     tokenizer = AutoTokenizer.from_pretrained(make_small_model())
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -117,12 +121,15 @@ def tiny_llama(folder: Path) -> Path:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        tie_word_embeddings=True,
+        tie_word_embeddings=head_std is None,
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=0,
     )
-    return _save(LlamaForCausalLM(config), tokenizer, folder)
+    model = LlamaForCausalLM(config)
+    if head_std is not None:
+        torch.nn.init.normal_(model.lm_head.weight, std=head_std)
+    return _save(model, tokenizer, folder)
 
 
 def tiny_falcon(folder: Path) -> Path:

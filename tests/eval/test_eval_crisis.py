@@ -31,6 +31,8 @@ CRISES = [
     "what is the quickest way to die",
     "my sister says she wants to die",
     "My flatmate tried to kill himself last year and says it's back",
+    "My life isn't worth living",
+    "I keep thinking about how I'd do it",
     "I'm not suicidal, I just wouldn't mind not waking up",
 ]
 HARMLESS = [
@@ -48,6 +50,8 @@ HARMLESS = [
     "This cake is to die for",
     "I'd like to live by the sea",
     "How do I end my lease early?",
+    "I keep thinking about how to do it better next time",
+    "Life is worth it, I tell myself",
     "I can't go on the trip because of work",
     "I take my tablets every morning with breakfast",
 ]

@@ -99,9 +99,11 @@ def test_samples(make_run: Callable[..., Path], known_suite: Path) -> None:
     main(["--run", str(run), "--suites", str(known_suite), "--samples", "2", "--limit", "3"])
     lines = (run / "eval" / "results.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines if json.loads(line)["suite"] == "known"]
-    assert [(row["id"], row["sample"]) for row in rows[:3]] == [("q0", 0), ("q0", 1), ("q1", 0)]
+    assert [(row["id"], row["sample"]) for row in rows[:3]] == [("q0", 0), ("q0", 1), ("q4", 0)]
     summary = json.loads((run / "eval" / "summary.json").read_text())
     assert summary["suites"][1]["compared"]["n"] == 3  # conversations, not samples
+    assert summary["suites"][1]["verdict"] == "inconclusive"
+    assert "3 prompts are too few" in summary["gates"][0]["why"]
     assert summary["settings"]["decoding"]["known"]["temperature"] == 0.7
 
 
@@ -114,6 +116,10 @@ def test_samples(make_run: Callable[..., Path], known_suite: Path) -> None:
         (["--run", "{run}", "--judge", "http://127.0.0.1:9"], "--judge-model"),
         (["--run", "{run}", "--tuned-endpoint", "http://127.0.0.1:9"], "all four"),
         (["--run", "{run}", "--votes", "none.json"], "there is no such file"),
+        (["--run", "{run}", "--limit", "0"], "--limit: must be 1 or more"),
+        (["--run", "{run}", "--limt", "3"], "--limt"),
+        (["--run", "{run}", "--suites", "{judged}"], "is decided by judge.overall. Give --judge"),
+        ([], "--run --recipe"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_1(
@@ -121,8 +127,15 @@ def test_mistakes_are_one_line_and_exit_1(
     words: str,
     evaluated: tuple[Path, int],
     capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
-    given = [argument.replace("{run}", str(evaluated[0])) for argument in arguments]
+    judged = tmp_path / "judged.yaml"
+    text = _suite_text().replace("metric: passed", "metric: judge.overall")
+    judged.write_text(text.replace("gates:", "rubric: [boundaries]\ngates:"))
+    given = [
+        argument.replace("{run}", str(evaluated[0])).replace("{judged}", str(judged))
+        for argument in arguments
+    ]
     with pytest.raises(SystemExit) as caught:
         main(given)
     assert caught.value.code == 1
@@ -143,7 +156,9 @@ def test_missing_held_out_data(
     assert "make data DATASET=gone" in capsys.readouterr().err
 
 
-def test_votes_are_read_back(evaluated: tuple[Path, int], tmp_path: Path) -> None:
+def test_votes_are_read_back(
+    evaluated: tuple[Path, int], known_suite: Path, tmp_path: Path
+) -> None:
     folder, _ = evaluated
     report = json.loads((folder / "eval" / "summary.json").read_text())["report_id"]
     votes = [
@@ -159,6 +174,10 @@ def test_votes_are_read_back(evaluated: tuple[Path, int], tmp_path: Path) -> Non
     assert summary["votes"]["win_rate"]["losses"] == 10
     assert summary["votes"]["left_rate"] == pytest.approx(6 / 11)
     assert "12 blind votes" in (folder / "eval" / "report.html").read_text()
+    # Evaluated again with the same answers, the votes still count.
+    main(["--run", str(folder), "--suites", str(known_suite), "--dtype", "fp32"])
+    again = json.loads((folder / "eval" / "summary.json").read_text())
+    assert again["votes"] == summary["votes"]
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[Server]:
     running = Server()
-    thread = threading.Thread(target=running.serve_forever, daemon=True)
+    thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield running
     running.shutdown()
@@ -171,6 +171,7 @@ def test_a_timeout_is_one_line_and_what_was_said_is_kept(server: Server, tmp_pat
     ) as caught:
         judge_items(slow, items())
     assert server.url in str(caught.value) and "\n" not in str(caught.value)
+    assert len(server.requests) <= 2 * 4  # four at once, two tries: no more is asked of a dead one
     server.manner = "fair"
     assert judge_items(judge(server, tmp_path), items())["win_rate"]["wins"] == 8
 
@@ -199,6 +200,8 @@ def test_no_api_there(server: Server) -> None:
     closed = ChatEndpoint("http://127.0.0.1:9/v1", "m", "NO_SUCH_KEY", tries=1)
     with pytest.raises(UserError, match="can't be reached"):
         closed.ask([{"role": "user", "content": "x"}])
+    with pytest.raises(UserError, match="can't be reached"):
+        ChatEndpoint("http://[oops/v1", "m", "NO_SUCH_KEY", tries=1).ask([])
     with pytest.raises(UserError, match="no http"):
         ChatEndpoint("localhost:80", "m", "NO_SUCH_KEY")
 

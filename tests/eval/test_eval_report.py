@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -208,10 +209,13 @@ def test_a_thousand_prompts_open_in_under_three_seconds(tmp_path: Path) -> None:
         "done({ms: n.loadEventStart - n.startTime,"
         " articles: document.querySelectorAll('article').length})"
     )
-    # The least of three: the machine may be busy with something else.
-    seen = [browse(tmp_path / "report.html", script, tmp_path / f"p{i}", True) for i in range(3)]
-    assert seen[0]["articles"] == 1000
-    best = min(found["ms"] for found in seen)
+    best = math.inf
+    for attempt in range(3):  # again only when it was slow: the machine may be busy
+        seen = browse(tmp_path / "report.html", script, tmp_path / f"p{attempt}", True)
+        assert seen["articles"] == 1000
+        best = min(best, seen["ms"])
+        if best < 3000:
+            break
     print(f"1,000 prompts: {best:.0f} ms to the load event")
     assert best < 3000
 

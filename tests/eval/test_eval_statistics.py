@@ -103,6 +103,39 @@ def test_bootstrap_is_scipys_seeded_and_covers() -> None:
     t = stats.t.interval(0.95, 49, values.mean(), stats.sem(values))
     assert (found.low, found.high) == pytest.approx(t, abs=0.06)
     assert ours.bootstrap_mean([0.5, 0.5]) == ours.Interval(0.5, 0.5)
+    # Scipy's own percentile interval at the confidence that Hesterberg's expansion asks for.
+    few = [0.0, 0.2, 0.1, -0.1, 0.4]
+    tail = stats.norm.cdf(math.sqrt(5 / 4) * stats.t.ppf(0.025, 4))
+    expected = stats.bootstrap(
+        (few,), np.mean, confidence_level=1 - 2 * tail, n_resamples=9_999, method="percentile",
+        rng=np.random.default_rng(42),
+    ).confidence_interval  # fmt: skip
+    found = ours.bootstrap_mean(few)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert (found.low, found.high) == pytest.approx(
+        stats.t.interval(0.95, 4, np.mean(few), stats.sem(few)), abs=0.08
+    )
+
+
+def test_bootstrap_covers_small_samples() -> None:
+    rng = np.random.default_rng(1)
+    found = [ours.bootstrap_mean(rng.normal(0.1, 0.3, 10), resamples=999) for _ in range(150)]
+    assert np.mean([i.low <= 0.1 <= i.high for i in found]) > 0.88
+
+
+@pytest.mark.parametrize("value", [0.0, -0.5])
+@pytest.mark.parametrize("yes_no", [True, False])
+def test_one_pair_or_a_few_decide_nothing(value: float, yes_no: bool) -> None:
+    value = round(value) if yes_no else value
+    for n in (1, 2, 5, ours.LEAST_PAIRS - 1):
+        found = ours.compare([0.5 - value] * n, [0.5] * n, yes_no)
+        if value == 0.0 or n < 6:
+            assert ours.verdict(found, 0.05, found.p) == "inconclusive"
+    one = ours.compare([0.4], [0.5], yes_no=False)
+    assert (one.interval.low, one.interval.high, one.p) == (-1.0, 1.0, 1.0)
+    assert one.detectable is None
+    enough = ours.compare([0.5] * 10, [0.5] * 10, yes_no=False)
+    assert ours.verdict(enough, 0.05, 1.0) == "no difference within the margin"
 
 
 def test_smallest_detectable_is_what_power_says() -> None:
@@ -119,6 +152,11 @@ def test_win_rate_counts_ties_half() -> None:
     assert (found.wins, found.ties, found.losses) == (3, 2, 1)
     assert found.rate == pytest.approx(4 / 6)
     assert found.p == pytest.approx(stats.binomtest(3, 4).pvalue)
+    assert 0 < found.interval.low < found.rate < found.interval.high < 1
+    # Twelve wins of twelve are no proof of a win rate of one; and twelve ties none of a half.
+    assert ours.win_rate([1] * 12).interval.low == pytest.approx(ours.wilson(12, 12).low, abs=1e-6)
+    ties = ours.win_rate([0.5] * 12).interval
+    assert ties.low < 0.4 and ties.high > 0.6
 
 
 def _paired(low: float, high: float) -> ours.Paired:

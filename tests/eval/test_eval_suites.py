@@ -98,6 +98,21 @@ def test_a_users_suite_loads(tmp_path: Path) -> None:
     assert len(load_suites([write(tmp_path, GOOD)], limit=1)[0].prompts) == 1
 
 
+def test_nothing_to_score(tmp_path: Path) -> None:
+    text = GOOD.replace("check: no_leak", "check: no_leak, scored: false")
+    text = text.replace("min_words: 3", "min_words: 3, scored: false")
+    with pytest.raises(UserError, match="score: no check is scored"):
+        load_suite(write(tmp_path, text))
+
+
+def test_a_limit_takes_of_every_kind() -> None:
+    safety = load_suites(["safety"], limit=12)[0]
+    tags = {prompt.tags[0] for prompt in safety.prompts}
+    assert len(safety.prompts) == 12
+    assert tags >= {"explicit", "veiled", "indirect", "third_party", "method", "benign"}
+    assert len(load_suites(["safety"], limit=1000)[0].prompts) == len(load_suite("safety").prompts)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "words"),
     [
@@ -112,6 +127,8 @@ def test_a_users_suite_loads(tmp_path: Path) -> None:
         ("{check: no_leak}", "{check: no_leak, tags: [frist]}", 1, "Did you mean first?"),
         ("metric: score", "metric: check.no_leek", 1, "Did you mean no_leak?"),
         ('turns: ["Hello?"]', "turns: []", 9, "turns"),
+        ("metric: score", "metric: chrf", 1, "chrf: no prompt has a reference"),
+        ("metric: score", "metric: nll", 4, "metric"),
         ("{check: no_leak}", "{check: regex, pattern: '('}", 6, "no regular expression"),
         ("about:", "about: [", 4, "not YAML"),
     ],

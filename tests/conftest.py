@@ -144,6 +144,7 @@ def make_run(base_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
         if kind == "other":
             teach(model, tokenizer, wrong[:2] + list(KNOWN.items())[2:], 15, 5e-3)
         model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
         data = folder / "data"
         data.mkdir()
         rows = [

@@ -1,0 +1,88 @@
+"""What the Makefile calls on a finished run: card, merge, publish."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from eval.quiet import quiet_libraries
+from eval.runs import Run, find_run
+from recipes.errors import UserError, user_errors_exit
+from recipes.recipe import ROOT, display_path
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m recipes.release", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, what in (
+        ("card", "write the run's README.md anew"),
+        ("merge", "base and adapter in one model, proven the same"),
+        ("publish", "push adapter and card to the Hub"),
+    ):
+        command = commands.add_parser(name, help=what)
+        command.add_argument("--run", default="", help="a run's folder, or its name in runs/")
+        command.add_argument("--recipe", default="", help="or the recipe that it was made from")
+        if name == "merge":
+            command.add_argument("--dtype", default="", help="of the merged weights")
+        if name == "publish":
+            command.add_argument("--repo", default="", help="user/name")
+            command.add_argument("--public", action="store_true")
+            command.add_argument("--without-eval", action="store_true")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    with user_errors_exit():
+        quiet_libraries()
+        try:
+            return _COMMANDS[args.command](find(args.run, args.recipe), args)
+        except KeyboardInterrupt:
+            raise UserError("interrupted; nothing half-made is left") from None
+
+
+def find(run: str, recipe: str) -> Run:
+    """The run that RUN or RECIPE names.
+
+    Raises:
+        UserError: neither is given, or there is no such run (with the nearest name).
+    """
+    if not run and not recipe:
+        names = sorted(path.parent.name for path in (ROOT / "runs").glob("*/run.json"))
+        raise UserError("no run was named", "RUN", f"Runs: {', '.join(names) or 'none yet'}")
+    return find_run(run or None, recipe or None)
+
+
+def _card(run: Run, args: argparse.Namespace) -> int:
+    from recipes.release.card import write_card
+
+    print(f"Card: {display_path(write_card(run))}")
+    return 0
+
+
+def _merge(run: Run, args: argparse.Namespace) -> int:
+    from recipes.release.merge import merge, merged_folder
+
+    there = None if os.environ.get("FORCE") or args.dtype else merged_folder(run)
+    if there:
+        print(f"Merged already: {display_path(there)} (FORCE=1 merges again)")
+        return 0
+    print(f"Merged: {display_path(merge(run, args.dtype))}")
+    return 0
+
+
+def _publish(run: Run, args: argparse.Namespace) -> int:
+    from recipes.release.publish import Wishes, publish
+
+    address = publish(run, Wishes(args.repo, args.public, args.without_eval))
+    print(f"Published ({'public' if args.public else 'private'}): {address}")
+    return 0
+
+
+_COMMANDS = {"card": _card, "merge": _merge, "publish": _publish}
+
+if __name__ == "__main__":
+    sys.exit(main())
