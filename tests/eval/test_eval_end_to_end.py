@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from chat_server import ChatServer
 
 from eval import compare
 from eval.__main__ import main
@@ -204,6 +206,93 @@ def test_votes_that_do_not_fit(
     with pytest.raises(SystemExit):
         main(["--run", str(folder), "--votes", str(path)])
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "words"),
+    [
+        ('{"better": "A"}', 3, "flip"),
+        ("Both are fine.", 1, "no valid verdict in 24 of 24"),
+        ((401, "wrong key"), 1, "the judge refused with 401: wrong key"),
+    ],
+)
+def test_a_judge_from_the_command_line(
+    evaluated: tuple[Path, int], known_suite: Path, capsys: pytest.CaptureFixture[str],
+    reply: str | tuple[int, str], code: int, words: str,
+) -> None:  # fmt: skip
+    folder, _ = evaluated
+    with ChatServer(lambda body: reply) as server:
+        given = ["--run", str(folder), "--suites", str(known_suite), "--dtype", "fp32"]
+        given += ["--judge", server.url, "--judge-model", f"made-up-{code}"]
+        try:
+            got = main(given)
+        except SystemExit as stopped:
+            got = int(str(stopped.code))
+    out, err = capsys.readouterr()
+    assert got == code
+    assert f"12 prompts with both answers are sent to {server.url}" in out
+    if code == 1:
+        assert err.count("\n") == 1 and words in err
+        kept = (folder / "eval" / "results.jsonl").read_text().splitlines()
+        assert len(kept) == 24 and json.loads(kept[-1])["tuned"]["answers"]
+        return
+    judged = json.loads((folder / "eval" / "summary.json").read_text())["judge"]
+    assert judged["flip_rate"] == 1.0 and judged["win_rate"]["ties"] == 12
+    page = (folder / "eval" / "report.html").read_text()
+    assert words in page and server.url in page
+
+
+def test_served_models_as_arms(
+    evaluated: tuple[Path, int], worse_run: Path, known_suite: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Both arms behind HTTP, answered by the real models, say what the local arms say."""
+    from eval.arms import local_arms
+    from eval.base_model import load_base
+    from eval.decoding import Decoding
+    from eval.runs import find_run
+
+    local = find_run(str(worse_run), None)
+    arms = dict(
+        zip(("b", "t"), local_arms(local, load_base(local.config, "fp32", "cpu")), strict=True)
+    )
+    lock = threading.Lock()
+
+    def say(body: dict) -> str:
+        with lock:  # one adapter switch for both
+            decoding = Decoding(body["max_tokens"])
+            return arms[body["model"]].answer([body["messages"]], decoding, "x")[0].text
+
+    folder = tmp_path / "served"
+    folder.mkdir()
+    shutil.copy(worse_run / "run.json", folder)  # no adapter here: it is merged and served
+    with ChatServer(say) as server:
+        given = ["--run", str(folder), "--suites", str(known_suite)]
+        given += ["--base-endpoint", server.url, "--tuned-endpoint", server.url]
+        with pytest.raises(SystemExit):
+            main([*given, "--base-model", "b", "--tuned-model", "b"])
+        assert "both arms are the same model" in capsys.readouterr().err
+        given += ["--base-model", "b", "--tuned-model", "t"]
+        assert main(given) == 3
+        out = capsys.readouterr().out
+        assert f"tuned: every prompt is sent to {server.url} (model t)" in out
+        asked = len(server.requests)
+        assert main(given) == 3 and len(server.requests) == asked
+        assert "answers to 1 suites are kept from" in capsys.readouterr().out
+    keys = ("id", "outcome", "difference")
+
+    def rows(path: Path) -> list[list[object]]:
+        lines = (path / "eval" / "results.jsonl").read_text().splitlines()
+        found = [json.loads(line) for line in lines]
+        return [
+            [*(row[key] for key in keys), row[arm]["answers"][0]["text"]]
+            for row in found if row["suite"] == "known" for arm in ("base", "tuned")
+        ]  # fmt: skip
+
+    assert rows(folder) == rows(evaluated[0])
+    summary = json.loads((folder / "eval" / "summary.json").read_text())
+    assert [row["name"] for row in summary["suites"]] == ["known"]
+    assert summary["settings"]["fallbacks"][0]["part"] == "eval.held_out"
 
 
 def test_compare_puts_runs_side_by_side(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_server import ChatServer
 
 from eval.answers import Answer, Conversation
 from eval.decoding import Decoding
@@ -22,55 +21,26 @@ from eval.suites import load_suite
 from recipes.errors import UserError
 
 
-class Server(ThreadingHTTPServer):
-    """An OpenAI-compatible endpoint on 127.0.0.1 with a manner of its own."""
-
-    daemon_threads = True
+class Server(ChatServer):
+    """A judge with a manner of its own."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(self.verdict)
         self.manner = "fair"
-        self.requests: list[dict[str, Any]] = []
-        self.keys: list[str | None] = []
         self.failures = 0
 
-    @property
-    def url(self) -> str:
-        """Its API's base."""
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers by the server's manner."""
-
-    server: Server
-
-    def log_message(self, *args: Any) -> None:
-        """Say nothing."""
-
-    def do_POST(self) -> None:
-        """One chat completion."""
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.requests.append(body)
-        self.server.keys.append(self.headers.get("Authorization"))
-        manner = self.server.manner
+    def verdict(self, body: dict[str, Any]) -> str | tuple[int, str]:
+        """What it says, by its manner."""
+        manner, question = self.manner, body["messages"][-1]["content"]
         if manner == "slow":
             time.sleep(1.5)
         if manner == "locked":
-            self._send(401, json.dumps({"error": {"message": "wrong key"}}))
-            return
+            return 401, json.dumps({"error": {"message": "wrong key"}})
         if manner == "page":
-            self._send(200, "<html>hello</html>")
-            return
-        if manner == "flaky" and self.server.failures < 1:
-            self.server.failures += 1
-            self._send(503, "busy")
-            return
-        text = self._verdict(manner, body["messages"][-1]["content"])
-        choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-        self._send(200, json.dumps({"choices": [choice], "usage": {"completion_tokens": 7}}))
-
-    def _verdict(self, manner: str, question: str) -> str:
+            return 200, "<html>hello</html>"
+        if manner == "flaky" and self.failures < 1:
+            self.failures += 1
+            return 503, "busy"
         if manner == "junk":
             return "Well, both have their merits!"
         if manner == "refuses":
@@ -85,22 +55,11 @@ class Handler(BaseHTTPRequestHandler):
         better = "tie" if good[0] == good[1] else "A" if good[0] else "B"
         return f'```json\n{{"better": "{better}"}}\n```'
 
-    def _send(self, status: int, text: str) -> None:
-        data = text.encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    running = Server()
-    thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield running
-    running.shutdown()
-    running.server_close()
+    with Server() as running:
+        yield running
 
 
 def items(tuned_good: int = 8) -> list[Item]:
