@@ -16,7 +16,7 @@ from datasets_prep.patterns import (
     may_hold_url,
     url_span,
 )
-from datasets_prep.phones import crisis_numbers, digits_of, find_phones
+from datasets_prep.phones import check_regions, crisis_numbers, digits_of, find_phones
 from datasets_prep.settings import AnonymiseSettings
 
 _HANDLE = re.compile(
@@ -60,6 +60,7 @@ class Anonymiser:
     def __init__(self, settings: AnonymiseSettings) -> None:
         """Build the finders; a spaCy model is loaded here when one is wanted."""
         self.settings = settings
+        check_regions(settings.phone_regions)
         self._keep_phones = crisis_numbers() | {digits_of(n) for n in settings.keep_phones}
         keep_names = frozenset(name.lower() for name in settings.keep_names)
         self._finders: list[NameFinder] = []

@@ -9,6 +9,8 @@ from pathlib import Path
 import phonenumbers
 import yaml
 
+from recipes.errors import UserError
+
 _LINES = Path(__file__).parent / "lexicons" / "crisis_lines.yaml"
 # North American numbers as people type them, valid by numbering plan or not ("555" is not).
 _NANP = re.compile(
@@ -57,6 +59,21 @@ def names_crisis_line(text: str, more: frozenset[str] = frozenset()) -> bool:
         return False
     numbers = (m.group() for m in _ANY_NUMBER.finditer(text))
     return any(is_kept(number, crisis_numbers() | more) for number in numbers)
+
+
+def check_regions(regions: list[str]) -> None:
+    """Refuse regions that ``phonenumbers`` does not know: it would find nothing, in silence.
+
+    Raises:
+        UserError: one is not an ISO 3166 code with a numbering plan.
+    """
+    unknown = [region for region in regions if region not in phonenumbers.SUPPORTED_REGIONS]
+    if unknown:
+        raise UserError(
+            f"unknown region '{unknown[0]}'",
+            "anonymise.phone_regions",
+            "Give ISO 3166 codes in capitals, such as US, GB, DE",
+        )
 
 
 def find_phones(text: str, regions: list[str], keep: frozenset[str]) -> list[tuple[int, int]]:

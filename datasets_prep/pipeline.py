@@ -75,7 +75,14 @@ def prepare(
     from datasets_prep.build import Tokenising, build
 
     tokenising = Tokenising(proving, tokens, missing) if proving and tokens else None
-    outcome = build(chosen, path, folder, tokenising, wanted, workers)
+    try:
+        outcome = build(chosen, path, folder, tokenising, wanted, workers)
+    except OSError as error:
+        raise UserError(
+            (error.strerror or str(error)).lower(),
+            str(error.filename or folder),
+            "Check the disk and the permissions, or give --out another folder",
+        ) from None
     if outcome.unproven and not missing:
         print(f"note: not proven trainable: {outcome.unproven}", file=sys.stderr)
     _say(chosen, folder, outcome, proving.name if proving else None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -67,12 +66,9 @@ def read_rows(source: Source, path: Path | None) -> Iterator[Row]:
             yield from _read_json(path, source)
         else:
             yield from _read_parquet(path)
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"is not {error.encoding}: byte {error.object[error.start]:#04x} cannot be read",
-            _first_bad_line(path, source.encoding),
-            "Set source.encoding in the definition, or convert the file",
-        ) from None
+    except UnicodeDecodeError:
+        _raise_for_encoding(path, source.encoding)
+        raise
 
 
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
@@ -90,14 +86,22 @@ def _format(source: Source, path: Path) -> Format:
     return source.format if source.format and source.file and path.name == source.file else kind
 
 
-def _first_bad_line(path: Path, encoding: str) -> str:
+def _raise_for_encoding(path: Path, encoding: str) -> None:
+    """Name the first line that an encoding cannot read.
+
+    Raises:
+        UserError: there is one.
+    """
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 line.decode(encoding)
-            except UnicodeDecodeError:
-                return f"{path}:{number}"
-    return str(path)
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    f"is not {error.encoding}: byte {line[error.start]:#04x} cannot be read",
+                    f"{path}:{number}",
+                    "Set source.encoding in the definition, or convert the file",
+                ) from None
 
 
 def _read_csv(path: Path, source: Source, delimiter: str) -> Iterator[Row]:
@@ -187,7 +191,12 @@ def _read_json(path: Path, source: Source) -> Iterator[Row]:
                     raise UserError(f"a {name} where an object is wanted", f"{path}: row {number}")
                 yield row
         except ijson.JSONError as error:
-            line = re.sub(r"\s+", " ", str(error)).strip()
+            detail = error.args[0] if error.args else ""
+            if isinstance(detail, bytes):
+                detail = detail.decode(errors="replace")
+            if "UTF8" in detail and stream is raw:
+                _raise_for_encoding(path, source.encoding)
+            line = " ".join("".join(c if c.isprintable() else " " for c in detail).split())
             raise UserError(f"broken JSON after row {number}: {line}", str(path)) from None
         finally:
             stream.close()

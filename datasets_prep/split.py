@@ -13,6 +13,7 @@ from datasets_prep.pairs import Pairs, candidate_pairs
 from datasets_prep.settings import SplitSettings
 from datasets_prep.signatures import jaccard
 from datasets_prep.store import Mask, Store, hashes, opening
+from recipes.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 # Up to here every two questions are compared; above, those that share a MinHash band.
@@ -61,6 +62,12 @@ def split(store: Store, keep: Mask, settings: SplitSettings) -> Labels:
 
 def _sizes(rows: int, settings: SplitSettings) -> list[float]:
     held_out = [size if size >= 1 else size * rows for size in (settings.validation, settings.test)]
+    if sum(held_out) >= rows:
+        raise UserError(
+            f"validation and test ask for {sum(held_out):g} rows, and only {rows} were kept",
+            "split",
+            "Give smaller counts, or fractions",
+        )
     return [rows - sum(held_out), *held_out]
 
 

@@ -188,6 +188,18 @@ def break_input(case: str, folder: Path) -> list[str | Path]:
         keys = {"columns": {"prompt": "q", "response": "a", "id": "id"}}
     elif case == "recipe":
         extra = ["--recipe", "falcon7b-qlorra"]
+    elif case == "json encoding":
+        (folder / "rows.json").write_bytes('[\n{"q": "caf\u00e9"}]'.encode("latin-1"))
+        extra = ["--source", folder / "rows.json"]
+    elif case == "quotation mark":
+        (folder / "rows.csv").write_text('q,a,topic\none,two,x\n"three,four,x\nfive,six,x\n')
+        extra = ["--source", folder / "rows.csv"]
+    elif case == "counts":
+        keys = {"split": {"validation": 40, "test": 20}}
+    elif case == "region":
+        keys = {"steps": {"anonymise": {"phone_regions": ["UK"]}}}
+    elif case == "out":
+        extra = ["--out", rows / "there"]
     elif case == "source":
         extra = ["--source", folder / "nothing.csv"]
     definition(folder, **keys)
@@ -210,6 +222,11 @@ def break_input(case: str, folder: Path) -> list[str | Path]:
         ("duplicate id", "id 'small-1' occurs twice"),
         ("recipe", "falcon7b-qlora"),
         ("source", "nothing.csv: no such file"),
+        ("json encoding", "rows.json:2: is not utf-8: byte 0xe9"),
+        ("quotation mark", "rows.csv:4: broken CSV: unexpected end of data"),
+        ("counts", "split: validation and test ask for 60 rows, and only 60 were kept"),
+        ("region", "anonymise.phone_regions: unknown region 'UK'"),
+        ("out", "rows.jsonl: file exists. Check the disk"),
     ],
 )
 def test_bad_input_is_one_line_and_the_data_stay(
