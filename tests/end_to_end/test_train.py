@@ -122,12 +122,16 @@ def test_truncated_base_model_is_named(tmp_path, llama):
 
 
 def test_overfitting_is_told_under_settings_like_those_of_2023(tmp_path):
-    """Dozens of epochs over few conversations, as in 2023, here with a look at held-out ones."""
-    known = {
-        "train": {"I can't sleep.": "Since when?", "My dog died.": "What was her name?"},
-        "held_out": {"Work is too much.": "Which part of it?", "I feel alone.": "I'm listening."},
-    }
-    for name, pairs in known.items():
+    """Few conversations, dozens of times each, as in 2023; here with a look at held-out ones.
+
+    Those ask the same and are answered otherwise: first the words are learnt, which serves both,
+    then which answer goes with which question, which is wrong for them.
+    """
+    said = ["Rest", "Grief", "Limits", "Company"]
+    answers = {"train": said, "held_out": [*said[1:], said[0]]}
+    questions = ["I can't sleep.", "My dog died.", "Work is too much.", "I feel alone."]
+    for name, words in answers.items():
+        pairs = list(zip(questions, words, strict=True)) * (150 if name == "train" else 1)
         rows = [
             {
                 "messages": [
@@ -135,26 +139,26 @@ def test_overfitting_is_told_under_settings_like_those_of_2023(tmp_path):
                     {"role": "assistant", "content": answer},
                 ]
             }
-            for question, answer in pairs.items()
+            for question, answer in pairs
         ]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     shipped = load_recipe("smollm2-135m-qlora").config
     recipe = recipe_with(
         tmp_path,
         "smollm2-135m-qlora",
-        base_model=str(tiny_llama(tmp_path / "llama", head_std=0.2)),
+        base_model=str(tiny_llama(tmp_path / "llama", able=True)),
         datasets=[{**shipped["datasets"][0], "path": str(tmp_path / "train.jsonl")}],
         test_datasets=[{**shipped["test_datasets"][0], "path": str(tmp_path / "held_out.jsonl")}],
         dataset_prepared_path=str(tmp_path / "prepared"),
-        sequence_len=128,
-        learning_rate=1e-2,
+        sequence_len=512,
+        learning_rate=5e-3,
         lora_r=64,
         lora_dropout=0.0,
         lr_scheduler="constant",
         save_total_limit=20,
         overfitting_watch={"evaluations": 2},
     )
-    steps = {"max_steps": 64, "eval_steps": 8, "save_steps": 8, "early_stopping_patience": 0}
+    steps = {"max_steps": 40, "eval_steps": 5, "save_steps": 5, "early_stopping_patience": 0}
     result = train(str(recipe), tmp_path / "run", **steps)
     assert result.code == 0, result.output
     assert result.output.count("warning: overfitting") == 1, result.output

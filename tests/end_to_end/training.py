@@ -106,11 +106,11 @@ def recipe_with(folder: Path, name: str, **changes: Any) -> Path:
     return path
 
 
-def tiny_llama(folder: Path, head_std: float | None = None) -> Path:
+def tiny_llama(folder: Path, able: bool = False) -> Path:
     """A random model of two layers with SmolLM2's own tokenizer: quick steps, real text.
 
-    With ``head_std`` it has a head of its own, large enough that an adapter under it can be sure of
-    a token, and so learn by heart; with the head tied to the embeddings it can't.
+    With ``able`` its weights are large enough that an adapter can tell prompts apart and be sure of
+    a token, and so learn by heart; with small ones and the head tied to the embeddings it can't.
     """
     tokenizer = AutoTokenizer.from_pretrained(make_small_model())
     torch.manual_seed(0)
@@ -121,14 +121,16 @@ def tiny_llama(folder: Path, head_std: float | None = None) -> Path:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        tie_word_embeddings=head_std is None,
+        tie_word_embeddings=not able,
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=0,
+        initializer_range=0.1 if able else 0.02,
     )
     model = LlamaForCausalLM(config)
-    if head_std is not None:
-        torch.nn.init.normal_(model.lm_head.weight, std=head_std)
+    if able:
+        torch.nn.init.normal_(model.model.embed_tokens.weight, std=1.0)
+        torch.nn.init.normal_(model.lm_head.weight, std=0.2)
     return _save(model, tokenizer, folder)
 
 
