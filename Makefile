@@ -16,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # accelerate must be found by name wherever it is launched from.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup train check plan table data eval card merge publish compare bench bench-lm chat lint test clean
+.PHONY: help setup train check plan table data eval card merge publish serve compare bench bench-lm chat lint test clean
 
 help: ## this list
 	$(PYTHON) recipes/help.py Makefile
@@ -66,6 +66,10 @@ publish: ## push adapter and card to the Hub, privately (RUN=, REPO=user/name, P
 	$(SETUP)
 	$(RUN_PYTHON) -m recipes.release publish --run "$(RUN)" --recipe "$(RECIPE)" --repo "$(REPO)" \
 	  $(if $(PUBLIC),--public) $(if $(WITHOUT_EVAL),--without-eval)
+
+serve: ## the merged model behind an OpenAI-compatible API on 127.0.0.1 (RUN= or RECIPE=, PORT=8000)
+	$(SETUP) --extras serve
+	$(RUN_PYTHON) -m recipes.release serve --run "$(RUN)" --recipe "$(RECIPE)" --port "$(PORT)"
 
 chat: ## talk to base and tuned, in a page on this machine (RECIPE= or RUN=, UI=terminal, PORT=, HOST=)
 	$(SETUP)

@@ -1,4 +1,4 @@
-"""What the Makefile calls on a finished run: card, merge, publish."""
+"""What the Makefile calls on a finished run: card, merge, publish, serve."""
 
 from __future__ import annotations
 
@@ -20,12 +20,17 @@ def build_parser() -> argparse.ArgumentParser:
         ("card", "write the run's README.md anew"),
         ("merge", "base and adapter in one model, proven the same"),
         ("publish", "push adapter and card to the Hub"),
+        ("serve", "an OpenAI-compatible API on 127.0.0.1"),
     ):
         command = commands.add_parser(name, help=what)
         command.add_argument("--run", default="", help="a run's folder, or its name in runs/")
         command.add_argument("--recipe", default="", help="or the recipe that it was made from")
         if name == "merge":
             command.add_argument("--dtype", default="", help="of the merged weights")
+        if name == "serve":
+            command.add_argument(
+                "--port", default="", help="8000 where nothing is said; 0: a free one"
+            )
         if name == "publish":
             command.add_argument("--repo", default="", help="user/name")
             command.add_argument("--public", action="store_true")
@@ -82,7 +87,15 @@ def _publish(run: Run, args: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"card": _card, "merge": _merge, "publish": _publish}
+def _serve(run: Run, args: argparse.Namespace) -> int:
+    from recipes.release.serve import PORT, serve
+
+    if not (args.port or "0").isdigit():
+        raise UserError(f"{args.port!r} is no port", "PORT", "Give one from 1024 to 65535")
+    return serve(run, int(args.port or PORT))
+
+
+_COMMANDS = {"card": _card, "merge": _merge, "publish": _publish, "serve": _serve}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,7 +10,7 @@ import torch
 
 CONVERSATIONS = 8
 POSITIONS = 64
-LONGEST = 512
+LONGEST = 256
 
 # Unit roundoff: half the distance between neighbours, relative to the value (IEEE 754; bfloat16
 # has 8 bits of significand, float16 11, float32 24).
