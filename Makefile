@@ -21,7 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help: ## this list
 	$(PYTHON) recipes/help.py Makefile
 
-setup: ## set up .venv, once (EXTRAS="deepspeed,pii,judge,bench,dev")
+setup: ## set up .venv, once (EXTRAS="deepspeed,pii,judge,bench,serve,dev")
 	$(SETUP) --extras "$(EXTRAS)"
 
 train: ## train a recipe (RECIPE=, RUN=, SET="key=value ...", FORCE=1, PREFLIGHT=off, GPUS=, PROCESSES=, STRATEGY=)
