@@ -15,9 +15,9 @@ from recipes import terminal
 from recipes.errors import UserError
 from recipes.overrides import Overrides, apply, as_flags
 from recipes.recipe import ROOT, Recipe, display_path, nearest
+from recipes.run_log import RunLog
 from recipes.strategy import Launch
 
-LOG_FILE = "train.log"
 _LAST_LINES = 12
 
 
@@ -95,15 +95,13 @@ def train(run: Run, launch: Launch, environment: dict[str, str]) -> int:
         environment["FORCE"] = "1"
     screen = terminal.Terminal()
     screen.show({"kind": "status", "text": f"Recipe {config_file} -> {run.folder}/"})
-    log = _open_log(run)
-    try:
-        code, tail = _follow(command, environment, screen, log)
-    finally:
-        screen.close()
-        log.close()
-    final_log = _keep_log(Path(log.name), run)
+    with RunLog(ROOT / run.folder) as log:
+        try:
+            code, tail = _follow(command, environment, screen, log)
+        finally:
+            screen.close()
     if code != 0:
-        _explain(code, tail, screen, final_log, run)
+        _explain(code, tail, screen, log.path, run)
     return code
 
 
@@ -141,33 +139,9 @@ def _check_plugin_modules(recipe: Recipe) -> None:
             )
 
 
-def _open_log(run: Run):  # type: ignore[no-untyped-def]
-    # Beside the folder, since the run may set an old folder aside while it starts.
-    path = ROOT / run.folder.parent / f".{run.folder.name}.{LOG_FILE}"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("w", encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise UserError(
-            f"can't be written: {error.strerror}", str(run.folder.parent), "Free it, or take RUN="
-        ) from None
-
-
-def _keep_log(path: Path, run: Run) -> Path:
-    folder = ROOT / run.folder
-    if not folder.is_dir():
-        return path
-    target = folder / LOG_FILE
-    if target.exists():
-        with target.open("a", encoding="utf-8") as existing:
-            existing.write(path.read_text(encoding="utf-8", errors="replace"))
-        path.unlink()
-    else:
-        path.replace(target)
-    return target
-
-
-def _follow(command, environment, screen, log):  # type: ignore[no-untyped-def]
+def _follow(
+    command: list[str], environment: dict[str, str], screen: terminal.Terminal, log: RunLog
+) -> tuple[int, deque[str]]:
     """Read the child's output to its end: events to the screen, everything else to the log."""
     tail: deque[str] = deque(maxlen=_LAST_LINES)
     log.write(f"$ {shlex.join(command)}\n")
@@ -191,7 +165,6 @@ def _follow(command, environment, screen, log):  # type: ignore[no-untyped-def]
                 screen.show(event)
             else:
                 log.write(line)
-                log.flush()
                 tail.append(line.rstrip())
         return process.wait(), tail
     except KeyboardInterrupt:
