@@ -32,6 +32,20 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
             f"[{style}]{short}[/]",
         )
     console.print(table)
+    if judge := summary.get("judge"):
+        console.print(
+            f"judge {escape(judge['model'])}: {_wins(judge['win_rate'])}; its verdict flipped with "
+            f"the order in {judge['flip_rate']:.0%} of pairs, {judge['invalid_rate']:.0%} of its "
+            "replies were invalid",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if votes := summary.get("votes"):
+        console.print(
+            f"people: {_wins(votes['win_rate'])}; {votes['n']} blind votes",
+            highlight=False,
+            soft_wrap=True,
+        )
     for gate in summary["gates"]:
         mark = "[green]holds[/]" if gate["holds"] else "[red]FAILS[/]"
         console.print(
@@ -39,3 +53,10 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _wins(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "no valid verdict"
+    low, high = found["interval"]["low"], found["interval"]["high"]
+    return f"tuned wins {found['rate']:.0%} ({low:.0%} to {high:.0%}, a tie counts half)"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from eval.statistics import win_rate
+from eval.statistics import rank_correlation, win_rate
 from eval.strict import Strict
 from eval.suites import HELD_OUT
 from recipes.errors import UserError
@@ -75,9 +76,13 @@ def count_votes(
             where,
             "Rate the present report.html",
         )
-    known = {(row["suite"], row["id"], row["sample"]) for row in rows if row["suite"] != HELD_OUT}
+    longer = {
+        (row["suite"], row["id"], row["sample"]): float(_words(row["tuned"]) - _words(row["base"]))
+        for row in rows
+        if row["suite"] != HELD_OUT
+    }
     keys = [(vote.suite, vote.id, vote.sample) for vote in votes.votes]
-    if unknown := [key for key in keys if key not in known]:
+    if unknown := [key for key in keys if key not in longer]:
         raise UserError(f"there is no prompt {'/'.join(map(str, unknown[0]))}", where)
     if len(set(keys)) < len(keys):
         raise UserError("a pair is rated twice", where, "Export the votes again")
@@ -87,9 +92,17 @@ def count_votes(
         by_suite.setdefault(vote.suite, []).append(outcome[vote.winner])
     decided = [vote for vote in votes.votes if vote.winner != "tie"]
     left = sum(vote.winner == vote.left for vote in decided)
+    preferences = [outcome[vote.winner] for vote in votes.votes]
+    lengths = [longer[key] for key in keys]
     return {
         "n": len(votes.votes),
-        "win_rate": asdict(win_rate([outcome[vote.winner] for vote in votes.votes])),
+        "win_rate": asdict(win_rate(preferences)),
         "suites": {name: asdict(win_rate(values)) for name, values in by_suite.items()},
         "left_rate": left / len(decided) if decided else 0.5,
+        "length_difference": fmean(lengths),
+        "length_rho": rank_correlation(lengths, preferences),
     }
+
+
+def _words(side: dict[str, Any]) -> int:
+    return len(side["answers"][-1]["text"].split())

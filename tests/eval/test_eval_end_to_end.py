@@ -159,8 +159,9 @@ def test_missing_held_out_data(
 
 
 def test_votes_are_read_back(
-    evaluated: tuple[Path, int], known_suite: Path, tmp_path: Path
-) -> None:
+    evaluated: tuple[Path, int], known_suite: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     folder, _ = evaluated
     report = json.loads((folder / "eval" / "summary.json").read_text())["report_id"]
     votes = [
@@ -175,6 +176,8 @@ def test_votes_are_read_back(
     assert summary["votes"]["win_rate"]["wins"] == 1
     assert summary["votes"]["win_rate"]["losses"] == 10
     assert summary["votes"]["left_rate"] == pytest.approx(6 / 11)
+    assert summary["votes"]["length_difference"] != 0  # it unlearned how long an answer is
+    assert "12 blind votes" in capsys.readouterr().out
     assert "12 blind votes" in (folder / "eval" / "report.html").read_text()
     # Evaluated again with the same answers, the votes still count.
     main(["--run", str(folder), "--suites", str(known_suite), "--dtype", "fp32"])
@@ -237,6 +240,7 @@ def test_a_judge_from_the_command_line(
         assert len(kept) == 24 and json.loads(kept[-1])["tuned"]["answers"]
         return
     judged = json.loads((folder / "eval" / "summary.json").read_text())["judge"]
+    assert "tuned wins 50%" in out and "flipped with the order in 100% of pairs" in out
     assert judged["flip_rate"] == 1.0 and judged["win_rate"]["ties"] == 12
     page = (folder / "eval" / "report.html").read_text()
     assert words in page and server.url in page
