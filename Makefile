@@ -16,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # accelerate must be found by name wherever it is launched from.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup train check plan table data eval card merge publish serve compare bench bench-lm chat lint test clean
+.PHONY: help setup train sweep check plan table data eval card merge publish serve compare bench bench-lm chat lint test clean
 
 help: ## this list
 	$(PYTHON) recipes/help.py Makefile
@@ -29,6 +29,11 @@ train: ## train a recipe (RECIPE=, RUN=, SET="key=value ...", FORCE=1, PREFLIGHT
 	$(RUN_PYTHON) -m recipes train "$(RECIPE)" --run "$(RUN)" --set "$(SET)" $(if $(FORCE),--force) \
 	  --preflight "$(PREFLIGHT)" --gpus "$(GPUS)" --processes "$(PROCESSES)" --strategy "$(STRATEGY)" \
 	  --nodes "$(NODES)" --node-rank "$(NODE_RANK)" --master "$(MASTER)"
+
+sweep: ## train a recipe over a grid, then compare (RECIPE=, SWEEP=recipes/sweeps/rank.yaml, PARALLEL=, SET=, FORCE=1)
+	$(SETUP)
+	$(RUN_PYTHON) -m recipes sweep "$(RECIPE)" "$(SWEEP)" --parallel "$(PARALLEL)" --set "$(SET)" \
+	  --preflight "$(PREFLIGHT)" --gpus "$(GPUS)" --processes "$(PROCESSES)" --strategy "$(STRATEGY)"
 
 check: ## check every recipe, or one (RECIPE=), offline and without a GPU
 	$(SETUP)

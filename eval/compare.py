@@ -1,11 +1,15 @@
-"""``python -m eval.compare --runs a b c``: evaluated runs side by side, as a table and a page."""
+"""``python -m eval.compare --runs a b c``: runs side by side, as a table and a page.
+
+Runs that were evaluated with their verdicts; the others with what their training recorded.
+"""
 
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +29,18 @@ from recipes.recipe import ROOT, display_path
 
 # Say where a run's files lie, or follow from it, and nothing about how it was trained.
 _NOT_SETTINGS = ("output_dir", "dataset_prepared_path", "plugins")
+_FINISHED = ("finished", "stopped early")
 
 
-def read_summary(run: Run) -> dict[str, Any]:
-    """summary.json of an evaluated run.
+def read_summary(run: Run) -> dict[str, Any] | None:
+    """summary.json of a run; None when it was not evaluated yet.
 
     Raises:
-        UserError: it was not evaluated yet, or the file is broken.
+        UserError: the file is broken.
     """
     path = run.eval_dir / "summary.json"
     if not path.is_file():
-        raise UserError(
-            "was not evaluated yet", display_path(run.path), f"make eval RUN={run.name}"
-        )
+        return None
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (json.JSONDecodeError, ValueError) as error:
@@ -48,18 +51,21 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
     """Rows for the table and the page.
 
     Returns:
-        ``runs`` (names), ``suites`` (name, and per run the summary's row or None), ``figures``
-        (label and one text a run), ``settings`` (key and one text a run, only those that differ),
-        ``warnings`` (what makes the runs hard to compare).
+        ``runs`` (names), ``gates`` (whether they hold; None where a run was not evaluated),
+        ``suites`` (name, and per run the summary's row or None), ``figures`` (label and one text
+        a run), ``settings`` (key and one text a run, only those that differ), ``warnings`` (what
+        makes the runs hard to compare).
     """
     summaries = [read_summary(run) for run in runs]
-    by_run = [{row["name"]: row for row in summary["suites"]} for summary in summaries]
+    by_run = [
+        {row["name"]: row for row in (found or {"suites": []})["suites"]} for found in summaries
+    ]
     names = list(dict.fromkeys(name for rows in by_run for name in rows))
     configs = [dict(flat(_settings(run))) for run in runs]
     keys = sorted({key for config in configs for key in config})
     return {
         "runs": [run.name for run in runs],
-        "gates": [summary["gates_hold"] for summary in summaries],
+        "gates": [summary["gates_hold"] if summary else None for summary in summaries],
         "suites": [{"name": name, "cells": [rows.get(name) for rows in by_run]} for name in names],
         "figures": _figures(runs, by_run),
         "settings": [
@@ -67,7 +73,7 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
             for key in keys
             if len({config.get(key) for config in configs}) > 1
         ],
-        "warnings": _warnings(summaries),
+        "warnings": [*_evaluation_warnings(summaries), *_training_warnings(runs)],
     }
 
 
@@ -80,6 +86,7 @@ def _figures(runs: Sequence[Run], by_run: Sequence[dict[str, Any]]) -> list[dict
         return f"{value / scale:.2f} {unit}" if isinstance(value, int | float) else "—"
 
     return [
+        {"label": "held-out loss", "values": [_held_out(run) for run in runs]},
         {"label": "held-out perplexity", "values": [perplexity(rows) for rows in by_run]},
         {
             "label": "peak memory",
@@ -92,13 +99,27 @@ def _figures(runs: Sequence[Run], by_run: Sequence[dict[str, Any]]) -> list[dict
     ]
 
 
+def _held_out(run: Run) -> str:
+    """The lowest held-out loss of training, which is the kept checkpoint's, and where it began."""
+    points = run.record.get("evaluations") or []
+    losses = {p["step"]: p["held_out_loss"] for p in points if isinstance(p, dict)}
+    if not losses:
+        return "—"
+    best = min(losses, key=losses.__getitem__)
+    before = f", {losses[0]:.3f} before" if 0 in losses and best else ""
+    return f"{losses[best]:.3f} (step {best}{before})"
+
+
 def _settings(run: Run) -> dict[str, Any]:
     return {key: value for key, value in run.config.items() if key not in _NOT_SETTINGS}
 
 
-def _warnings(summaries: Sequence[dict[str, Any]]) -> list[str]:
+def _evaluation_warnings(summaries: Sequence[dict[str, Any] | None]) -> list[str]:
     """Runs are comparable when base, code and prompts were the same."""
+    there = [summary for summary in summaries if summary]
     said = []
+    if there and len(there) < len(summaries):
+        said.append("some were not evaluated yet (make eval RUN=...)")
     for key, words in (
         ("base_digest", "the bases differ (weights, quantisation, template or device)"),
         ("code_version", "they were evaluated by different versions of eval"),
@@ -106,18 +127,44 @@ def _warnings(summaries: Sequence[dict[str, Any]]) -> list[str]:
         ("limit", "some saw only a part of the prompts"),
         ("held_out", "the held-out conversations differ"),
     ):
-        values = {json.dumps(s["settings"].get(key), sort_keys=True) for s in summaries}
-        if len(values) > 1:
+        if _differ(summary["settings"].get(key) for summary in there):
             said.append(words)
     return said
 
 
+def _training_warnings(runs: Sequence[Run]) -> list[str]:
+    """Held-out losses are comparable when they are of the same tokens."""
+    said = []
+    data = [
+        [entry.get("sha256") for entry in run.record.get("data") or [] if _is_held_out(entry)]
+        for run in runs
+    ]
+    if _differ(data):
+        said.append("the held-out data of training differ, so their held-out losses do too")
+    if _differ([run.base_model, run.config.get("chat_template")] for run in runs):
+        said.append("bases or chat templates differ, so held-out losses are of other tokens")
+    unfinished = [run.name for run in runs if run.record.get("status") not in _FINISHED]
+    if unfinished:
+        said.append(f"not finished: {', '.join(unfinished)}")
+    return said
+
+
+def _is_held_out(entry: dict[str, Any]) -> bool:
+    return entry.get("use") == "test_datasets"
+
+
+def _differ(values: Iterable[Any]) -> bool:
+    return len({json.dumps(value, sort_keys=True, default=str) for value in values}) > 1
+
+
 def print_comparison(found: dict[str, Any], console: Console) -> None:
     """The terminal table."""
-    table = Table(box=SIMPLE, title="tuned against base, by run", title_justify="left")
+    title = "tuned against base, by run" if found["suites"] else "not evaluated yet, by training"
+    table = Table(box=SIMPLE, title=title, title_justify="left")
     table.add_column("")
     for name, holds in zip(found["runs"], found["gates"], strict=True):
-        table.add_column(f"{escape(name)}\n{'gates hold' if holds else '[red]a gate fails[/]'}")
+        words = {None: "", True: "\ngates hold", False: "\n[red]a gate fails[/]"}[holds]
+        table.add_column(f"{escape(name)}{words}")
     for suite in found["suites"]:
         table.add_row(suite["name"], *(_cell(row) for row in suite["cells"]))
     table.add_section()
@@ -138,6 +185,34 @@ def _cell(row: dict[str, Any] | None) -> str:
     return f"{row['compared']['difference']:+.3f} {verdict}"
 
 
+def compare_runs(names: Sequence[str], output: Path, picture: Path | None = None) -> None:
+    """Print the table of some runs and write their page.
+
+    Args:
+        names: run folders, or names of folders in runs/.
+        output: the page.
+        picture: a PNG that the page shows too.
+
+    Raises:
+        UserError: fewer than two runs, or one that isn't there.
+    """
+    if len(names) < 2:
+        raise UserError("one run can't be compared", "--runs", "Name two or more")
+    found = comparison([find_run(name, None) for name in names])
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters["verdict_class"] = verdict_class
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    encoded = base64.b64encode(picture.read_bytes()).decode() if picture else None
+    page = environment.get_template("compare.html.j2").render(
+        found=found, style=style, picture=encoded
+    )
+    write_text(output, page)
+    print_comparison(found, Console())
+    print(f"look at: {display_path(output)}")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Compare runs; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m eval.compare", description=__doc__)
@@ -145,18 +220,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "compare.html")
     with user_errors_exit():
         args = parser.parse_args(argv)
-        if len(args.runs) < 2:
-            raise UserError("one run can't be compared", "--runs", "Name two or more")
-        found = comparison([find_run(name, None) for name in args.runs])
-        environment = Environment(
-            loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
-        )
-        environment.filters["verdict_class"] = verdict_class
-        style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-        page = environment.get_template("compare.html.j2").render(found=found, style=style)
-        write_text(args.output, page)
-        print_comparison(found, Console())
-        print(f"look at: {display_path(args.output)}")
+        compare_runs(args.runs, args.output)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What the Makefile calls: train, check, plan, table, data; and shape, for a new base model."""
+"""What the Makefile calls: train, sweep, check, plan, table, data; shape, for a new base model."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import argparse
 import os
 import sys
 
-from recipes.errors import user_errors_exit
-from recipes.recipe import load_recipe, recipe_paths
+from recipes.errors import UserErrors, user_errors_exit
+from recipes.recipe import Recipe, load_recipe, recipe_paths
 
 
 def main() -> int:
@@ -22,6 +22,12 @@ def main() -> int:
     train.add_argument("--preflight", default="")
     for name in ("gpus", "processes", "strategy", "nodes", "node-rank", "master"):
         train.add_argument(f"--{name}", default="")
+    sweep = commands.add_parser("sweep", help="train a recipe over a grid of settings")
+    sweep.add_argument("recipe")
+    sweep.add_argument("sweep")
+    sweep.add_argument("--set", default="", dest="overrides")
+    for name in ("parallel", "preflight", *_SPREAD):
+        sweep.add_argument(f"--{name}", default="")
     check = commands.add_parser("check", help="check recipes without a GPU or the network")
     check.add_argument("recipe", nargs="?", default="")
     plan = commands.add_parser("plan", help="what a recipe will take")
@@ -35,8 +41,12 @@ def main() -> int:
     shape = commands.add_parser("shape", help="keep a base model's shape, for plan and check")
     shape.add_argument("base_model")
     args = parser.parse_args()
-    with user_errors_exit():
-        return _COMMANDS[args.command](args)
+    try:
+        with user_errors_exit():
+            return _COMMANDS[args.command](args)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     return 1
 
 
@@ -63,6 +73,32 @@ def _train(args: argparse.Namespace) -> int:
         refuse_without_gpu(apply(recipe.config, run.overrides))
     environment = {"PREFLIGHT": args.preflight} if args.preflight else {}
     return train(run, launch, environment)
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    from recipes.check import problems_with
+    from recipes.gpu import refuse_without_gpu
+    from recipes.overrides import apply, parse_overrides
+    from recipes.strategy import Wanted, plan_launch
+    from recipes.sweep import device_slots, refuse_problems, run_sweep, sweep_runs
+    from recipes.sweep_grid import read_grid
+
+    recipe = load_recipe(args.recipe)
+    spread = {name.upper(): getattr(args, name) for name in _SPREAD}
+    slots = device_slots(args.parallel, spread)
+    plan_launch(Wanted(args.gpus, args.processes, args.strategy))
+    fixed = parse_overrides(args.overrides)
+    if args.preflight != "off":
+        refuse_without_gpu(apply(recipe.config, fixed))
+    problems = problems_with(Recipe(recipe.name, recipe.path, apply(recipe.config, fixed)))
+    if problems:
+        raise UserErrors(problems)
+    grid = read_grid(args.sweep, recipe, fixed)
+    runs = sweep_runs(recipe, grid, fixed)
+    refuse_problems(recipe, grid, runs)
+    given = {**spread, "PREFLIGHT": args.preflight}
+    flags = [f"--{name.lower()}={value}" for name, value in given.items() if value]
+    return run_sweep(recipe, grid, runs, slots, flags)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -102,8 +138,10 @@ def _shape(args: argparse.Namespace) -> int:
     return 0
 
 
+_SPREAD = ("gpus", "processes", "strategy")
 _COMMANDS = {
     "train": _train,
+    "sweep": _sweep,
     "check": _check,
     "plan": _plan,
     "table": _table,

@@ -43,10 +43,15 @@ def problems_of(path: Path) -> list[UserError]:
         recipe = load_recipe(path)
     except UserError as error:
         return [error]
-    with _quiet():
+    return problems_with(recipe)
+
+
+def problems_with(recipe: Recipe) -> list[UserError]:
+    """Every problem of a recipe that is read already, perhaps with overrides in its keys."""
+    with quiet():
         from plugins.strict.check import check_config
 
-        problems = check_config(recipe.config, path)
+        problems = check_config(recipe.config, recipe.path)
         problems += _without_plugins(recipe)
         return problems or _validation_problems(recipe)
 
@@ -116,7 +121,7 @@ def _sentences(error: Exception) -> list[str]:
 
 
 @contextlib.contextmanager
-def _quiet():  # type: ignore[no-untyped-def]
+def quiet():  # type: ignore[no-untyped-def]
     """Keep the libraries' import chatter off the terminal."""
     logging.disable(logging.WARNING)
     try:

@@ -33,6 +33,7 @@ def check_config(config: dict[str, Any], file: Path) -> list[UserError]:
     bad = {names[int(path[1])] for path, _, _ in unknown}
     problems += unknown
     problems += check_mapping(given, root_models([name for name in names if name not in bad]), ())
+    problems += _unknown_optimizer(given)
     problems += _missing_files(given)
     return [
         UserError(f"{dotted(path)}: {what}", _where(path, file, positions.lines), todo)
@@ -81,6 +82,23 @@ def _is_plugin(name: str) -> bool:
     except ImportError:
         return False
     return True
+
+
+def _unknown_optimizer(config: dict[str, Any]) -> list[Problem]:
+    """Axolotl's schema takes any text here, and the run fails when the trainer is built."""
+    name = config.get("optimizer")
+    if not isinstance(name, str):
+        return []
+    from axolotl.utils.schemas.enums import CustomSupportedOptimizers
+    from transformers.training_args import OptimizerNames
+
+    known = [
+        str(member.value) for kind in (OptimizerNames, CustomSupportedOptimizers) for member in kind
+    ]
+    if name in known:
+        return []
+    hint = did_you_mean(name, known, "Optimizers")
+    return [(("optimizer",), f"there is no optimizer {name}", hint)]
 
 
 def _missing_files(config: dict[str, Any]) -> list[Problem]:

@@ -318,11 +318,25 @@ def test_compare_puts_runs_side_by_side(
     assert "lora_r" in html and "Settings that differ" in html
 
 
-def test_compare_wants_evaluated_runs(worse_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        compare.main(["--runs", str(worse_run), str(worse_run)])
-    assert caught.value.code == 1
-    assert "was not evaluated yet" in capsys.readouterr().err
+def test_compare_takes_runs_that_were_not_evaluated(
+    worse_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, losses in (("small", (3.0, 2.5, 2.75)), ("large", (3.0, 2.25))):
+        folder = tmp_path / name
+        shutil.copytree(worse_run, folder)
+        record = json.loads((folder / "run.json").read_text())
+        points = [{"step": 5 * i, "held_out_loss": loss} for i, loss in enumerate(losses)]
+        record |= {"evaluations": points, "status": "finished"}
+        (folder / "run.json").write_text(json.dumps(record))
+    page = tmp_path / "compare.html"
+    runs = [str(tmp_path / "small"), str(tmp_path / "large")]
+    assert compare.main(["--runs", *runs, "--output", str(page)]) == 0
+    out = capsys.readouterr().out
+    assert "2.500 (step 5, 3.000 before)" in out and "2.250 (step 5, 3.000 before)" in out
+    assert "not evaluated yet" in out and "Verdicts" not in page.read_text()
+
+
+def test_compare_wants_two_runs(worse_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         compare.main(["--runs", str(worse_run)])
     assert "Name two or more" in capsys.readouterr().err

@@ -1,0 +1,189 @@
+"""A sweep before and around its runs: what is refused, how runs are named, which GPU each gets."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from recipes import sweep
+from recipes.errors import UserError
+from recipes.overrides import parse_overrides
+from recipes.recipe import ROOT, load_recipe
+from recipes.sweep import device_slots, refuse_problems, sweep_runs
+from recipes.sweep_grid import read_grid, sweep_paths
+from recipes.sweep_plot import Dot, dot
+
+RECIPE = load_recipe("smollm2-135m-qlora")
+NOTHING = {"GPUS": "", "PROCESSES": "", "STRATEGY": ""}
+
+
+def grid_of(tmp_path: Path, text: str, fixed: str = ""):
+    path = tmp_path / "grid.yaml"
+    path.write_text(text)
+    return read_grid(str(path), RECIPE, parse_overrides(fixed))
+
+
+@pytest.mark.parametrize("path", sweep_paths(), ids=lambda path: path.stem)
+def test_sweeps_that_we_ship_fit_a_recipe(path):
+    name = "falcon7b-qlora" if path.stem in ("layers-falcon", "optimizer") else RECIPE.name
+    recipe = load_recipe(name)
+    grid = read_grid(path.stem, recipe, {})
+    runs = sweep_runs(recipe, grid, {})
+    assert len({run.folder for run in runs}) == len(runs) >= 3
+    assert all(str(run.folder).startswith(f"runs/{name}-{path.stem}-") for run in runs)
+    refuse_problems(recipe, grid, runs)
+
+
+def test_there_is_a_sweep_for_each_question():
+    names = {path.stem for path in sweep_paths()}
+    assert names >= {"rank", "alpha-ratio", "optimizer", "learning-rate", "epochs"}
+    assert {"layers-falcon", "layers-llama"} <= names
+
+
+def test_axolotl_expands_the_grid(tmp_path):
+    grid = grid_of(
+        tmp_path,
+        "learning_rate: [1e-4, 5.0e-4]\nseed: [1]\n"
+        "_:\n  - {lora_r: 4, lora_alpha: 8}\n  - {lora_r: 8, lora_alpha: 16}\n",
+    )
+    assert grid.varying == ("learning_rate", "lora_r", "lora_alpha")
+    assert grid.groups == (("learning_rate",), ("lora_r", "lora_alpha"))
+    assert {point.name for point in grid.points} == {
+        "0.0001-4-8", "0.0001-8-16", "0.0005-4-8", "0.0005-8-16"
+    }  # fmt: skip
+    assert all(point.values["seed"] == 1 for point in grid.points)
+    assert {point.values["learning_rate"] for point in grid.points} == {1e-4, 5e-4}
+
+
+@pytest.mark.parametrize(
+    ("text", "fixed", "words"),
+    [
+        ("lora_rnk: [4, 8]", "", "grid.yaml:1: lora_rnk: unknown key. Did you mean lora_r"),
+        ("seed: [1]\n_:\n  - {lora_alfa: 4}", "", r":3: _\[0\].lora_alfa: .*mean lora_alpha"),
+        ("lora_r: 8", "", "is 8, which is no list of values"),
+        ("lora_r: []", "", "no list of values"),
+        ("lora_r: [8, true]", "", r"lora_r\[1\]: is true, which is no whole number"),
+        ("lora_r: [8, eight]", "", r":1: lora_r\[1\]: is 'eight'"),
+        ("lora_r: [8]\nlora_r: [16]", "", ":2: lora_r: is given twice"),
+        ("lora_r: [8]\n_: [{lora_r: 4}]", "", 'stands under "_" too'),
+        ("lora_r: [8, 16]", "lora_r=4", "lora_r: is given by SET too"),
+        ("output_dir: [a, b]", "", "can't be swept"),
+        ("lora_r: [8, 8]", "", "two runs have the same values"),
+        ("_: [8]", "", r"_\[0\]: is no mapping"),
+        ("[1, 2]", "", "holds no keys"),
+        ("lora_r: [8", "", "can't be read as YAML"),
+    ],
+)
+def test_a_wrong_sweep_is_refused_in_words(tmp_path, text, fixed, words):
+    with pytest.raises(UserError, match=words):
+        grid_of(tmp_path, text, fixed)
+
+
+def test_a_misspelt_sweep_is_named_with_the_nearest():
+    with pytest.raises(UserError, match="Did you mean rank"):
+        read_grid("recipes/sweeps/rnk.yaml", RECIPE, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("optimizer: [adamw_toch]", "no optimizer adamw_toch. Did you mean adamw_torch"),
+        ("lora_target_modules: [[q_prj]]\nseed: [1, 2]", ""),
+        ("lora_target_modules: [[q_prj], [k_proj]]", "has no layer q_prj"),
+        ("num_epochs: [1, 2]", "num_epochs has no effect while max_steps is set"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_before_the_first_run(tmp_path, text, words):
+    grid = grid_of(tmp_path, text)
+    if not words:
+        refuse_problems(RECIPE, grid, sweep_runs(RECIPE, grid, {}))
+        return
+    with pytest.raises(UserError, match=words):
+        refuse_problems(RECIPE, grid, sweep_runs(RECIPE, grid, {}))
+
+
+def test_a_folder_of_another_run_is_not_taken_for_this_one(tmp_path):
+    grid = grid_of(tmp_path, "lora_r: [4, 8]")
+    recipe = type(RECIPE)("r", RECIPE.path, {**RECIPE.config, "output_dir": str(tmp_path / "r")})
+    runs = sweep_runs(recipe, grid, parse_overrides("max_steps=2"))
+    runs[0].folder.mkdir()
+    rank = runs[0].point.values["lora_r"]
+    overrides = f"max_steps=9 lora_r={rank} output_dir={runs[0].folder}"
+    record = {"status": "finished", "overrides": overrides}
+    (runs[0].folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"a run with other settings \(max_steps 9 -> 2\)"):
+        refuse_problems(recipe, grid, runs)
+
+
+def test_each_run_gets_its_own_gpu(monkeypatch):
+    monkeypatch.setattr(sweep, "count_gpus", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    slots = device_slots("2", NOTHING)
+    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in slots] == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,7")
+    assert [s["CUDA_VISIBLE_DEVICES"] for s in device_slots("3", NOTHING)] == ["4", "5", "7"]
+    assert device_slots("", NOTHING) == [{}]
+    with pytest.raises(UserError, match="4 runs at a time want 4 GPUs, and 3 visible here"):
+        device_slots("4", NOTHING)
+    with pytest.raises(
+        UserError, match=r"gives each run one GPU\. Leave out STRATEGY, or PARALLEL"
+    ):
+        device_slots("2", {**NOTHING, "STRATEGY": "ddp"})
+    with pytest.raises(UserError, match="'two' is no number"):
+        device_slots("two", NOTHING)
+
+
+def test_without_a_gpu_runs_go_one_by_one(monkeypatch):
+    monkeypatch.setattr(sweep, "count_gpus", lambda: 0)
+    assert device_slots("1", NOTHING) == [{}]
+    with pytest.raises(UserError, match="2 runs at a time want 2 GPUs, and there is none here"):
+        device_slots("2", NOTHING)
+
+
+JOBS = """
+import sys
+from recipes.jobs import Job, run_jobs
+words = "import os, sys, time; print(os.environ['CARD'], flush=True); time.sleep({}); sys.exit({})"
+jobs = [Job(f"job{n}", [sys.executable, "-c", words.format(seconds, code)])
+        for n, (seconds, code) in enumerate(JOBS)]
+found = run_jobs(jobs, SLOTS, lambda job: None, lambda job, code: None)
+print(sorted(found.codes.items()), found.interrupted)
+"""
+
+
+def start(jobs, slots):
+    program = JOBS.replace("JOBS", repr(jobs)).replace("SLOTS", repr(slots))
+    return subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_jobs_run_side_by_side_and_go_on_after_a_failure():
+    began = time.monotonic()
+    process = start([(2, 0), (0, 3), (0, 0)], [{"CARD": "a"}, {"CARD": "b"}])
+    output, _ = process.communicate(timeout=60)
+    assert "[('job0', 0), ('job1', 3), ('job2', 0)] False" in output
+    assert {"job0 | a", "job1 | b", "job2 | b"} <= set(output.splitlines())
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_jobs_end_and_the_rest_does_not_start(number):
+    process = start([(100, 0), (0, 0)], [{"CARD": "a"}])
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == "a"
+    os.kill(process.pid, number)
+    output, _ = process.communicate(timeout=60)
+    assert "job1" not in output
+    assert output.strip().endswith("True")
+
+
+def test_a_run_stands_on_the_plot_at_its_lowest_held_out_loss():
+    points = [{"step": s, "held_out_loss": loss} for s, loss in ((0, 4.0), (2, 2.5), (4, 2.75))]
+    assert dot({"lora_r": 8}, {"evaluations": points}) == Dot({"lora_r": 8}, 2.5, 4.0)
+    assert dot({"lora_r": 8}, {"evaluations": []}) is None
