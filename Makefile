@@ -43,7 +43,7 @@ plan: ## what a recipe will take: parameters, memory part by part, steps, tokens
 	$(SETUP)
 	$(RUN_PYTHON) -m recipes plan "$(RECIPE)" --set "$(SET)" --gpus "$(GPUS)" --strategy "$(STRATEGY)"
 
-table: ## write recipes/README.md anew from the recipes
+table: ## write recipes/README.md and launch/SIZING.md anew from the recipes
 	$(SETUP)
 	$(RUN_PYTHON) -m recipes table
 

@@ -35,7 +35,7 @@ def main() -> int:
     plan.add_argument("--set", default="", dest="overrides")
     for name in ("gpus", "strategy"):
         plan.add_argument(f"--{name}", default="")
-    commands.add_parser("table", help="write recipes/README.md")
+    commands.add_parser("table", help="write recipes/README.md and launch/SIZING.md")
     data = commands.add_parser("data", help="make a recipe's data set")
     data.add_argument("recipe")
     shape = commands.add_parser("shape", help="keep a base model's shape, for plan and check")
@@ -118,9 +118,10 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _table(args: argparse.Namespace) -> int:
+    from recipes.sizing import write_sizing
     from recipes.table import write_table
 
-    print(f"wrote {write_table()}")
+    print(f"wrote {write_table()}\nwrote {write_sizing()}")
     return 0
 
 
