@@ -85,7 +85,7 @@ def _figures(runs: Sequence[Run], by_run: Sequence[dict[str, Any]]) -> list[dict
         value = run.record.get(key)
         return f"{value / scale:.2f} {unit}" if isinstance(value, int | float) else "—"
 
-    return [
+    figures: list[dict[str, Any]] = [
         {"label": "held-out loss", "values": [_held_out(run) for run in runs]},
         {"label": "held-out perplexity", "values": [perplexity(rows) for rows in by_run]},
         {
@@ -97,6 +97,7 @@ def _figures(runs: Sequence[Run], by_run: Sequence[dict[str, Any]]) -> list[dict
             "values": [measured(run, "tokens_per_second", 1, "tokens/s") for run in runs],
         },
     ]
+    return [figure for figure in figures if set(figure["values"]) != {"—"}]
 
 
 def _held_out(run: Run) -> str:
@@ -158,13 +159,21 @@ def _differ(values: Iterable[Any]) -> bool:
 
 
 def print_comparison(found: dict[str, Any], console: Console) -> None:
-    """The terminal table."""
-    title = "tuned against base, by run" if found["suites"] else "not evaluated yet, by training"
-    table = Table(box=SIMPLE, title=title, title_justify="left")
+    """The terminal table: a column for each run, or a row where there are no verdicts to show."""
+    if found["suites"]:
+        _print_verdicts(found, console)
+    else:
+        _print_runs(found, console)
+    for warning in found["warnings"]:
+        console.print(f"[yellow]take care:[/] {escape(warning)}")
+
+
+def _print_verdicts(found: dict[str, Any], console: Console) -> None:
+    table = Table(box=SIMPLE, title="tuned against base, by run", title_justify="left")
     table.add_column("")
     for name, holds in zip(found["runs"], found["gates"], strict=True):
-        words = {None: "", True: "\ngates hold", False: "\n[red]a gate fails[/]"}[holds]
-        table.add_column(f"{escape(name)}{words}")
+        words = {None: "not evaluated", True: "gates hold", False: "[red]a gate fails[/]"}[holds]
+        table.add_column(f"{escape(name)}\n{words}")
     for suite in found["suites"]:
         table.add_row(suite["name"], *(_cell(row) for row in suite["cells"]))
     table.add_section()
@@ -174,8 +183,20 @@ def print_comparison(found: dict[str, Any], console: Console) -> None:
     for setting in found["settings"]:
         table.add_row(escape(setting["key"]), *(escape(value) for value in setting["values"]))
     console.print(table)
-    for warning in found["warnings"]:
-        console.print(f"[yellow]take care:[/] {warning}")
+
+
+def _print_runs(found: dict[str, Any], console: Console) -> None:
+    table = Table(box=SIMPLE, title="not evaluated yet: by training", title_justify="left")
+    table.add_column("run", overflow="fold")
+    columns = [
+        *((setting["key"], setting["values"]) for setting in found["settings"]),
+        *((figure["label"], figure["values"]) for figure in found["figures"]),
+    ]
+    for label, _ in columns:
+        table.add_column(escape(label), overflow="fold")
+    for index, name in enumerate(found["runs"]):
+        table.add_row(escape(name), *(escape(values[index]) for _, values in columns))
+    console.print(table)
 
 
 def _cell(row: dict[str, Any] | None) -> str:

@@ -244,7 +244,8 @@ def _close(recipe: Recipe, grid: Grid, runs: Sequence[SweepRun], outcome: Outcom
         )
         return INTERRUPTED
     failed = [run for run in runs if outcome.codes.get(run.name)]
-    _compare(recipe, grid, [run for run in finished if run not in failed])
+    whole = [run for run in finished if run not in failed]
+    _compare(recipe, grid, sorted(whole, key=lambda run: grid.place(run.point.values)))
     if failed:
         print(f"\n{len(failed)} of {len(runs)} runs failed:", file=sys.stderr)
         for run in failed:

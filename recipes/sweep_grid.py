@@ -52,6 +52,7 @@ class Grid:
         path: the file.
         varying: keys that take more than one value, in the file's order.
         groups: the same keys, those that change together in one group.
+        listed: for each of these keys its values, as text, in the file's order.
         points: every combination, in the order that Axolotl runs them.
     """
 
@@ -59,7 +60,12 @@ class Grid:
     path: Path
     varying: tuple[str, ...]
     groups: tuple[tuple[str, ...], ...]
+    listed: dict[str, tuple[str, ...]]
     points: tuple[Point, ...]
+
+    def place(self, values: Overrides) -> tuple[int, ...]:
+        """Where these values stand in the file: what tables and legends are sorted by."""
+        return tuple(self.listed[key].index(as_text(values.get(key))) for key in self.varying)
 
 
 def sweep_paths() -> list[Path]:
@@ -87,12 +93,12 @@ def read_grid(name_or_path: str, recipe: Recipe, fixed: Overrides) -> Grid:
         raise UserErrors(problems)
     content = {key: _numbers(value) for key, value in content.items()}
     combinations = _combinations(content)
-    groups = _groups(content)
+    groups, listed = _groups(content)
     varying = tuple(key for group in groups for key in group)
     points = tuple(Point(values, _name(values, varying)) for values in combinations)
     if len({point.name for point in points}) < len(points):
         raise UserError("two runs have the same values", display_path(path), "Take one out")
-    return Grid(path.stem, path, varying, groups, points)
+    return Grid(path.stem, path, varying, groups, listed, points)
 
 
 def _find(name: str) -> Path:
@@ -207,21 +213,26 @@ def _combinations(content: dict[str, Any]) -> list[Overrides]:
         return generate_sweep_configs({}, content)
 
 
-def _groups(content: dict[str, Any]) -> tuple[tuple[str, ...], ...]:
-    """Keys with more than one value; those under `_` change together, so they are one group."""
-    groups = []
+def _groups(
+    content: dict[str, Any],
+) -> tuple[tuple[tuple[str, ...], ...], dict[str, tuple[str, ...]]]:
+    """Keys with more than one value, those under `_` in one group, and their values as text."""
+    groups, listed = [], {}
     for key, values in content.items():
-        keys = dict.fromkeys(k for entry in values for k in entry) if key == TOGETHER else {key: 0}
-        columns = {
-            k: [entry.get(k) for entry in values] if key == TOGETHER else values for k in keys
-        }
-        group = tuple(k for k, column in columns.items() if len({_text(v) for v in column}) > 1)
+        columns = {key: values}
+        if key == TOGETHER:
+            keys = dict.fromkeys(k for entry in values for k in entry)
+            columns = {k: [entry.get(k) for entry in values] for k in keys}
+        texts = {k: tuple(dict.fromkeys(map(as_text, column))) for k, column in columns.items()}
+        group = tuple(k for k, different in texts.items() if len(different) > 1)
+        listed.update({k: texts[k] for k in group})
         if group:
             groups.append(group)
-    return tuple(groups)
+    return tuple(groups), listed
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A value of the grid as text that can be compared and hashed."""
     return json.dumps(value, sort_keys=True, default=str)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from plugins.run_record.record import read_record
 from recipes.recipe import ROOT
-from recipes.sweep_grid import Grid
+from recipes.sweep_grid import Grid, as_text
 
 SEED = "seed"
 _COLOURS = ("#2456a6", "#c44e52", "#3b8a5a", "#8a5a00", "#6b4fa0", "#4a5668")
@@ -85,20 +84,21 @@ def draw_sweep(grid: Grid, runs: Sequence[Any], path: Path) -> Path | None:
 
 
 def _draw(axis: Any, grid: Grid, dots: Sequence[Dot], key: str) -> None:
-    values: dict[str, Any] = {_text(one.values.get(key)): one.values.get(key) for one in dots}
+    values: dict[str, Any] = {as_text(one.values.get(key)): one.values.get(key) for one in dots}
     is_numeric = all(_is_number(value) for value in values.values())
-    order = sorted(values, key=lambda text: values[text] if is_numeric else 0)
+    place = grid.listed[key].index
+    order = sorted(values, key=lambda text: values[text] if is_numeric else place(text))
     at = {text: float(values[text]) if is_numeric else float(order.index(text)) for text in order}
     together = next(group for group in grid.groups if key in group)
     others = [k for k in grid.varying if k not in together and k != SEED]
     lines: dict[str, list[Dot]] = defaultdict(list)
     for one in dots:
         lines[", ".join(f"{k} {_label(one.values.get(k))}" for k in others)].append(one)
-    for index, (name, line) in enumerate(sorted(lines.items())):
+    for index, (name, line) in enumerate(lines.items()):
         colour = _COLOURS[index % len(_COLOURS)]
         mean: dict[float, list[float]] = defaultdict(list)
         for one in line:
-            mean[at[_text(one.values.get(key))]].append(one.loss)
+            mean[at[as_text(one.values.get(key))]].append(one.loss)
         axis.plot(
             sorted(mean), [sum(mean[x]) / len(mean[x]) for x in sorted(mean)],
             color=colour, lw=1.2, label=name or None,
@@ -120,7 +120,9 @@ def _draw(axis: Any, grid: Grid, dots: Sequence[Dot], key: str) -> None:
     axis.margins(x=0.12, y=0.18)
     axis.grid(alpha=0.3)
     if 1 < len(lines) <= _MOST_LINES:
-        axis.legend(fontsize=8)
+        axis.legend(
+            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8, frameon=False
+        )
 
 
 def _title(grid: Grid, dots: Sequence[Dot]) -> str:
@@ -135,10 +137,6 @@ def _title(grid: Grid, dots: Sequence[Dot]) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
 
 
 def _label(value: Any) -> str:
