@@ -16,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # accelerate must be found by name wherever it is launched from.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup train sweep check plan table data eval card merge publish serve compare bench bench-lm chat lint test clean
+.PHONY: help setup train sweep check plan table data eval card merge publish serve export compare bench bench-lm chat lint test clean
 
 help: ## this list
 	$(PYTHON) recipes/help.py Makefile
@@ -75,6 +75,11 @@ publish: ## push adapter and card to the Hub, privately (RUN=, REPO=user/name, P
 serve: ## the merged model behind an OpenAI-compatible API on 127.0.0.1 (RUN= or RECIPE=, PORT=8000)
 	$(SETUP) --extras serve
 	$(RUN_PYTHON) -m recipes.release serve --run "$(RUN)" --recipe "$(RECIPE)" --port "$(PORT)"
+
+export: ## the merged model as a file for llama.cpp (RUN= or RECIPE=, FORMAT=gguf, TYPE=bf16|f16|f32|q8_0)
+	$(SETUP)
+	$(RUN_PYTHON) -m recipes.release export --run "$(RUN)" --recipe "$(RECIPE)" \
+	  --format "$(FORMAT)" --type "$(TYPE)"
 
 chat: ## talk to base and tuned, in a page on this machine (RECIPE= or RUN=, UI=terminal, PORT=, HOST=)
 	$(SETUP)

@@ -1,4 +1,4 @@
-"""What the Makefile calls on a finished run: card, merge, publish, serve."""
+"""What the Makefile calls on a finished run: card, merge, publish, serve, export."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from eval.runs import Run, find_run
 from recipes.errors import UserError, user_errors_exit
 from recipes.recipe import ROOT, display_path
 
+# Exit code where this machine can't do it, and the commands to do it elsewhere were shown.
+NOT_HERE = 2
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -21,6 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("merge", "base and adapter in one model, proven the same"),
         ("publish", "push adapter and card to the Hub"),
         ("serve", "an OpenAI-compatible API on 127.0.0.1"),
+        ("export", "the merged model as a file for llama.cpp"),
     ):
         command = commands.add_parser(name, help=what)
         command.add_argument("--run", default="", help="a run's folder, or its name in runs/")
@@ -31,6 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--port", default="", help="8000 where nothing is said; 0: a free one"
             )
+        if name == "export":
+            command.add_argument("--format", default="", help="gguf")
+            command.add_argument("--type", default="", help="of the weights: bf16, f16, f32, q8_0")
         if name == "publish":
             command.add_argument("--repo", default="", help="user/name")
             command.add_argument("--public", action="store_true")
@@ -95,7 +102,24 @@ def _serve(run: Run, args: argparse.Namespace) -> int:
     return serve(run, int(args.port or PORT))
 
 
-_COMMANDS = {"card": _card, "merge": _merge, "publish": _publish, "serve": _serve}
+def _export(run: Run, args: argparse.Namespace) -> int:
+    from recipes.release.export import NoConverter, export
+
+    try:
+        print(f"Exported: {display_path(export(run, args.format or 'gguf', args.type))}")
+    except NoConverter as error:
+        print(f"error: {error}", file=sys.stderr)
+        return NOT_HERE
+    return 0
+
+
+_COMMANDS = {
+    "card": _card,
+    "merge": _merge,
+    "publish": _publish,
+    "serve": _serve,
+    "export": _export,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -37,6 +37,19 @@ def merged_folder(run: Run) -> Path | None:
     return folder if proof.get("adapter_digest") == _adapter_digest(run) else None
 
 
+def ensure_merged(run: Run) -> Path:
+    """The run's merged model, made now where it is not there.
+
+    Raises:
+        UserError: as `merge`.
+    """
+    folder = merged_folder(run)
+    if folder is None:
+        print(f"{run.name} is not merged yet; that is done once.", flush=True)
+        folder = merge(run)
+    return folder
+
+
 def merge(run: Run, dtype: str = "") -> Path:
     """Merge, prove, and keep the model in ``runs/<run>/merged``.
 
@@ -106,7 +119,7 @@ def _merge_and_prove(run: Run, dtype: str, partial: Path) -> None:
     shutil.rmtree(partial / "base")
 
     print("Proving the merged model ...", flush=True)
-    merged = logits_of(_load_merged(partial / FOLDER, computed), rows)
+    merged = logits_of(load_merged(partial / FOLDER, computed), rows)
     gc.collect()
     found = distance(merged, reference)
     proof: dict[str, Any] = {
@@ -197,7 +210,8 @@ def _axolotl_merge(run: Run, partial: Path) -> None:
         do_merge_lora(cfg=DictDefault(settings))
 
 
-def _load_merged(folder: Path, computed: str) -> Any:
+def load_merged(folder: Path, computed: str) -> Any:
+    """The model in a folder, on the CPU, computed in ``bf16``, ``fp16`` or ``fp32``."""
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(

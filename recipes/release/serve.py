@@ -23,7 +23,7 @@ import httpx
 from eval.runs import Run
 from recipes.errors import UserError
 from recipes.recipe import display_path
-from recipes.release.merge import merge, merged_folder
+from recipes.release.merge import ensure_merged
 
 HOST = "127.0.0.1"
 PORT = 8000
@@ -47,10 +47,7 @@ def serve(run: Run, port: int = PORT) -> int:
     """
     check_installed()
     port = free_port(port)
-    folder = merged_folder(run)
-    if folder is None:
-        print(f"{run.name} is not merged yet; that is done once.", flush=True)
-        folder = merge(run)
+    folder = ensure_merged(run)
     address = f"http://{HOST}:{port}/v1"
     signal.signal(signal.SIGTERM, _interrupt)
     log = run.path / LOG
