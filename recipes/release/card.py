@@ -94,7 +94,7 @@ def _snippet_note(run: Run) -> str:
     if bits == 16:
         return "The base is loaded as it was in training: not quantised."
     return (
-        f"The adapter was trained, and evaluated, over the base in {bits} bits; this loads the base"
+        f"The adapter was trained over the base in {bits} bits; this loads the base"
         f" in 16, and answers differ a little. `make merge RUN={run.name}` gives one model with the"
         f" {bits}-bit values that it was trained over, and measures the distance."
     )

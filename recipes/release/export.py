@@ -63,9 +63,11 @@ def _prove(run: Run, merged: Path, file: Path) -> None:
     """Logits of the file, as transformers reads it, against the merged model's."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
 
     from recipes.release.proof import distance, logits_of
 
+    transformers_logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(merged)
     rows, source = held_out_rows(run, tokenizer)
     wanted = logits_of(load_merged(merged, "fp32"), rows)
