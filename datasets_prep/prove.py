@@ -32,6 +32,10 @@ class Proven:
     tokens: list[int]
 
 
+# A row in place of a longer one, and its tokens.
+Piece = tuple[dict[str, Any], int]
+
+
 class Prover:
     """Axolotl's tokenisation of a recipe, and the checks on what it gives.
 
@@ -49,9 +53,7 @@ class Prover:
             from axolotl.utils.dict import DictDefault
 
         self.sequence_len = int(config.get("sequence_len") or _AXOLOTL_SEQUENCE_LEN)
-        self.config = DictDefault(
-            {**config, "sequence_len": self.sequence_len, "dataset_num_proc": 1}
-        )
+        self.config = DictDefault({**config, "sequence_len": self.sequence_len})
         self.dataset = self.config.datasets[0]
         self.tokenizer = self._load_tokenizer(where)
         template = str(config.get("chat_template_jinja") or "")
@@ -87,12 +89,25 @@ class Prover:
         """
         results: list[Proven | None] = [self._refused(row, settings, ledger) for row in batch]
         open_rows = [i for i, result in enumerate(results) if result is None]
-        encoded = self.tokenise([batch[i] for i in open_rows])
-        for index, (ids, labels) in zip(open_rows, encoded, strict=True):
+        lengths = self._lengths([batch[i] for i in open_rows])
+        long: dict[int, str] = {}
+        for index, tokens in zip(open_rows, lengths, strict=True):
             row = batch[index]
-            self._check(row, ids, labels)
-            results[index] = self._fit(row, len(ids), settings, limits, ledger)
+            results[index] = self._fit(row, tokens, settings, limits, ledger)
+            if results[index] is None:
+                long[index] = f"{tokens} tokens, more than sequence_len {self.sequence_len}"
+        pieces = self._pieces([batch[i] for i in long])
+        for (index, too_long), parts in zip(long.items(), pieces, strict=True):
+            results[index] = _split(batch[index], too_long, parts, ledger)
         return [result for result in results if result is not None]
+
+    def _lengths(self, rows: list[dict[str, Any]]) -> list[int]:
+        """Tokens of rows, each of which is checked."""
+        lengths = []
+        for row, (ids, labels) in zip(rows, self.tokenise(rows), strict=True):
+            self._check(row, ids, labels)
+            lengths.append(len(ids))
+        return lengths
 
     def tokenise(self, rows: list[dict[str, Any]]) -> Iterator[tuple[list[int], list[int]]]:
         """Token ids and labels of rows, from the code path of ``axolotl train``.
@@ -173,7 +188,8 @@ class Prover:
         settings: ProveSettings,
         limits: FilterSettings | None,
         ledger: Ledger,
-    ) -> Proven:
+    ) -> Proven | None:
+        """The row, or none when it is dropped; None when it is to be split."""
         if limits and limits.min_tokens and tokens < limits.min_tokens:
             ledger.dropped(_conversation(row), f"{tokens} tokens, under {limits.min_tokens}")
             return Proven([], [])
@@ -182,49 +198,48 @@ class Prover:
             return Proven([], [])
         if tokens <= self.sequence_len:
             return Proven([row], [tokens])
+        if settings.too_long == "split":
+            return None
         too_long = f"{tokens} tokens, more than sequence_len {self.sequence_len}"
         if settings.too_long == "fail":
             todo = "Raise sequence_len, or set steps.prove.too_long: split"
             raise UserError(too_long, row["id"], todo)
-        pieces = self._pieces(row) if settings.too_long == "split" else []
-        if not pieces:
-            ledger.dropped(_conversation(row), too_long)
-            return Proven([], [])
-        kept = sum(len(p["messages"]) for p, _ in pieces)
-        spans = [Span(i, 0, m["content"], None) for i, m in enumerate(row["messages"])]
-        spans = spans if kept < len(row["messages"]) else spans[:1]
-        ledger.changed(row["id"], f"{too_long}: split at turns into {len(pieces)}", spans)
-        return Proven([piece for piece, _ in pieces], [length for _, length in pieces])
+        ledger.dropped(_conversation(row), too_long)
+        return Proven([], [])
 
-    def _pieces(self, row: dict[str, Any]) -> list[tuple[dict[str, Any], int]]:
-        """Cut a row between exchanges so that every piece fits; one that does not, goes."""
-        messages = row["messages"]
-        head = messages[:1] if messages[0]["role"] == "system" else []
-        body = messages[len(head) :]
-        exchanges = [body[i : i + 2] for i in range(0, len(body), 2)]
-        pieces: list[tuple[list[Any], int]] = []
-        joinable = False
-        for exchange in exchanges:
-            if joinable:
-                longer = pieces[-1][0] + exchange
-                length = self._length(head + longer)
-                if length <= self.sequence_len:
-                    pieces[-1] = (longer, length)
-                    continue
-            length = self._length(head + exchange)
-            joinable = length <= self.sequence_len
-            if joinable:
-                pieces.append((exchange, length))
-        return [
-            ({**row, "id": f"{row['id']}.{number}", "messages": head + part}, length)
-            for number, (part, length) in enumerate(pieces, 1)
+    def _pieces(self, rows: list[dict[str, Any]]) -> list[list[Piece]]:
+        """Cut rows between exchanges so that every piece fits; an exchange that does not, goes.
+
+        Tokenised in three rounds for all rows at once, as each has its price: every exchange by
+        itself, the first two of a row together (which tells what a longer piece saves), and the
+        pieces.
+        """
+        cuts = [_exchanges(row) for row in rows]
+        single = iter(self._lengths([part for parts in cuts for part in parts]))
+        lengths = [[next(single) for _ in parts] for parts in cuts]
+        pairs = iter(self._lengths([_joined(parts[:2]) for parts in cuts if len(parts) > 1]))
+        plans: list[list[list[int]]] = []
+        for parts, alone in zip(cuts, lengths, strict=True):
+            saved = alone[0] + alone[1] - next(pairs) if len(parts) > 1 else 0
+            plans.append(_plan(alone, saved, self.sequence_len))
+        joined = [
+            _joined([parts[i] for i in members])
+            for parts, plan in zip(cuts, plans, strict=True)
+            for members in plan
         ]
-
-    def _length(self, messages: list[dict[str, Any]]) -> int:
-        row = {"id": "piece", "source": "", "messages": messages}
-        ids, labels = next(self.tokenise([row]))
-        self._check(row, ids, labels)
-        return len(ids)
+        sizes = iter(self._lengths(joined))
+        results: list[list[Piece]] = []
+        for parts, alone, plan in zip(cuts, lengths, plans, strict=True):
+            found: list[Piece] = []
+            for members in plan:
+                size = next(sizes)
+                if size <= self.sequence_len:
+                    found.append((_joined([parts[i] for i in members]), size))
+                else:
+                    # A template whose pieces are longer than their parts.
+                    found += [(parts[i], alone[i]) for i in members]
+            results.append(found)
+        return results
 
     def _id(self, token: str) -> int:
         return int(self.tokenizer.convert_tokens_to_ids(token))
@@ -243,6 +258,56 @@ class Prover:
                 str(where),
                 "Check the network, or set base_model and tokenizer_config to a local folder",
             ) from None
+
+
+def _exchanges(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each exchange, with the system turn before it."""
+    messages = row["messages"]
+    head = messages[:1] if messages[0]["role"] == "system" else []
+    body = messages[len(head) :]
+    return [{**row, "messages": head + body[i : i + 2]} for i in range(0, len(body), 2)]
+
+
+def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """One row of several that `_exchanges` made, with the system turn once."""
+    rest = [m for part in parts[1:] for m in part["messages"] if m["role"] != "system"]
+    return {**parts[0], "messages": [*parts[0]["messages"], *rest]}
+
+
+def _plan(alone: list[int], saved: int, most: int) -> list[list[int]]:
+    """Which exchanges make a piece.
+
+    Args:
+        alone: tokens of each exchange by itself.
+        saved: tokens that an exchange takes less when it follows another.
+        most: tokens of a piece.
+    """
+    plan: list[list[int]] = []
+    room = 0
+    for index, tokens in enumerate(alone):
+        if tokens > most:
+            room = 0
+        elif tokens - saved <= room:
+            plan[-1].append(index)
+            room -= tokens - saved
+        else:
+            plan.append([index])
+            room = most - tokens
+    return plan
+
+
+def _split(row: dict[str, Any], too_long: str, pieces: list[Piece], ledger: Ledger) -> Proven:
+    """The pieces of a row under ids of their own, and the ledger's line about it."""
+    if not pieces:
+        ledger.dropped(_conversation(row), too_long)
+        return Proven([], [])
+    head = int(row["messages"][0]["role"] == "system")
+    kept = head + sum(len(piece["messages"]) - head for piece, _ in pieces)
+    spans = [Span(i, 0, m["content"], None) for i, m in enumerate(row["messages"])]
+    spans = spans if kept < len(row["messages"]) else spans[:1]
+    ledger.changed(row["id"], f"{too_long}: split at turns into {len(pieces)}", spans)
+    rows = [{**piece, "id": f"{row['id']}.{n}"} for n, (piece, _) in enumerate(pieces, 1)]
+    return Proven(rows, [tokens for _, tokens in pieces])
 
 
 def _conversation(row: dict[str, Any]) -> Conversation:

@@ -17,7 +17,7 @@ from recipes.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 # Up to here every two questions are compared; above, those that share a MinHash band.
-ALL_PAIRS = 5_000
+ALL_PAIRS = 20_000
 
 Labels = npt.NDArray[np.int64]
 

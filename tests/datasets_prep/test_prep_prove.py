@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -268,3 +269,25 @@ def test_the_manifest_does_not_depend_on_where_the_command_runs(
         out = datasets_prep.prepare(about, out=tmp_path / f"out{number}", recipe=path, workers=1)
         made.append((out / "manifest.json").read_bytes())
     assert made[0] == made[1]
+
+
+def test_many_long_rows_take_a_few_rounds_and_fill_their_pieces(
+    tmp_path: Path, tokenizer_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call of Axolotl's tokenisation has its price; no conversation may pay it for each turn."""
+    proves = prover(recipe(tmp_path, tokenizer_folder))
+    rows = [row(*EXCHANGE * n, id=f"row-{n}", system="Be kind." * (n % 2)) for n in (1, 6, 9, 12)]
+    proves.sequence_len = 150
+    calls = []
+    real = proves.tokenise
+    monkeypatch.setattr(proves, "tokenise", lambda rows: calls.append(len(rows)) or real(rows))
+    results = proves.prove(rows, ProveSettings(too_long="split"), None, Ledger("prove"))
+    assert len(calls) == 4
+    for given, result in zip(rows, results, strict=True):
+        head = given["messages"][:1] if given["messages"][0]["role"] == "system" else []
+        bodies = [r["messages"][len(head) :] for r in result.rows]
+        assert head + [m for body in bodies for m in body] == given["messages"]
+        assert max(result.tokens) <= 150
+        for body, following in itertools.pairwise(bodies):
+            longer = {**given, "messages": head + body + following[:2]}
+            assert len(next(real([longer]))[0]) > 150, "the next exchange had room"
