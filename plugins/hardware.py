@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from axolotl.integrations.base import BasePlugin
 from torch import nn
 
@@ -84,3 +85,15 @@ def _fit_to_cpu(cfg: dict) -> None:
             cfg[key] = False
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         cfg["device_map"] = {"": "cpu"}
+    else:
+        _meet_over_gloo()
+
+
+def _meet_over_gloo() -> None:
+    """Join the ranks that the launcher started, before anyone asks accelerate who is there.
+
+    Without a device accelerate counts one process, whatever was launched, unless it was told at
+    its first start that the CPU is meant; every rank would train the whole run by itself.
+    """
+    os.environ["ACCELERATE_USE_CPU"] = "true"
+    PartialState(cpu=True)

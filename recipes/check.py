@@ -75,6 +75,7 @@ def _without_plugins(recipe: Recipe) -> list[UserError]:
 GUARDS = (
     "plugins.strict.StrictPlugin",
     "plugins.preflight.PreflightPlugin",
+    "plugins.packing.PackingPlugin",
     "plugins.quantization_guard.QuantizationGuardPlugin",
     "plugins.run_record.RunRecordPlugin",
 )

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from axolotl.integrations.base import BasePlugin
 from torch import nn
 from transformers import TrainerCallback
@@ -109,9 +108,8 @@ class RunRecordPlugin(BasePlugin):
             )
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[TrainerCallback]:
-        """Follow the steps, and make a resumed run see the rows in the order of a whole one."""
-        order: list[TrainerCallback] = [_SameOrder()]
-        return [*order, _Follow(self.record)] if self.record is not None else order
+        """Follow the steps."""
+        return [_Follow(self.record)] if self.record is not None else []
 
     def post_train_unload(self, cfg: Any) -> None:
         """The adapter is saved: the run is done, and gets its model card."""
@@ -134,17 +132,6 @@ class RunRecordPlugin(BasePlugin):
             self._end(record.INTERRUPTED, "stopped before its end; the same command resumes it")
         except OSError:
             return
-
-
-class _SameOrder(TrainerCallback):
-    """Seeds the order of an epoch by its number.
-
-    Axolotl's packing shuffles with torch's global generator, and loading a checkpoint's adapter
-    draws from it: a resumed run would shuffle anew, and train some rows twice and others never.
-    """
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        torch.manual_seed(args.seed + int((state.epoch or 0.0) + 1e-6))
 
 
 class _Follow(TrainerCallback):

@@ -1,0 +1,39 @@
+"""The Axolotl plugin: its own trainer, and the length of the run that follows from the rows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from axolotl.integrations.base import BasePlugin
+
+_OTHER_DATA = ("rl", "reward_model", "process_reward_model", "pretraining_dataset", "streaming")
+
+
+class PackingPlugin(BasePlugin):
+    """Every conversation once an epoch, whatever the number of ranks, also when resumed.
+
+    Axolotl's own sampler shuffles with torch's global generator, cuts an epoch to the shortest of
+    four random packings, and repeats one order where several ranks train.
+    """
+
+    def get_trainer_cls(self, cfg: Any) -> type | None:
+        """The trainer of supervised runs that name no other."""
+        if cfg.trainer_cls or any(cfg.get(key) for key in _OTHER_DATA):
+            return None
+        from plugins.packing.trainer import EveryRowTrainer
+
+        return EveryRowTrainer
+
+    def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
+        """Set the steps of the run, which Axolotl has only estimated."""
+        plan = getattr(trainer, "plan_rows", None)
+        if plan is None:
+            return
+        steps = plan()
+        if cfg.max_steps:
+            return
+        args = trainer.args
+        args.max_steps = math.ceil(float(cfg.num_epochs or 1) * steps)
+        if cfg.warmup_ratio and cfg.warmup_steps is None:
+            args.warmup_steps = int(cfg.warmup_ratio * args.max_steps)
