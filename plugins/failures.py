@@ -76,7 +76,20 @@ def _disk_full(error: BaseException) -> bool:
     return is_errno or any(word in str(error) for word in words)
 
 
+def _rank_gone(error: BaseException) -> bool:
+    words = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+    nccl = ("DistBackendError", "DistNetworkError", "ncclRemoteError")
+    return _named(*nccl)(error) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
+
+
 _KNOWN: list[tuple[str, Callable[[BaseException], bool], str]] = [
+    (
+        "another rank is gone",
+        _rank_gone,
+        "this one can't go on alone; why the other ended stands in the log of its machine",
+    ),
     (
         "the disk is full",
         _disk_full,

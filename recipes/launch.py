@@ -13,12 +13,14 @@ from pathlib import Path
 
 from recipes import terminal
 from recipes.errors import UserError
+from recipes.failed_rank import find_failed_rank, last_words
 from recipes.overrides import Overrides, apply, as_flags
 from recipes.recipe import ROOT, Recipe, display_path, nearest
 from recipes.run_log import RunLog
 from recipes.strategy import Launch
 
-_LAST_LINES = 12
+_LAST_LINES = 12  # shown of the log when a run fails
+_KEPT_LINES = 500  # among them the launcher's report on which rank failed
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def _follow(
     command: list[str], environment: dict[str, str], screen: terminal.Terminal, log: RunLog
 ) -> tuple[int, deque[str]]:
     """Read the child's output to its end: events to the screen, everything else to the log."""
-    tail: deque[str] = deque(maxlen=_LAST_LINES)
+    tail: deque[str] = deque(maxlen=_KEPT_LINES)
     log.write(f"$ {shlex.join(command)}\n")
     process = subprocess.Popen(
         command,
@@ -199,15 +201,16 @@ def _end_with_parent() -> None:
 
 def _explain(code: int, tail: deque[str], screen: terminal.Terminal, log: Path, run: Run) -> None:
     again = "the same command goes on from the last checkpoint" if screen.steps_seen else ""
+    rank = find_failed_rank(tail)
     if code == 130:
         lines = ["interrupted" + (f"; {again}" if again else "")]
-    elif screen.errors:
+    elif screen.errors and not (rank and rank.by_signal):
         lines = []
     else:
+        what = str(rank or f"the training process ended by itself (exit code {code})")
         lines = [
-            f"the training process ended by itself (exit code {code})"
-            + (f" after step {screen.steps_seen}; {again}" if again else ""),
-            *(f"  | {line}" for line in tail if line.strip()),
+            what + (f" after step {screen.steps_seen}; {again}" if again else ""),
+            *(f"  | {line}" for line in last_words(tail)[-_LAST_LINES:]),
         ]
     if lines:
         screen.show({"kind": "error", "text": "\n".join(lines)})

@@ -102,8 +102,8 @@ class Terminal:
 
 
 def send(kind: str, **fields: Any) -> None:
-    """Show an event to the user, wherever the terminal is; on rank 0 alone."""
-    if os.environ.get("RANK", "0") != "0":
+    """Show an event to the user, wherever the terminal is; from rank 0, and errors from any."""
+    if os.environ.get("RANK", "0") != "0" and kind != "error":
         return
     event = {"kind": kind, **fields}
     if os.environ.get(PIPE_VARIABLE):

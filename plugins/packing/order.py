@@ -172,5 +172,6 @@ class EveryRow(BatchSampler):
 
 
 def _cut(total: int, parts: int, part: int) -> slice:
-    """The ``part``-th of ``parts`` slices of ``total`` things; their sizes differ by 1 at most."""
-    return slice(total * part // parts, total * (part + 1) // parts)
+    """The ``part``-th of ``parts`` slices of ``total`` things: as even as can be, the rest last."""
+    start, stop = (-(-total * place // parts) for place in (part, part + 1))
+    return slice(start, stop)

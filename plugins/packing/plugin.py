@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from axolotl.integrations.base import BasePlugin
+from transformers import set_seed
 
 _OTHER_DATA = ("rl", "reward_model", "process_reward_model", "pretraining_dataset", "streaming")
 
@@ -24,6 +25,18 @@ class PackingPlugin(BasePlugin):
         from plugins.packing.trainer import EveryRowTrainer
 
         return EveryRowTrainer
+
+    def get_training_args(self, cfg: Any) -> dict[str, Any]:
+        """Divide a step's loss by the trained tokens of all ranks, not each rank by its own."""
+        return {"average_tokens_across_devices": True}
+
+    def pre_lora_load(self, cfg: Any, model: Any) -> None:
+        """Draw the adapter's first weights from the recipe's seed.
+
+        Until here Axolotl has seeded nothing, and has drawn more where it prepared the data anew
+        than where it found it prepared: two runs of one recipe would begin from other adapters.
+        """
+        set_seed(42 if cfg.seed is None else cfg.seed)
 
     def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
         """Set the steps of the run, which Axolotl has only estimated."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,6 @@ _MUST_AGREE = (
     "lora_target_modules",
     "sequence_len",
     "sample_packing",
-    "micro_batch_size",
-    "gradient_accumulation_steps",
     "optimizer",
     "seed",
 )
@@ -91,7 +90,8 @@ def prepare_resuming(folder: Path, config: dict[str, Any]) -> str | None:
     whole = checkpoints(folder)
     if not whole:
         return None
-    before = read_record(folder).get("config") or {}
+    record = read_record(folder)
+    before = record.get("config") or {}
     changed = [
         f"{key} {before[key]} -> {config[key]}"
         for key in _MUST_AGREE
@@ -105,6 +105,29 @@ def prepare_resuming(folder: Path, config: dict[str, Any]) -> str | None:
             display_path(folder),
             "Take another name with RUN=..., or FORCE=1 to start over",
         )
+    if before:
+        _check_step_size(folder, record, config)
     step = whole[-1].name.split("-")[-1]
     send("status", text=f"Resuming from {display_path(whole[-1])} (step {step})")
     return whole[-1].name
+
+
+def _check_step_size(folder: Path, record: dict[str, Any], config: dict[str, Any]) -> None:
+    """Another number of ranks may go on with a run, as long as a step holds as many sequences."""
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    then_ranks = int(record.get("world_size") or 1)
+    now, then = _sequences_a_step(config, ranks), _sequences_a_step(record["config"], then_ranks)
+    if now == then:
+        return
+    raise UserError(
+        f"an interrupted run is here whose optimizer steps hold {then} sequences, on {then_ranks}"
+        f" rank{'s' if then_ranks > 1 else ''}; this one's would hold {now}, on {ranks}",
+        display_path(folder),
+        "Keep micro_batch_size x gradient_accumulation_steps x ranks (SET=...), take another name"
+        " with RUN=..., or FORCE=1 to start over",
+    )
+
+
+def _sequences_a_step(config: dict[str, Any], ranks: int) -> int:
+    accumulation = int(config.get("gradient_accumulation_steps") or 1)
+    return int(config.get("micro_batch_size") or 1) * accumulation * ranks

@@ -45,16 +45,21 @@ class Result:
         return {e["step"]: e["held_out_loss"] for e in self.record["evaluations"]}
 
 
-def command(recipe: str, folder: Path, overrides: dict[str, Any]) -> list[str]:
+def command(recipe: str, folder: Path, overrides: dict[str, Any], ranks: int = 1) -> list[str]:
     pairs = " ".join(f"{k}={v}" for k, v in {"output_dir": folder, **overrides}.items())
-    return [sys.executable, "-m", "recipes", "train", str(recipe), "--set", pairs]
+    spread = ["--gpus", "0", "--processes", str(ranks)] if ranks > 1 else []
+    return [sys.executable, "-m", "recipes", "train", str(recipe), "--set", pairs, *spread]
 
 
 def train(
-    recipe: str, folder: Path, environment: dict[str, str] | None = None, **overrides: Any
+    recipe: str,
+    folder: Path,
+    environment: dict[str, str] | None = None,
+    ranks: int = 1,
+    **overrides: Any,
 ) -> Result:
     done = subprocess.run(
-        command(recipe, folder, overrides),
+        command(recipe, folder, overrides, ranks),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -64,10 +69,12 @@ def train(
     return Result(done.returncode, done.stdout + done.stderr, folder)
 
 
-def train_and_kill(recipe: str, folder: Path, checkpoint: str, **overrides: Any) -> Result:
-    """Kill -9 the process that trains, as soon as ``checkpoint`` is whole."""
+def train_and_kill(
+    recipe: str, folder: Path, checkpoint: str, ranks: int = 1, **overrides: Any
+) -> Result:
+    """Kill -9 the process that trains, the last rank's, as soon as ``checkpoint`` is whole."""
     with subprocess.Popen(
-        command(recipe, folder, overrides),
+        command(recipe, folder, overrides, ranks),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -78,22 +85,25 @@ def train_and_kill(recipe: str, folder: Path, checkpoint: str, **overrides: Any)
             assert process.poll() is None, process.stdout.read()
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        for pid in _training_processes(folder):
+        for pid in training_processes(folder, ranks - 1 if ranks > 1 else None):
             os.kill(pid, signal.SIGKILL)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=60)
     return Result(process.returncode, output, folder)
 
 
-def _training_processes(folder: Path) -> list[int]:
+def training_processes(folder: Path, rank: int | None = None) -> list[int]:
+    """The processes that train into ``folder`` now, of one rank or of all."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 words = (entry / "cmdline").read_bytes().decode().split("\0")
+                variables = (entry / "environ").read_bytes().decode().split("\0")
             except OSError:
                 continue
             ours = any(str(folder) in word for word in words)
-            if ours and "axolotl.cli.train" in words and "accelerate" not in " ".join(words):
+            trains = "axolotl.cli.train" in words and "accelerate" not in " ".join(words)
+            if ours and trains and (rank is None or f"RANK={rank}" in variables):
                 found.append(int(entry.name))
     return found
 

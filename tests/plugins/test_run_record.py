@@ -78,6 +78,17 @@ def test_other_settings_do_not_resume_into_an_interrupted_run(tmp_path):
     assert folder.prepare_resuming(tmp_path, {"lora_r": 16, "seed": 42}) == "checkpoint-5"
 
 
+def test_other_ranks_go_on_with_a_run_only_where_a_step_stays_as_large(tmp_path, monkeypatch):
+    make_checkpoint(tmp_path, 5)
+    was = {"micro_batch_size": 2, "gradient_accumulation_steps": 4}
+    RunRecord(tmp_path).update(status="interrupted", world_size=1, config=was)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    halved = was | {"gradient_accumulation_steps": 2}
+    assert folder.prepare_resuming(tmp_path, halved) == "checkpoint-5"
+    with pytest.raises(UserError, match=r"hold 8 sequences, on 1 rank; .* hold 16, on 2"):
+        folder.prepare_resuming(tmp_path, was)
+
+
 def test_only_one_process_trains_into_a_folder(tmp_path):
     held = folder.lock(tmp_path)
     code = (

@@ -1,0 +1,77 @@
+"""Several ranks, for real: two processes over gloo through accelerate."""
+
+import socket
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training import recipe_with, tiny_llama, train, train_and_kill, training_processes
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="written for a CPU's paths")
+
+# Without dropout, which no two ranks draw alike, and in float32.
+EXACT = {
+    "adapter": "lora",
+    "load_in_4bit": False,
+    "lora_dropout": 0.0,
+    "bf16": False,
+    "warmup_steps": 0,
+    "max_steps": 4,
+    "eval_steps": 2,
+    "save_steps": 2,
+}
+ONE = {"gradient_accumulation_steps": 2}
+TWO = {"gradient_accumulation_steps": 1}
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    return recipe_with(
+        folder,
+        "smollm2-135m-qlora",
+        base_model=str(tiny_llama(folder / "llama")),
+        sequence_len=512,
+        excess_length_strategy="drop",
+        **EXACT,
+    )
+
+
+@pytest.fixture(scope="module")
+def one_rank(tmp_path_factory, recipe):
+    result = train(recipe, tmp_path_factory.mktemp("runs") / "one", **ONE)
+    assert result.code == 0, result.output
+    return result
+
+
+def assert_same(result, whole):
+    """The same losses and the same adapter, to float32's rounding."""
+    assert result.code == 0, result.output
+    assert result.losses() == pytest.approx(whole.losses(), abs=1e-5)
+    assert result.held_out() == pytest.approx(whole.held_out(), abs=1e-5)
+    left, right = (load_file(run.folder / "adapter_model.safetensors") for run in (result, whole))
+    assert left.keys() == right.keys()
+    for name, weights in left.items():
+        torch.testing.assert_close(weights, right[name], atol=1e-5, rtol=0)
+
+
+def test_two_ranks_train_what_one_rank_trains(tmp_path, recipe, one_rank):
+    result = train(recipe, tmp_path / "two", ranks=2, **TWO)
+    assert_same(result, one_rank)
+    assert result.record["world_size"] == 2
+    assert result.record["tokens"] == one_rank.record["tokens"]
+
+
+def test_killed_rank_ends_the_run_and_any_number_of_ranks_goes_on(tmp_path, recipe, one_rank):
+    folder = tmp_path / "killed"
+    killed = train_and_kill(recipe, folder, "checkpoint-2", ranks=2, **TWO)
+    assert killed.code != 0
+    assert f"rank 1 on {socket.getfqdn()} was killed (SIGKILL" in killed.output
+    assert "goes on from the last checkpoint" in killed.output
+    assert training_processes(folder) == []
+    refused = train(recipe, folder, **TWO)
+    assert refused.code != 0
+    assert "steps hold 2 sequences, on 2 ranks; this one's would hold 1, on 1" in refused.output
+    resumed = train(recipe, folder, **ONE)
+    assert "Resuming from" in resumed.output
+    assert_same(resumed, one_rank)
