@@ -24,7 +24,7 @@ help: ## this list
 setup: ## set up .venv, once (EXTRAS="deepspeed,pii,judge,bench,serve,dev")
 	$(SETUP) --extras "$(EXTRAS)"
 
-train: ## train a recipe (RECIPE=, RUN=, SET="key=value ...", FORCE=1, PREFLIGHT=off, GPUS=, PROCESSES=, STRATEGY=)
+train: ## train a recipe (RECIPE=, RUN=, SET="key=value ...", FORCE=1, PREFLIGHT=off, GPUS=, PROCESSES=, STRATEGY=, NODES=, NODE_RANK=, MASTER=host:port)
 	$(SETUP)
 	$(RUN_PYTHON) -m recipes train "$(RECIPE)" --run "$(RUN)" --set "$(SET)" $(if $(FORCE),--force) \
 	  --preflight "$(PREFLIGHT)" --gpus "$(GPUS)" --processes "$(PROCESSES)" --strategy "$(STRATEGY)" \
