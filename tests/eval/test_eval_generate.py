@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -129,30 +128,6 @@ def test_out_of_memory_halves_and_goes_on(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught:
         generate(Small(model, 0, error), tokenizer, BATCH, Decoding(10), ends, "x")
     assert out_of_memory(caught.value)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
-def test_memory_that_really_runs_out() -> None:
-    """A limit on the process's memory makes the allocator itself fail."""
-    import resource
-
-    forget_fallbacks()
-    model, tokenizer = tiny_llama(), make_tokenizer()
-    ends = end_tokens(model, tokenizer)
-    text = " and we walk to the sea every Thursday, rain or not, and talk." * 3
-    batch = [[{"role": "user", "content": f"{row}{text}"}] for row in range(160)]
-    whole = generate(model, tokenizer, batch, Decoding(3), ends, "x")
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    limit = pages * resource.getpagesize() + (16 << 20)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
-    try:
-        halved = generate(model, tokenizer, batch, Decoding(3), ends, "x")
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
-    assert halved == whole
-    assert "did not fit in memory" in fallbacks_taken()[0]["reason"]
-    forget_fallbacks()
 
 
 def test_another_error_is_not_taken_for_memory() -> None:
