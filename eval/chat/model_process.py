@@ -47,7 +47,7 @@ class ModelProcess:
         self._process: subprocess.Popen[str] | None = None
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long-lived as this
         self._lock = threading.Lock()
-        self._waiting: dict[str, tuple[subprocess.Popen[str] | None, _Events]] = {}
+        self.waiting: dict[str, tuple[subprocess.Popen[str] | None, _Events]] = {}
         self.ready: Event = {}
 
     @property
@@ -74,7 +74,7 @@ class ModelProcess:
 
     def stop(self, prefix: str) -> None:
         """Stop every answer whose id begins so; what there is of it is kept."""
-        for key in [key for key in self._waiting if key.startswith(prefix)]:
+        for key in [key for key in self.waiting if key.startswith(prefix)]:
             self._send({"kind": "stop", "id": key})
 
     def ask(self, requests: list[Request]) -> Iterator[Event]:
@@ -92,7 +92,7 @@ class ModelProcess:
         events: _Events = queue.SimpleQueue()
         left = {request["id"] for request in requests}
         process = self._process
-        self._waiting.update(dict.fromkeys(left, (process, events)))
+        self.waiting.update(dict.fromkeys(left, (process, events)))
         try:
             for request in requests:
                 self._send({"kind": "ask", **request})
@@ -108,7 +108,7 @@ class ModelProcess:
             for key in left:
                 self._send({"kind": "stop", "id": key})
             for request in requests:
-                self._waiting.pop(request["id"], None)
+                self.waiting.pop(request["id"], None)
 
     def _load(self) -> None:
         self._log.seek(0)
@@ -141,7 +141,7 @@ class ModelProcess:
         assert process.stdout is not None
         for line in process.stdout:
             event = json.loads(line)
-            waiting = self._waiting.get(event["id"])
+            waiting = self.waiting.get(event["id"])
             if waiting is not None:
                 waiting[1].put(event)
         process.wait()
@@ -152,7 +152,7 @@ class ModelProcess:
             f"The model's process has died ({_cause(process.returncode)}). The conversation is "
             "kept. Send again: the model is then loaded anew."
         )
-        for key, (asked, waiting) in list(self._waiting.items()):
+        for key, (asked, waiting) in list(self.waiting.items()):
             if asked is process:
                 waiting.put({"kind": "failed", "id": key, "text": text})
 

@@ -91,7 +91,7 @@ class Page:
             changes: dict[Any, Any] = {}
             if conversation.in_crisis and not shown:
                 shown = True
-                changes[self.notice] = gr.update(visible=True)
+                changes[self.notice] = notice_html()
             if event["kind"] == "asked":
                 changes |= {
                     self.state: conversation,
@@ -120,7 +120,7 @@ class Page:
         return {
             self.state: None,
             self.thread: thread_html(None),
-            self.notice: gr.update(visible=False),
+            self.notice: "",
         }
 
     def export(self, conversation: Conversation | None) -> dict[Any, Any]:
@@ -151,7 +151,9 @@ class Page:
                 SWITCH, value="tuned", label="Who answers", elem_id="who", scale=2, min_width=260
             )
         self.thread = gr.HTML(thread_html(None), elem_id="thread")
-        self.notice = gr.HTML(notice_html(), elem_id="notice", visible=False)
+        # Always there, and empty until it is needed: gradio does not bring back what was made
+        # invisible while it was invisible already.
+        self.notice = gr.HTML("", elem_id="notice")
         with gr.Row(elem_id="composer"):
             self.message = gr.Textbox(
                 label="Your message",
