@@ -6,14 +6,8 @@ import argparse
 import sys
 
 from datasets_prep.pipeline import prepare
+from recipes.arguments import positive
 from recipes.errors import user_errors_exit
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is none; give 1 or more")
-    return number
 
 
 def main() -> None:
@@ -30,7 +24,7 @@ def main() -> None:
         "--recipe",
         help="recipe whose tokenizer and template prove the rows, in place of the definition's",
     )
-    parser.add_argument("--workers", type=_positive, help="processes (default: one a core)")
+    parser.add_argument("--workers", type=positive, help="processes (default: one a core)")
     parser.add_argument("--force", action="store_true", help="run although nothing changed")
     args = parser.parse_args()
     try:

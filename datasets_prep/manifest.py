@@ -9,14 +9,9 @@ from typing import Any
 
 from datasets_prep.definition import Definition
 from datasets_prep.recipe_tokens import facts, tokenizer_files
+from recipes.hashes import file_hash
 
 MANIFEST = "manifest.json"
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def inputs(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from eval.quiet import quiet_libraries
+from recipes.arguments import positive
 from recipes.errors import UserError, user_errors_exit
 from recipes.recipe import display_path
 
@@ -30,17 +31,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--suites", nargs="+", metavar="SUITE", help="names or files; default: all")
     parser.add_argument(
         "--samples",
-        type=_positive,
+        type=positive,
         default=1,
         metavar="K",
         help="answers per prompt; 1 (default) is greedy",
     )
     parser.add_argument(
-        "--limit", type=_positive, metavar="N", help="N prompts of each suite, evenly spread"
+        "--limit", type=positive, metavar="N", help="N prompts of each suite, evenly spread"
     )
     parser.add_argument(
         "--batch-size",
-        type=_positive,
+        type=positive,
         default=40,
         metavar="N",
         help="conversations generated together",
@@ -78,13 +79,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, then exit code 1."""
         raise UserError(message, todo=f"{self.prog} --help lists what can be given")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from eval.fingerprint import digest, folder_digest
+from eval.runs import base_bits
 from plugins.falcon import quantization as falcon_quantization
 from recipes.errors import UserError
 from recipes.recipe import ROOT
@@ -114,7 +115,7 @@ def load_base(
     device = device or ("cuda:0" if torch.cuda.is_available() else "cpu")
     short = pick_dtype(config, device) if dtype == "auto" else dtype
     name = _local(str(config["base_model"]))
-    bits = 4 if config.get("load_in_4bit") else 8 if config.get("load_in_8bit") else 16
+    bits = base_bits(config)
     try:
         model_config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         if model_config.model_type == "falcon":

@@ -13,38 +13,23 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from eval.charts import verdict_class
-from eval.files import write_text
+from eval.pages import page_environment
 from eval.report import TEMPLATES, flat
 from eval.runs import Run, find_run
 from eval.suites import HELD_OUT
+from plugins.run_record.record import ENDED_WELL
 from recipes.errors import UserError, user_errors_exit
+from recipes.files import write_text
 from recipes.recipe import ROOT, display_path
 
 # Say where a run's files lie, or follow from it, and nothing about how it was trained.
 _NOT_SETTINGS = ("output_dir", "dataset_prepared_path", "plugins")
-_FINISHED = ("finished", "stopped early")
-
-
-def read_summary(run: Run) -> dict[str, Any] | None:
-    """summary.json of a run; None when it was not evaluated yet.
-
-    Raises:
-        UserError: the file is broken.
-    """
-    path = run.eval_dir / "summary.json"
-    if not path.is_file():
-        return None
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, ValueError) as error:
-        raise UserError(f"is not JSON: {error}", display_path(path), "Evaluate again") from None
 
 
 def comparison(runs: Sequence[Run]) -> dict[str, Any]:
@@ -56,7 +41,7 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
         a run), ``settings`` (key and one text a run, only those that differ), ``warnings`` (what
         makes the runs hard to compare).
     """
-    summaries = [read_summary(run) for run in runs]
+    summaries = [run.summary() for run in runs]
     by_run = [
         {row["name"]: row for row in (found or {"suites": []})["suites"]} for found in summaries
     ]
@@ -144,7 +129,7 @@ def _training_warnings(runs: Sequence[Run]) -> list[str]:
         said.append("the held-out data of training differ, so their held-out losses do too")
     if _differ([run.base_model, run.config.get("chat_template")] for run in runs):
         said.append("bases or chat templates differ, so held-out losses are of other tokens")
-    unfinished = [run.name for run in runs if run.record.get("status") not in _FINISHED]
+    unfinished = [run.name for run in runs if run.record.get("status") not in ENDED_WELL]
     if unfinished:
         said.append(f"not finished: {', '.join(unfinished)}")
     return said
@@ -220,9 +205,7 @@ def compare_runs(names: Sequence[str], output: Path, picture: Path | None = None
     if len(names) < 2:
         raise UserError("one run can't be compared", "--runs", "Name two or more")
     found = comparison([find_run(name, None) for name in names])
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
-    )
+    environment = page_environment(TEMPLATES)
     environment.filters["verdict_class"] = verdict_class
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     encoded = base64.b64encode(picture.read_bytes()).decode() if picture else None

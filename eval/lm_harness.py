@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
         from eval.arms import local_arms
         from eval.base_model import load_base
-        from eval.files import write_json
+        from recipes.files import write_json
 
         base = load_base(run.config)
         samples = [

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from eval.charts import forest_plot, loss_curves, verdict_class
 from eval.checks import RED_LINES
 from eval.differences import mark_differences
 from eval.fingerprint import digest
+from eval.pages import page_environment
 from eval.suites import HELD_OUT
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -38,13 +37,7 @@ def render_report(
         rows: lines of results.jsonl.
         record: run.json, for the curves and the settings of the run.
     """
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(TEMPLATES)
     environment.filters["verdict_class"] = verdict_class
     environment.filters["red_line"] = lambda name: RED_LINES.get(name, name)
     items = [_item(row) for row in rows if row["suite"] != HELD_OUT]

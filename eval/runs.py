@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from recipes.errors import UserError
 from recipes.recipe import ROOT, did_you_mean, display_path, load_recipe
@@ -45,6 +45,15 @@ class Run:
     def eval_dir(self) -> Path:
         """Where the results of its evaluation go."""
         return self.path / "eval"
+
+    def summary(self) -> dict[str, Any] | None:
+        """What its last evaluation found, summary.json; None when it was not evaluated yet.
+
+        Raises:
+            UserError: the file is broken.
+        """
+        path = self.eval_dir / "summary.json"
+        return _read_json(path, "Evaluate again") if path.is_file() else None
 
     def check_adapter(self) -> None:
         """Make sure that it holds an adapter for its own base.
@@ -89,8 +98,13 @@ class Run:
         return test
 
 
+def base_bits(config: dict[str, Any]) -> Literal[4, 8, 16]:
+    """In how many bits a configuration holds the base."""
+    return 4 if config.get("load_in_4bit") else 8 if config.get("load_in_8bit") else 16
+
+
 def find_run(run: str | None, recipe: str | None) -> Run:
-    """The run named by its folder, or the one that a recipe writes.
+    """The run named by its folder, or the one that a recipe writes; empty names count as none.
 
     Raises:
         UserError: no such run, or its run.json is missing or broken.
@@ -103,7 +117,9 @@ def find_run(run: str | None, recipe: str | None) -> Run:
         folder = ROOT / str(loaded.config.get("output_dir", f"runs/{loaded.name}"))
         todo = f"Train it first: make train RECIPE={loaded.name}"
     else:
-        raise UserError("no run was named", todo="Give RUN=name or RECIPE=name (--run or --recipe)")
+        names = sorted(path.parent.name for path in (ROOT / "runs").glob("*/run.json"))
+        todo = f"Give RUN=name or RECIPE=name. Runs: {', '.join(names) or 'none yet'}"
+        raise UserError("no run was named", "RUN", todo)
     if not folder.is_dir():
         raise UserError("there is no such run", display_path(folder), todo)
     if not (folder / "run.json").is_file():
@@ -116,13 +132,13 @@ def find_run(run: str | None, recipe: str | None) -> Run:
     return Run(folder, record)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, todo: str = "") -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"is not JSON: {error}", display_path(path)) from None
+        raise UserError(f"is not JSON: {error}", display_path(path), todo) from None
     if not isinstance(data, dict):
-        raise UserError("holds no JSON object", display_path(path))
+        raise UserError("holds no JSON object", display_path(path), todo)
     return data
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.errors import UserError
+from recipes.files import write_text
 from recipes.recipe import RECIPES, ROOT
 
 
@@ -122,10 +123,8 @@ def keep(base_model: str) -> Path:
     config = _config(base_model)
     plain = config if isinstance(config, dict) else config.to_diff_dict()
     path = kept_file(base_model)
-    partial = path.with_suffix(".partial")
     kept = {"config": plain, "shape": as_json(build(dict(plain)))}
-    partial.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-    partial.rename(path)
+    write_text(path, json.dumps(kept, indent=2) + "\n")
     return path
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
-import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from recipes.parent import end_with_parent
+
 # A training command stops its ranks within 25 s; past this it is killed with all below it.
 _PATIENCE = 40.0
 _LONGEST_LINE = 2**20
-_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class _Runner:
             stderr=output and STDOUT,
             limit=_LONGEST_LINE,
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
         reading = asyncio.ensure_future(_show_lines(process, job.name))
         code = await self._end_of(process)
@@ -137,8 +136,3 @@ async def _show_lines(process: Process, name: str) -> None:
         return
     while line := await process.stdout.readline():
         print(f"{name} | {line.decode(errors='replace').rstrip()}", flush=True)
-
-
-def _end_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

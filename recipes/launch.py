@@ -15,6 +15,7 @@ from recipes import terminal
 from recipes.errors import UserError
 from recipes.failed_rank import find_failed_rank, last_words
 from recipes.overrides import Overrides, apply, as_flags
+from recipes.parent import end_with_parent
 from recipes.recipe import ROOT, Recipe, display_path, nearest
 from recipes.run_log import RunLog
 from recipes.strategy import Launch
@@ -157,7 +158,7 @@ def _follow(
         text=True,
         errors="replace",
         start_new_session=True,
-        preexec_fn=_end_with_parent,
+        preexec_fn=end_with_parent,
     )
     assert process.stdout is not None
     try:
@@ -190,13 +191,6 @@ def _stop(process: subprocess.Popen[str]) -> None:
         except subprocess.TimeoutExpired:
             continue
     process.wait()
-
-
-def _end_with_parent() -> None:
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG of prctl(2)
 
 
 def _explain(code: int, tail: deque[str], screen: terminal.Terminal, log: Path, run: Run) -> None:

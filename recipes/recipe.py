@@ -71,8 +71,21 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         UserError: no such recipe (with the nearest name), or not a YAML mapping.
     """
     path = _find(str(name_or_path))
+    return Recipe(path.stem, path, read_mapping(path, "Start from another recipe"))
+
+
+def read_mapping(path: Path, todo: str) -> dict[str, Any]:
+    """The keys of a YAML file.
+
+    Args:
+        path: the file.
+        todo: what to do about a file without keys.
+
+    Raises:
+        UserError: it can't be read as YAML (with the line), or holds no keys.
+    """
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{display_path(path)}:{mark.line + 1}" if mark else display_path(path)
@@ -80,9 +93,9 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         raise UserError(f"can't be read as YAML: {problem}", where, "Mend this line") from None
     except UnicodeDecodeError:
         raise UserError("is not UTF-8 text", display_path(path), "Save it as UTF-8") from None
-    if not isinstance(config, dict):
-        raise UserError("holds no keys", display_path(path), "Start from another recipe")
-    return Recipe(path.stem, path, config)
+    if not isinstance(content, dict):
+        raise UserError("holds no keys", display_path(path), todo)
+    return content
 
 
 def display_path(path: str | Path) -> str:

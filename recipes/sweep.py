@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shlex
@@ -16,6 +15,7 @@ import yaml
 
 from recipes.errors import UserError, UserErrors
 from recipes.gpu import count_gpus
+from recipes.hashes import file_hash
 from recipes.jobs import Job, Outcome, run_jobs
 from recipes.overrides import Overrides, apply, parse_overrides
 from recipes.recipe import ROOT, Recipe, display_path
@@ -68,8 +68,7 @@ def refuse_problems(recipe: Recipe, grid: Grid, runs: Sequence[SweepRun]) -> Non
     problems: list[UserError] = []
     for run in runs:
         config = apply(recipe.config, run.overrides)
-        said = ", ".join(f"{key}: {_value(run.point.values.get(key))}" for key in grid.varying)
-        where = f"{display_path(grid.path)}: {said}"
+        where = f"{display_path(grid.path)}: {_in_words(grid, run)}"
         found = [
             UserError(str(problem), where)
             for problem in problems_with(Recipe(recipe.name, recipe.path, config))
@@ -191,8 +190,7 @@ def run_sweep(
     numbers = {run.name: number for number, run in enumerate(runs, 1)}
 
     def announce(job: Job) -> None:
-        values = by_name[job.name].point.values
-        said = ", ".join(f"{key}: {_value(values.get(key))}" for key in grid.varying)
+        said = _in_words(grid, by_name[job.name])
         print(f"\n[{numbers[job.name]}/{len(runs)}] {said}", flush=True)
 
     def ended(job: Job, code: int) -> None:
@@ -203,6 +201,10 @@ def run_sweep(
     jobs = [Job(run.name, _command(recipe, run, flags)) for run in todo]
     outcome = run_jobs(jobs, slots, announce, ended)
     return _close(recipe, grid, runs, outcome)
+
+
+def _in_words(grid: Grid, run: SweepRun) -> str:
+    return ", ".join(f"{key}: {_value(run.point.values.get(key))}" for key in grid.varying)
 
 
 def _command(recipe: Recipe, run: SweepRun, flags: Sequence[str]) -> list[str]:
@@ -221,16 +223,15 @@ def _value(value: Any) -> str:
 
 
 def _finished(run: SweepRun) -> bool:
-    from plugins.run_record.record import FINISHED, STOPPED_EARLY, read_record
+    from plugins.run_record.record import ENDED_WELL, read_record
 
-    return read_record(ROOT / run.folder).get("status") in (FINISHED, STOPPED_EARLY)
+    return read_record(ROOT / run.folder).get("status") in ENDED_WELL
 
 
 def _changed_since(run: SweepRun, recipe: Recipe) -> str:
     from plugins.run_record.record import read_record
 
-    now = hashlib.sha256(recipe.path.read_bytes()).hexdigest()
-    same = read_record(ROOT / run.folder).get("recipe_sha256") == now
+    same = read_record(ROOT / run.folder).get("recipe_sha256") == file_hash(recipe.path)
     return "" if same else "  (take care: the recipe has changed since; FORCE=1 trains all anew)"
 
 

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from recipes.check import quiet
 from recipes.errors import UserError, UserErrors
 from recipes.overrides import Overrides
-from recipes.recipe import RECIPES, Recipe, did_you_mean, display_path
+from recipes.recipe import RECIPES, Recipe, did_you_mean, display_path, read_mapping
 
 if TYPE_CHECKING:
     from plugins.strict.positions import KeyPath
@@ -113,18 +111,10 @@ def _find(name: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    where = display_path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or "not YAML"
-        where = f"{where}:{mark.line + 1}" if mark else where
-        raise UserError(f"can't be read as YAML: {problem}", where, "Mend this line") from None
-    except UnicodeDecodeError:
-        raise UserError("is not UTF-8 text", where, "Save it as UTF-8") from None
-    if not isinstance(content, dict) or not content:
-        raise UserError("holds no keys", where, "Write key: [value, value], one key or more")
+    todo = "Write key: [value, value], one key or more"
+    content = read_mapping(path, todo)
+    if not content:
+        raise UserError("holds no keys", display_path(path), todo)
     return {str(key): value for key, value in content.items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from recipes.architecture import architecture
+from recipes.files import write_text
 from recipes.memory import GIB, adapter_parameters, estimate
 from recipes.recipe import RECIPES, display_path, load_recipe, recipe_paths
 
@@ -37,9 +38,7 @@ def table_text() -> str:
 
 def write_table() -> str:
     """Write the file; return its path for display."""
-    partial = TABLE.with_suffix(".partial")
-    partial.write_text(table_text(), encoding="utf-8")
-    partial.replace(TABLE)
+    write_text(TABLE, table_text())
     return display_path(TABLE)
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import errno
-import socket
 import sys
 
 from eval.chat.model_process import ModelProcess
 from eval.chat.session import open_session
 from eval.quiet import quiet_libraries
 from eval.runs import find_run
+from recipes.address import HOST, LOCAL, free_port, port_number
 from recipes.errors import UserError, user_errors_exit
 from recipes.recipe import did_you_mean
 
 UIS = ("web", "terminal")
-LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,9 +36,9 @@ def main(argv: list[str] | None = None) -> int:
         if ui not in UIS:
             raise UserError(f"there is no {ui!r}", "UI", did_you_mean(ui, UIS))
         session = open_session(find_run(args.run, args.recipe))
-        host, port = args.host or "127.0.0.1", _port(args.port or "7860")
+        host, port = args.host or HOST, port_number(args.port or "7860")
         if ui == "web":
-            _check_free(host, port)
+            port = free_port(port, host)
         quiet_libraries()
         model = ModelProcess(session.run.path)
         try:
@@ -65,30 +63,6 @@ def main(argv: list[str] | None = None) -> int:
         finally:
             model.close()
     return 1
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise UserError(f"{text!r} is no port", "PORT", "Give a number from 1 to 65535")
-    return int(text)
-
-
-def _check_free(host: str, port: int) -> None:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except OSError as error:
-        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-            raise UserError(
-                f"{host} is no address of this machine", "HOST", "Leave it out for 127.0.0.1"
-            ) from None
-        raise UserError(
-            f"port {port} on {host} can't be had: {(error.strerror or 'no reason').lower()}",
-            "PORT",
-            f"Give another: PORT={port + 1 if port < 65535 else port - 1}",
-        ) from None
 
 
 if __name__ == "__main__":

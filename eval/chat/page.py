@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from eval.chat.conversation import ARMS_OF, Conversation, Who
 from eval.chat.exchange import exchange
 from eval.chat.figures import figures_in_words
 from eval.chat.model_process import ModelProcess
 from eval.chat.session import NOT_A_CLINICIAN, Session
 from eval.crisis import HELP_NOTICE
+from eval.pages import page_environment
 
 # Set before gradio is imported: it phones home otherwise.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -29,13 +28,7 @@ SWITCH = [("Tuned", "tuned"), ("Base", "base"), ("Side by side", "both")]
 USERS_AT_ONCE = 8
 _SECONDS_BETWEEN_UPDATES = 0.05
 
-_environment = Environment(
-    loader=FileSystemLoader(TEMPLATES),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_environment = page_environment(TEMPLATES)
 _environment.filters["in_words"] = figures_in_words
 # The clipboard and the disk are the user's: the file is made in the browser, not on the server.
 _SAVE = """

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from eval.chat.model_process import ModelProcess
 from eval.chat.page import TEMPLATES, Page
 from eval.chat.session import Session
+from recipes.address import LOCAL
 
 # Gradio's page asks a CDN for a script and warms up connections to a font server: cut out.
 _FOREIGN = re.compile(
@@ -90,8 +91,7 @@ def make_app(session: Session, model: ModelProcess, host: str, port: int) -> Fas
     """The page as an ASGI application."""
     app = FastAPI(openapi_url=None)
     # A foreign site whose name points here gets nothing; asked for by HOST, any name will do.
-    local = host in ("127.0.0.1", "localhost", "::1")
-    names = ["127.0.0.1", "localhost", "::1"] if local else ["*"]
+    names = list(LOCAL) if host in LOCAL else ["*"]
     app.add_middleware(OwnContentOnly)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=names)
     theme = gr.themes.Soft(

@@ -95,11 +95,6 @@ def data_files(config: Any) -> list[dict[str, Any]]:
     return found
 
 
-def file_hash(path: Path) -> str | None:
-    """SHA-256 of a file, or None when it is gone."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-
-
 def parameters_trained(model: nn.Module) -> dict[str, Any]:
     """Number and dtype of trained parameters, and the kinds of module they stand in.
 

@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from plugins.run_record.checkpoints import checkpoints, set_damaged_aside
-from plugins.run_record.record import FINISHED, STOPPED_EARLY, read_record
+from plugins.run_record.record import ENDED_WELL, read_record
 from recipes.errors import UserError
 from recipes.recipe import display_path
 from recipes.terminal import send
@@ -38,7 +38,7 @@ def refuse_finished(folder: Path, force: bool) -> None:
         UserError: the folder holds a finished run and ``force`` is off.
     """
     status = read_record(folder).get("status")
-    if status in (FINISHED, STOPPED_EARLY) and not force:
+    if status in ENDED_WELL and not force:
         raise UserError(
             f"this run is finished ({status})",
             display_path(folder),

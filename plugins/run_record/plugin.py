@@ -19,6 +19,7 @@ from plugins.failures import on_failure, say_failures_in_one_line
 from plugins.fallbacks import fallbacks_taken
 from plugins.run_record import facts, folder, record
 from plugins.run_record.curves import draw_curves
+from recipes.hashes import file_hash
 from recipes.release.card import renew_card
 from recipes.terminal import PIPE_VARIABLE, send
 
@@ -71,7 +72,7 @@ class RunRecordPlugin(BasePlugin):
             run=out.name,
             recipe=recipe.stem,
             recipe_path=str(recipe),
-            recipe_sha256=facts.file_hash(recipe),
+            recipe_sha256=file_hash(recipe) if recipe.is_file() else None,
             overrides=os.environ.get("FALCON_RECIPES_SET", ""),
             launch=os.environ.get("FALCON_RECIPES_LAUNCH", ""),
             config={key: value for key, value in as_dict.items() if key not in _UNSHOWN},

@@ -11,6 +11,7 @@ from typing import Any
 FILE = "run.json"
 RUNNING, FINISHED, STOPPED_EARLY = "running", "finished", "stopped early"
 FAILED, INTERRUPTED = "failed", "interrupted"
+ENDED_WELL = (FINISHED, STOPPED_EARLY)
 
 
 class RunRecord:

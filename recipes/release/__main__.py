@@ -8,8 +8,9 @@ import sys
 
 from eval.quiet import quiet_libraries
 from eval.runs import Run, find_run
+from recipes.address import port_number
 from recipes.errors import UserError, user_errors_exit
-from recipes.recipe import ROOT, display_path
+from recipes.recipe import display_path
 
 # Exit code where this machine can't do it, and the commands to do it elsewhere were shown.
 NOT_HERE = 2
@@ -51,21 +52,9 @@ def main(argv: list[str] | None = None) -> int:
     with user_errors_exit():
         quiet_libraries()
         try:
-            return _COMMANDS[args.command](find(args.run, args.recipe), args)
+            return _COMMANDS[args.command](find_run(args.run, args.recipe), args)
         except KeyboardInterrupt:
             raise UserError("interrupted; nothing half-made is left") from None
-
-
-def find(run: str, recipe: str) -> Run:
-    """The run that RUN or RECIPE names.
-
-    Raises:
-        UserError: neither is given, or there is no such run (with the nearest name).
-    """
-    if not run and not recipe:
-        names = sorted(path.parent.name for path in (ROOT / "runs").glob("*/run.json"))
-        raise UserError("no run was named", "RUN", f"Runs: {', '.join(names) or 'none yet'}")
-    return find_run(run or None, recipe or None)
 
 
 def _card(run: Run, args: argparse.Namespace) -> int:
@@ -97,9 +86,7 @@ def _publish(run: Run, args: argparse.Namespace) -> int:
 def _serve(run: Run, args: argparse.Namespace) -> int:
     from recipes.release.serve import PORT, serve
 
-    if not (args.port or "0").isdigit():
-        raise UserError(f"{args.port!r} is no port", "PORT", "Give one from 1024 to 65535")
-    return serve(run, int(args.port or PORT))
+    return serve(run, port_number(args.port or str(PORT), least=0))
 
 
 def _export(run: Run, args: argparse.Namespace) -> int:

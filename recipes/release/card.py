@@ -10,9 +10,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import escape
 
 from eval.crisis import HELP_NOTICE
-from eval.files import write_text
-from eval.runs import Run
-from plugins.run_record.record import FINISHED, STOPPED_EARLY, read_record
+from eval.runs import Run, base_bits
+from plugins.run_record.record import ENDED_WELL, STOPPED_EARLY, read_record
+from recipes.files import write_text
 from recipes.recipe import display_path
 from recipes.release import facts
 from recipes.release.bases import BaseModel, describe_base
@@ -25,7 +25,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 def renew_card(folder: Path) -> None:
     """Write the card of a run that ended; a card that can't be written never fails the run."""
     record = read_record(folder)
-    if record.get("status") not in (FINISHED, STOPPED_EARLY):
+    if record.get("status") not in ENDED_WELL:
         return
     try:
         write_card(Run(folder, record))
@@ -90,7 +90,7 @@ def snippet(base: str, adapter: str) -> str:
 
 
 def _snippet_note(run: Run) -> str:
-    bits = 4 if run.config.get("load_in_4bit") else 8 if run.config.get("load_in_8bit") else 16
+    bits = base_bits(run.config)
     if bits == 16:
         return "The base is loaded as it was in training: not quantised."
     return (

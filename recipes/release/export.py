@@ -14,8 +14,6 @@ from recipes.release.merge import PROOF, ensure_merged, held_out_rows, load_merg
 
 FORMATS = ("gguf",)
 OUTTYPES = ("bf16", "f16", "f32", "q8_0")
-# Of what the adapter does to the logits, the share that a file may lose to its number format.
-_LARGEST_SHARE = 0.25
 
 
 class NoConverter(UserError):
@@ -65,7 +63,7 @@ def _prove(run: Run, merged: Path, file: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
-    from recipes.release.proof import distance, logits_of
+    from recipes.release.proof import LARGEST_SHARE, distance, logits_of
 
     transformers_logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(merged)
@@ -80,7 +78,7 @@ def _prove(run: Run, merged: Path, file: Path) -> None:
         f"Logits of {found.positions} positions ({source}): {found.relative:.2g} from the merged"
         f" model's, and the adapter's own effect is {effect:.2g}"
     )
-    if not found.relative <= _LARGEST_SHARE * effect:
+    if not found.relative <= LARGEST_SHARE * effect:
         raise UserError(
             "the file does not say what the merged model says, and was not kept",
             display_path(run.path),

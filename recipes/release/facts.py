@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import shlex
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import Any
 
 from eval.fingerprint import digest, folder_digest
 from eval.runs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Run
+from recipes.hashes import file_hash
 from recipes.recipe import ROOT, display_path
 from recipes.terminal import duration
 
@@ -50,18 +49,12 @@ def data_facts(run: Run) -> DataFacts:
     licence = _LICENCE.search(text)
     summary = _TITLE.sub(r"**\1**", text.split("\n## Steps\n")[0].strip(), count=1)
     summary = summary.replace("\n## ", "\n### ")
-    if used.get("sha256") and used["sha256"] != _sha256(file):
+    if used.get("sha256") and not (file.is_file() and used["sha256"] == file_hash(file)):
         summary = (
             f"**The data were made anew since this run{rows}: the card below is of the newer ones."
             f"**\n\n{summary}"
         )
     return DataFacts(file.parent.name, licence[1].strip() if licence else None, summary)
-
-
-def read_summary(run: Run) -> dict[str, Any] | None:
-    """summary.json of the run's evaluation; None when there is none."""
-    path = run.eval_dir / "summary.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 def evaluation_is_of_adapter(run: Run, summary: dict[str, Any]) -> bool:
@@ -76,7 +69,7 @@ def evaluation_is_of_adapter(run: Run, summary: dict[str, Any]) -> bool:
 
 def evaluation_facts(run: Run) -> dict[str, Any] | None:
     """The verdicts of the last evaluation, ready for the template; None when there is none."""
-    summary = read_summary(run)
+    summary = run.summary()
     if summary is None:
         return None
     decoding = list((summary["settings"].get("decoding") or {}).values())
@@ -203,13 +196,6 @@ def _join(config: dict[str, Any], *keys: str, packed: str = "") -> str:
     if words and packed and config.get(packed):
         words.append("packed")
     return ", ".join(words)
-
-
-def _sha256(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _loss(value: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,10 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from eval.files import write_json
 from eval.fingerprint import folder_digest
-from eval.runs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Run
+from eval.runs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Run, base_bits
 from recipes.errors import UserError
+from recipes.files import write_json
 from recipes.recipe import display_path
 
 FOLDER = "merged"
@@ -27,8 +28,6 @@ _BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
 
 def merged_folder(run: Run) -> Path | None:
     """The run's merged model when it is there and made from the adapter as it is now."""
-    import json
-
     folder = run.path / FOLDER
     try:
         proof = json.loads((folder / PROOF).read_text(encoding="utf-8"))
@@ -145,8 +144,7 @@ def _merge_and_prove(run: Run, dtype: str, partial: Path) -> None:
             display_path(run.path),
             todo,
         )
-    bits = 4 if run.config.get("load_in_4bit") else 8 if run.config.get("load_in_8bit") else 16
-    if bits < 16:
+    if base_bits(run.config) < 16:
         trained = load_base(run.config, unpack=False)
         proof["trained_base_held"] = trained.held
         logits = logits_of(attach_adapter(run, trained), rows)

@@ -14,13 +14,13 @@ from huggingface_hub.utils import validate_repo_id
 
 from eval.runs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Run
 from eval.suites import HELD_OUT, suite_names
-from plugins.run_record.record import FINISHED, STOPPED_EARLY
+from plugins.run_record.record import ENDED_WELL
 from recipes.errors import UserError
 from recipes.recipe import display_path
 from recipes.release.bases import describe_base
 from recipes.release.card import FILE as CARD
 from recipes.release.card import render_card
-from recipes.release.facts import evaluation_is_of_adapter, read_summary
+from recipes.release.facts import evaluation_is_of_adapter
 from recipes.release.redact import local_paths_in, record_for_strangers, without_local_paths
 
 _TOKENIZER = (
@@ -87,7 +87,7 @@ def check_fit(run: Run, wishes: Wishes) -> None:
     if not well_formed:
         raise UserError(f"{wishes.repo!r} is no repository name", "REPO", "Write REPO=user/name")
     status = run.record.get("status")
-    if status not in (FINISHED, STOPPED_EARLY):
+    if status not in ENDED_WELL:
         raise UserError(f"the run is not finished ({status})", where, "Train it to its end first")
     run.check_adapter()
     if describe_base(run.base_model).hub_id is None:
@@ -111,7 +111,7 @@ def check_evaluation(run: Run, without_eval: bool) -> None:
     """
     where = display_path(run.path)
     again = f"Run make eval RUN={run.name}"
-    summary = read_summary(run)
+    summary = run.summary()
     if summary is None:
         if without_eval:
             return

@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
 from pathlib import Path
 
 import httpx
 
 from eval.runs import Run
+from recipes.address import HOST, free_port
 from recipes.errors import UserError
 from recipes.recipe import display_path
 from recipes.release.merge import ensure_merged
 
-HOST = "127.0.0.1"
 PORT = 8000
 LOG = "serve.log"
 _START_WITHIN = 900.0  # seconds; a 7B from a slow disk
@@ -109,25 +107,6 @@ def check_installed() -> None:
         raise UserError(
             "packages that the server needs are missing", todo="Run: make setup EXTRAS=serve"
         )
-
-
-def free_port(port: int) -> int:
-    """The port itself when nobody listens there; for 0 one that is free.
-
-    Raises:
-        UserError: it is taken, or no port.
-    """
-    if not 0 <= port < 65536:
-        raise UserError(f"{port} is no port", "PORT", "Give one from 1024 to 65535")
-    with closing(socket.socket()) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise UserError(
-                f"port {port} can't be had: {error.strerror}", "PORT", f"Give PORT={port + 1}"
-            ) from None
-        return int(probe.getsockname()[1])
 
 
 def _interrupt(*_: object) -> None:

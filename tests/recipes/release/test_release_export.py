@@ -86,7 +86,7 @@ def test_where_the_converter_cannot_be_had_the_commands_are_shown(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(converter, "default_folder", lambda: tmp_path / "converter")
-    monkeypatch.setattr("recipes.release.__main__.find", lambda *_: run)
+    monkeypatch.setattr("recipes.release.__main__.find_run", lambda *_: run)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     assert main(["export", "--run", "tiny"]) == NOT_HERE
     error = capsys.readouterr().err
