@@ -99,7 +99,7 @@ lint: ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 test: ## every test (ARGS="-k falcon" for some)
-	$(SETUP) --extras dev
+	$(SETUP) --extras dev,pii
 	OMP_NUM_THREADS=1 $(RUN_PYTHON) -m pytest -n 2 --dist loadfile --durations 15 $(ARGS)
 
 clean: ## remove caches; asks before it touches runs or data

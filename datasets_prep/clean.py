@@ -76,6 +76,8 @@ _LINE_END = re.compile("\r\n?|\u2028|\u2029|\x85")
 # A line that breaks off in mid-sentence, far from the margin: the text was wrapped by a program.
 _WRAP = re.compile(r"(?<=[^\n]{40}[A-Za-z,;\"\u201d\u2019)])\n(?!\d+[.)])(?=[\w(\"\u201c\u2018])")
 _WRAP_LOWER = re.compile(_WRAP.pattern + "(?=[a-z])")
+# In a text that was wrapped, a short line that goes on in lower case is one of its lines too.
+_WRAP_SHORT = re.compile(r"(?<=[A-Za-z,;\u2019])\n(?=[a-z])")
 _LEAST_WRAPS = 3
 _CAPITALS = re.compile(r"[.!?]\s+[A-Z]")
 _RUNS = re.compile(r" {2,}| +(?=\n)|(?<=\n) +|\n{3,}")
@@ -120,7 +122,8 @@ def _clean_text(text: str, settings: CleanSettings, turn: int, found: dict[str, 
         if "  " in text or " \n" in text or "\n " in text or "\n\n\n" in text:
             text = replace_all(_RUNS, _one_gap, text, turn, spans("spacing"))
         if _is_wrapped(text):
-            text = replace_all(_WRAP, " ", text, turn, spans("wrapped lines joined"))
+            for line_end in (_WRAP, _WRAP_SHORT):
+                text = replace_all(line_end, " ", text, turn, spans("wrapped lines joined"))
         stripped = text.strip()
         if stripped != text:
             spans("spacing").append(changed_span(text, stripped, turn))

@@ -19,6 +19,7 @@ from datasets_prep.settings import (
 )
 from recipes.errors import UserError
 from recipes.recipe import nearest
+from recipes.yaml_positions import dotted, key_positions
 
 DEFINITIONS = Path(__file__).parent / "definitions"
 
@@ -66,10 +67,14 @@ class Source(Settings):
 
 
 class Columns(Settings):
-    """Names of the columns; which ones are needed depends on the shape."""
+    """Names of the columns; which ones are needed depends on the shape.
+
+    Attributes:
+        prompt: one column, or several whose texts make one question (a title and its text).
+    """
 
     text: str | None = None
-    prompt: str | None = None
+    prompt: str | list[str] | None = None
     response: str | None = None
     system: str | None = None
     instruction: str | None = None
@@ -175,6 +180,10 @@ def load_definition(name_or_path: str | Path) -> tuple[Definition, Path]:
         raise UserError(f"is not YAML: {' '.join(str(error).split())}", str(path)) from error
     if not isinstance(raw, dict):
         raise UserError("holds no mapping of keys", str(path))
+    for key, line in key_positions(path).duplicates:
+        raise UserError(
+            f"{dotted(key)} is given twice, and the first is lost", f"{path}:{line}", "Remove one"
+        )
     raw.setdefault("name", path.stem)
     try:
         return Definition.model_validate(raw), path

@@ -1,4 +1,4 @@
-"""Step 3, filter: language, length, empty replies, promotion and toxicity."""
+"""Step 3, filter: language, length, empty replies, promotion, toxicity, unanswered crises."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from datasets_prep.residue import (
 )
 from datasets_prep.sentences import sentences
 from datasets_prep.settings import FilterSettings
+from eval.crisis import detect_crisis, human_help_in
 from recipes.errors import UserError
 
 _LEXICONS = Path(__file__).parent / "lexicons"
@@ -82,7 +83,10 @@ class Filter:
             reason = self._promote(conversation, spoiled, ledger)
             if reason:
                 return reason
-        return self._length(conversation, spoiled, ledger)
+        reason = self._length(conversation, spoiled, ledger)
+        if reason is None and settings.crisis_without_help == "drop":
+            reason = _crisis_without_help(conversation)
+        return reason
 
     def _language(
         self, conversation: Conversation, spoiled: dict[int, str], ledger: Ledger
@@ -204,6 +208,18 @@ class Filter:
         ledger.changed(conversation.id, f"cut to its longest good stretch: {reason}", spans)
         conversation.messages = messages[:head] + [messages[i] for i in best]
         return None
+
+
+def _crisis_without_help(conversation: Conversation) -> str | None:
+    """Why a row is dropped: a life may be at risk, and no answer from there on names a person."""
+    for turn, message in enumerate(conversation.messages):
+        sign = detect_crisis(message.content) if message.role == "user" else None
+        if sign is None:
+            continue
+        answers = (m.content for m in conversation.messages[turn:] if m.role == "assistant")
+        if not any(map(human_help_in, answers)):
+            return f"crisis ('{sign.phrase}'), and the answer names no human help"
+    return None
 
 
 def _cut(message: Message, turn: int, pieces: list[tuple[int, int]]) -> list[Span]:

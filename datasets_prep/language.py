@@ -17,6 +17,8 @@ _WORD = re.compile(r"[^\W\d_]+")
 _SURE_WORDS = 4
 _SHORT_WORDS, _SHORT_SURE = 8, 0.95
 _MARGIN = 0.25
+# No other language opens a question so; two words are enough to tell.
+_SPANISH_MARK = re.compile(r"[\u00bf\u00a1](?=[^\W\d_])")
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,16 @@ def segments(text: str, keep: str, others: tuple[str, ...]) -> list[Segment]:
     A sentence counts as foreign only when another language is clearly likelier; one too short to
     tell goes with the nearest sure one before it, or after it at the start.
     """
+    spanish = keep != "es" and "es" in others
     detector = _detector((keep, *(code for code in others if code != keep)))
     own = _languages()[keep]
     spans = sentences(text)
-    verdicts = [_verdict(detector, own, text[start:end]) for start, end in spans]
+    verdicts = [
+        False
+        if spanish and _SPANISH_MARK.match(text[start:end])
+        else _verdict(detector, own, text[start:end])
+        for start, end in spans
+    ]
     result: list[Segment] = []
     for index, (start, end) in enumerate(spans):
         verdict = verdicts[index]

@@ -80,6 +80,9 @@ _DOINGS = (
     "told",
     "tells",
     "thinks",
+    "mentioned",
+    "suggested",
+    "pointed out",
     "wants",
     "wanted",
     "died",
@@ -216,7 +219,8 @@ SURNAMES = re.compile(rf"(?: (?:[A-Z]\. )?{_PARTICLES}{_NAME}){{0,2}}")
 MID_SENTENCE = re.compile(r"[a-z,] \Z")
 # The writer of a book, and a name known from the screen, are not persons of the conversation.
 OF_A_WORK = re.compile(
-    r"(?:(?:[\"\u201d\u2019')\]]|[A-Z][\w'\u2019]*),? by|authors?|comedian|actor|actress|singer)"
+    r"(?:(?:[\"\u201d\u2019')\]]|[A-Z][\w'\u2019]*),? by|authors?|comedian|actor|actress|singer"
+    r"|books?(?: written)? by|[Tt]he work of)"
     r" (?:Drs?\.? )?\Z"
 )
 

@@ -26,6 +26,8 @@ _LOCAL = re.compile(
 _INTERNATIONAL = re.compile(r"(?<![\w+])(?:\+|00)[1-9]\d{0,2}(?:[\s.()-]{0,2}\d){6,12}(?!\d)")
 _LETTERS = re.compile(
     r"(?<![\d-])1?[-. ]?8(?:00|33|44|55|66|77|88)[-. ](?=[A-Z0-9-]*[A-Z])[A-Z0-9-]{6,11}\b"
+    # In lower case only after the 1, and with all seven signs: "an 800-calorie lunch" is none.
+    r"|(?<![\d-])1[-. ]8(?:00|33|44|55|66|77|88)[-. ](?=[\w-]*[A-Za-z])(?:-?[A-Za-z0-9]){7,10}\b"
 )
 _DIGITS = re.compile(r"\d")
 _ANY_NUMBER = re.compile(r"(?<![\d$\u00a3\u20ac])\+?\(?\d(?:[-.\s()]{0,2}\d)*(?![\d%])")

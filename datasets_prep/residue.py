@@ -37,6 +37,13 @@ _WITH_PREPOSITION = re.compile(
 )
 # A link closes what it belongs to, although its stop went with it, and opens what follows a stop.
 _LINK_EDGE = re.compile(r"(?<=\[URL\])\s*(?=[A-Z][a-z'\u2019]* )|(?<=[.!?])[\"\u201d)]?(?=\[URL\])")
+# Announces a link, in a sentence of its own that points to nothing once the link is gone.
+_ANNOUNCED = re.compile(
+    r"\b(?:here(?:'s|\u2019s| is| are)|the following|see|in the) (?:a |the |some )?links?\b"
+    r"|\blinks? (?:below|here|above)\b"
+    r"|\bhere(?:'s|\u2019s| is) (?:a |the |my )?(?:url|web ?site)\b",
+    re.IGNORECASE,
+)
 # Where help is named at once: such a sentence stays, whatever it points to.
 _CRISIS = re.compile(
     r"\b(?:suicid\w*|crisis|crises|hot ?lines?|helplines?|lifelines?|emergency|911|988"
@@ -83,7 +90,7 @@ def without_dead_links(message: Message, turn: int, keep: frozenset[str]) -> lis
     pieces: list[str] = []
     for start, end in _pieces(text):
         piece = text[start:end]
-        if not _LINK.search(piece):
+        if not _LINK.search(piece) and not _ANNOUNCED.search(piece):
             pieces.append(piece)
         elif _CRISIS.search(piece) or names_crisis_line(piece, keep):
             cut: list[Span] = []

@@ -61,6 +61,7 @@ class FilterSettings(Settings):
     toxicity: bool = True
     signatures: bool = True
     dead_links: bool = True
+    crisis_without_help: Literal["keep", "drop"] = "keep"
     promotion_phrases: list[str] = []
     toxic_phrases: list[str] = []
 

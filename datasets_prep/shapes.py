@@ -14,6 +14,7 @@ from typing import Any
 from datasets_prep.conversation import Conversation, Ledger, Message, without_surrogates
 from datasets_prep.definition import SHAPES, Definition
 from datasets_prep.readers import RAGGED, Row
+from datasets_prep.signatures import normalise
 from recipes.errors import UserError
 
 _DEFAULT_ROLES = {
@@ -63,7 +64,9 @@ class Shaper:
         """
         found = {str(key) for row in rows for key in row if key != RAGGED}
         named = {c: getattr(self.columns, c) for c in type(self.columns).model_fields}
-        wanted = [named[c] for c in SHAPES[self.definition.shape] if c != "input"]
+        shape = self.definition.shape
+        wanted = [named[c] for c in SHAPES[shape] if c not in ("input", "prompt")]
+        wanted += self._prompt_columns() if shape == "prompt_response" else []
         optional = ("system", "speaker", "order", "id", "topic")
         wanted += [named[c] for c in optional if named[c] and self.definition.shape != "turns"]
         wanted += [named[c] for c in ("id", "topic") if named[c]]
@@ -185,10 +188,9 @@ class Shaper:
         if shape == "text":
             return self._marked(_text(_cell(unit, columns.text)))
         if shape == "prompt_response":
-            pair = [_cell(unit, columns.prompt), _cell(unit, columns.response)]
-            return self._with_system(
-                unit, [("user", _text(pair[0])), ("assistant", _text(pair[1]))]
-            )
+            prompt = _together([_text(_cell(unit, c)) for c in self._prompt_columns()])
+            answer = _text(_cell(unit, columns.response))
+            return self._with_system(unit, [("user", prompt), ("assistant", answer)])
         if shape == "alpaca":
             asked = [_text(_cell(unit, c)) for c in (columns.instruction, columns.input)]
             prompt = "\n\n".join(part for part in asked if part.strip())
@@ -200,6 +202,10 @@ class Shaper:
             "turns": columns.turns,
         }[shape]
         return self._with_system(unit, self._listed(_cell(unit, name)))
+
+    def _prompt_columns(self) -> list[str]:
+        prompt = self.columns.prompt or []
+        return [prompt] if isinstance(prompt, str) else prompt
 
     def _with_system(self, row: Row, turns: list[tuple[str, str]]) -> list[tuple[str, str]]:
         system = _text(_cell(row, self.columns.system)) if self.columns.system else ""
@@ -316,6 +322,17 @@ def _parsed(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError:
         return ast.literal_eval(text.strip())
+
+
+def _together(parts: list[str]) -> str:
+    """The parts of a question, a blank line between; what another part says already is left out."""
+    kept: list[str] = []
+    for part in filter(str.strip, parts):
+        said = [f" {normalise(other)} " for other in kept]
+        if any(f" {normalise(part)} " in text for text in said):
+            continue
+        kept = [k for k in kept if f" {normalise(k)} " not in f" {normalise(part)} "] + [part]
+    return "\n\n".join(kept)
 
 
 def _columns_to_rows(value: dict[str, Any]) -> list[Any]:

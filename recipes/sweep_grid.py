@@ -18,8 +18,8 @@ from recipes.overrides import Overrides
 from recipes.recipe import RECIPES, Recipe, did_you_mean, display_path, read_mapping
 
 if TYPE_CHECKING:
-    from plugins.strict.positions import KeyPath
     from plugins.strict.schema import Problem
+    from recipes.yaml_positions import KeyPath
 
 TOGETHER = "_"
 """Axolotl's key for settings that change together."""
@@ -121,8 +121,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _problems(
     content: dict[str, Any], path: Path, recipe: Recipe, fixed: Overrides
 ) -> Iterator[UserError]:
-    from plugins.strict.positions import dotted, key_positions
     from plugins.strict.schema import root_models
+    from recipes.yaml_positions import dotted, key_positions
 
     positions = key_positions(path)
     models = root_models([str(name) for name in recipe.config.get("plugins") or []])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from plugins.strict.positions import KeyPath, dotted, key_positions
 from plugins.strict.schema import Problem, check_mapping, load_plugin_class, root_models
 from recipes.errors import UserError
 from recipes.recipe import ROOT, did_you_mean, display_path, nearest
+from recipes.yaml_positions import KeyPath, dotted, key_positions
 
 # What axolotl itself puts into the dictionary before a plugin sees it.
 _NOT_OF_THE_RECIPE = ("axolotl_config_path",)

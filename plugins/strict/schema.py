@@ -13,8 +13,8 @@ from typing import Annotated, Any, Union
 from pydantic import AliasChoices, BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from plugins.strict.positions import KeyPath
 from recipes.recipe import did_you_mean
+from recipes.yaml_positions import KeyPath
 
 Problem = tuple[KeyPath, str, str]
 """Key path, what is wrong, what to do."""

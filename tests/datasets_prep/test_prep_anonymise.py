@@ -149,6 +149,26 @@ def test_crisis_lines_stay_in_any_spelling(text: str) -> None:
     assert masked("Help", text)[1] == text
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ring 1-800-for-help today", "ring [PHONE] today"),
+        ("ring 1-800-get-rest2 today", "ring [PHONE] today"),
+        ("ring 1-800-FOR-HELP today", "ring [PHONE] today"),
+        ("ring 1-800-273-talk today", "ring 1-800-273-talk today"),
+        ("an 800-calorie lunch, 1-800 words", "an 800-calorie lunch, 1-800 words"),
+    ],
+)
+def test_numbers_spelt_in_letters(text: str, expected: str) -> None:
+    assert masked(text, "ok")[0] == expected
+
+
+def test_a_colleague_is_masked_and_the_writer_of_a_book_is_not() -> None:
+    assert masked("As Cory mentioned, rest helps", "ok")[0] == "As [NAME_1] mentioned, rest helps"
+    for known in ("the book by Esther Perel", "the work of Rick Hanson, a psychologist"):
+        assert masked(known, "ok")[0] == known
+
+
 def test_a_definition_adds_its_own_lines() -> None:
     assert masked("Hi", "Call 888-724-7240.")[1] == "Call [PHONE]."
     kept = masked("Hi", "Call 888-724-7240.", keep_phones=["(888) 724 7240"])

@@ -95,6 +95,12 @@ then the alarm rings and i get up as if i had slept
 nobody at work has any idea what my nights are like"""
 
 
+def test_short_lines_of_a_wrapped_text_are_joined_too() -> None:
+    text = f"You have\nmuch on your mind.\n{WRAPPED}\nWhat are\nthe hours like?"
+    assert "You have much on" in cleaned(text) and "What are the hours" in cleaned(text)
+    assert "mind.\nIt helps" in cleaned(text)
+
+
 def test_lines_wrapped_by_a_program_are_joined() -> None:
     assert cleaned(WRAPPED) == WRAPPED.replace("\n", " ")
     row, ledger = talk(WRAPPED), Ledger("clean")

@@ -76,6 +76,15 @@ def test_files_that_are_no_definition(tmp_path: Path, text: str) -> None:
         load_definition(path)
 
 
+def test_a_key_given_twice_is_named_with_its_line(tmp_path: Path) -> None:
+    path = definition(tmp_path)
+    path.write_text(path.read_text() + "split: {seed: 1}\nlicence: MIT\nsplit: {seed: 2}\n")
+    line = len(path.read_text().splitlines())
+    with pytest.raises(UserError) as error:
+        load_definition(path)
+    assert "split is given twice" in str(error.value) and f"{path}:{line}" in str(error.value)
+
+
 def test_an_unknown_name_gets_the_nearest() -> None:
     with pytest.raises(UserError, match="Did you mean 'counsel_chat'"):
         load_definition("counsel-chat")

@@ -30,6 +30,11 @@ def test_a_half_spanish_row_keeps_its_english_half() -> None:
     assert ledger.lines[0]["spans"][0]["before"] == SPANISH
 
 
+def test_a_short_spanish_question_goes_by_its_mark() -> None:
+    row = talk("How do I get through this week?", f"{ENGLISH} ¿Lo deberé?")
+    assert run(row)[0] and row.messages[1].content == ENGLISH
+
+
 def test_or_is_dropped_as_the_definition_says() -> None:
     row = talk("How do I get through this week?", f"{ENGLISH} {SPANISH}")
     kept, ledger = run(row, language={"mixed": "drop"})
@@ -95,6 +100,9 @@ def test_lengths(answer: str, keys: dict[str, Any], reason: str) -> None:
         "Check out my book on anxiety.",
         "Schedule an appointment with me today.",
         "I offer online counseling in Texas.",
+        "Check out my latest blog on: Four-ways-to-rest",
+        "I am a counselor in Texas, currently providing couples services in Houston.",
+        "In my practice I offer a phone consult.",
     ],
 )
 def test_promotion_is_cut_or_drops_the_row(sales: str) -> None:
@@ -139,6 +147,27 @@ def test_talk_about_suicide_is_not_toxic() -> None:
     assert run(row)[0] and row.messages[1].content == answer
 
 
+@pytest.mark.parametrize(
+    ("question", "answer", "kept"),
+    [
+        ("I keep thinking about suicide", "Try to get more sleep and to eat well.", False),
+        ("I keep thinking about suicide", "Please call 988 now, they answer day and night.", True),
+        ("I keep thinking about suicide", "Please talk to a therapist about it this week.", True),
+        ("This homework is killing me", "Try to get more sleep and to eat well.", True),
+    ],
+)
+def test_an_answer_to_a_crisis_names_human_help(question: str, answer: str, kept: bool) -> None:
+    assert run(talk(question, answer))[0], "the definition asks for it"
+    left, ledger = run(talk(question, answer), crisis_without_help="drop")
+    assert left == kept
+    assert kept or reasons(ledger) == ["crisis ('suicide'), and the answer names no human help"]
+
+
+def test_a_later_answer_may_name_the_help() -> None:
+    row = talk("I want to die.", "I'm here. What happened?", "She left.", "Call 988, please, now.")
+    assert run(row, crisis_without_help="drop")[0]
+
+
 def test_a_definition_adds_phrases_and_a_broken_one_is_named() -> None:
     assert not run(talk("Hi there you", "Buy gold now, my friend"), toxic_phrases=["buy gold"])[0]
     with pytest.raises(UserError, match="promotion_phrases"):
@@ -156,6 +185,8 @@ def test_a_definition_adds_phrases_and_a_broken_one_is_named() -> None:
         ("It takes time. Dr. [NAME_1]", "It takes time."),
         ("It takes time. [NAME_1] needs to hear it.", "It takes time. [NAME_1] needs to hear it."),
         ("It takes time. Read more here: [URL]", "It takes time."),
+        ("It takes time. Here is a link to a quiz on sleep. [URL]", "It takes time."),
+        ("Some links hold. It takes time. See [URL]", "Some links hold. It takes time."),
         ("It helps (see [URL]). It takes time.", "It helps. It takes time."),
         ("It takes time. See [URL] Then rest a little.", "It takes time. Then rest a little."),
     ],

@@ -111,6 +111,24 @@ def test_alpaca_input_follows_the_instruction() -> None:
     assert made[0].messages[0].content == "Sum up\n\nthis"
 
 
+@pytest.mark.parametrize(
+    ("title", "text", "question"),
+    [
+        ("How do I sleep? ", "I lie awake.", "How do I sleep? \n\nI lie awake."),
+        ("How do I sleep?", "I lie awake. How do I SLEEP", "I lie awake. How do I SLEEP"),
+        ("I lie awake at night. Why?", "I lie awake.", "I lie awake at night. Why?"),
+        (" ", "I lie awake.", "I lie awake."),
+        ("So", "Some of it.", "So\n\nSome of it."),
+    ],
+)
+def test_a_question_may_stand_in_several_columns(title: str, text: str, question: str) -> None:
+    kind = shaper("prompt_response", columns={"prompt": ["title", "text"], "response": "a"})
+    made, _ = convert(kind, {"title": title, "text": text, "a": "ok"})
+    assert made[0].messages[0].content == question
+    with pytest.raises(UserError, match="missing column 'title'"):
+        kind.check_columns([{"text": 1, "a": 2}])
+
+
 def test_rows_of_one_turn_each_are_gathered_and_ordered() -> None:
     kind = shaper(
         "turn_rows",
