@@ -12,6 +12,7 @@ from datasets_prep.patterns import (
     EMAIL,
     PLACEHOLDER,
     URL,
+    in_code,
     may_hold_email,
     may_hold_url,
     url_span,
@@ -109,7 +110,9 @@ class Anonymiser:
             phones = find_phones(text, settings.phone_regions, self._keep_phones)
             found += [Finding("PHONE", start, end) for start, end in phones]
         if settings.handles and ("@" in text or "u/" in lower or ": " in text):
-            found += [Finding("HANDLE", *m.span()) for m in _HANDLE.finditer(text)]
+            # In code "@property" is a decorator.
+            handles = (m.span() for m in _HANDLE.finditer(text) if not in_code(text, m.start()))
+            found += [Finding("HANDLE", *span) for span in handles]
         if settings.addresses:
             found += [Finding("ADDRESS", *m.span()) for m in _ADDRESS.finditer(text)]
         for finder in self._finders if finders is None else finders:

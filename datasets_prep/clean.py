@@ -15,7 +15,7 @@ from datasets_prep.conversation import (
     changed_span,
     replace_all,
 )
-from datasets_prep.patterns import EMAIL, URL, may_hold_email, may_hold_url
+from datasets_prep.patterns import EMAIL, FENCE, URL, in_code, may_hold_email, may_hold_url
 from datasets_prep.settings import CleanSettings
 
 _FTFY = ftfy.TextFixerConfig(
@@ -40,7 +40,7 @@ _BREAK = re.compile(
 )
 _TAG = re.compile(rf"</?(?:{_TAGS}|script)(?:\s[^<>]{{0,2000}})?/?>", re.I)
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
-_PROTECTED = re.compile(f"{URL.pattern}|{EMAIL.pattern}", re.I)
+_PROTECTED = re.compile(rf"{FENCE}[\s\S]*?(?:{FENCE}|\Z)|{URL.pattern}|{EMAIL.pattern}", re.I)
 
 # The word before the stop has two lower-case letters, which leaves out U.S., e.g., Ph.D. and
 # initials; what follows is a capitalised word, "I" or "A", which leaves out versions and decimals.
@@ -108,7 +108,7 @@ def _clean_text(text: str, settings: CleanSettings, turn: int, found: dict[str, 
     if settings.html:
         text = _strip_html(text, turn, spans("HTML removed"))
     if settings.whitespace:
-        text = replace_all(_SPACES, " ", text, turn, spans("non-breaking or odd space"))
+        text = replace_all(_SPACES, _plain_space, text, turn, spans("non-breaking or odd space"))
     if "\r" in text or not text.isascii():
         text = replace_all(_LINE_END, "\n", text, turn, spans("line end"))
     text = replace_all(_CONTROL, "", text, turn, spans("control character removed"))
@@ -123,7 +123,9 @@ def _clean_text(text: str, settings: CleanSettings, turn: int, found: dict[str, 
             text = replace_all(_RUNS, _one_gap, text, turn, spans("spacing"))
         if _is_wrapped(text):
             for line_end in (_WRAP, _WRAP_SHORT):
-                text = replace_all(line_end, " ", text, turn, spans("wrapped lines joined"))
+                text = replace_all(
+                    line_end, _plain_space, text, turn, spans("wrapped lines joined")
+                )
         stripped = text.strip()
         if stripped != text:
             spans("spacing").append(changed_span(text, stripped, turn))
@@ -138,7 +140,7 @@ def split_glued(text: str, turn: int = 0, spans: list[Span] | None = None) -> st
         return text
     lower = text.lower()
     guards: list[re.Match[str] | None] = [None]
-    if may_hold_url(lower) or may_hold_email(lower):
+    if FENCE in text or may_hold_url(lower) or may_hold_email(lower):
         guards = [*_PROTECTED.finditer(text), None]
     pieces: list[str] = []
     end = 0
@@ -170,8 +172,15 @@ def _with_space(match: re.Match[str]) -> str:
     return stop + " "
 
 
+def _plain_space(match: re.Match[str]) -> str:
+    """A space, but in code what stands there: its lines and tabs mean something."""
+    return match.group() if in_code(match.string, match.start()) else " "
+
+
 def _one_gap(match: re.Match[str]) -> str:
     run = match.group()
+    if in_code(match.string, match.start()):
+        return run
     if run.startswith("\n"):
         return "\n\n"
     line_edge = match.end() < len(match.string) and match.string[match.end()] == "\n"

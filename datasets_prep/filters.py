@@ -22,7 +22,7 @@ from recipes.errors import UserError
 
 _LEXICONS = Path(__file__).parent / "lexicons"
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)?")
-_GAPS = re.compile(r"[ \t]{2,}")
+_GAPS = re.compile(r"(?<=\S)[ \t]{2,}")
 
 
 def _lexicon(file: str, more: list[str], key: str) -> re.Pattern[str]:

@@ -65,6 +65,14 @@ _GLUED = re.compile(
 _WWW = re.compile(r"[A-Za-z]+\.?(?=www\.)")
 
 
+FENCE = "```"
+
+
+def in_code(text: str, position: int) -> bool:
+    """Whether a place of a text lies in a block of code, between two ``FENCE``."""
+    return FENCE in text and text.count(FENCE, 0, position) % 2 == 1
+
+
 def may_hold_url(lower: str) -> bool:
     """Whether `URL` can match a text, given in lower case."""
     return (

@@ -50,7 +50,7 @@ _CRISIS = re.compile(
     r"|(?:hurt|harm|kill)(?:ing)? (?:your|them|him|her)sel(?:f|ves))\b",
     re.IGNORECASE,
 )
-_GAPS = re.compile(r"[ \t]{2,}")
+_GAPS = re.compile(r"(?<=\S)[ \t]{2,}")
 
 
 def without_greeting(message: Message, turn: int) -> list[Span]:

@@ -163,6 +163,13 @@ def test_numbers_spelt_in_letters(text: str, expected: str) -> None:
     assert masked(text, "ok")[0] == expected
 
 
+def test_a_decorator_is_no_handle() -> None:
+    text = "Ask @jane_doe.\n```\n@property\ndef mail(): return 'a@b.org'\n```"
+    assert masked(text, "ok")[0] == (
+        "Ask [HANDLE].\n```\n@property\ndef mail(): return '[EMAIL]'\n```"
+    )
+
+
 def test_a_colleague_is_masked_and_the_writer_of_a_book_is_not() -> None:
     assert masked("As Cory mentioned, rest helps", "ok")[0] == "As [NAME_1] mentioned, rest helps"
     for known in ("the book by Esther Perel", "the work of Rick Hanson, a psychologist"):

@@ -95,6 +95,13 @@ then the alarm rings and i get up as if i had slept
 nobody at work has any idea what my nights are like"""
 
 
+def test_code_keeps_its_lines() -> None:
+    code = "```python\nclass A:\n\t@property\n\tdef b(self):\n        return self.Yes.No\n\n\n\nA()\n```"
+    assert cleaned(f"Like this:  \n{code}\nDone.It   works.") == (
+        f"Like this:\n{code}\nDone. It works."
+    )
+
+
 def test_short_lines_of_a_wrapped_text_are_joined_too() -> None:
     text = f"You have\nmuch on your mind.\n{WRAPPED}\nWhat are\nthe hours like?"
     assert "You have much on" in cleaned(text) and "What are the hours" in cleaned(text)
