@@ -96,7 +96,7 @@ nobody at work has any idea what my nights are like"""
 
 
 def test_code_keeps_its_lines() -> None:
-    code = "```python\nclass A:\n\t@property\n\tdef b(self):\n        return self.Yes.No\n\n\n\nA()\n```"
+    code = "```python\nclass A:\n\tdef b(self):\n        return self.Yes.No\n\n\n\nA()\n```"
     assert cleaned(f"Like this:  \n{code}\nDone.It   works.") == (
         f"Like this:\n{code}\nDone. It works."
     )
