@@ -18,6 +18,7 @@ from recipes.overrides import Overrides, apply, as_flags
 from recipes.parent import end_with_parent
 from recipes.recipe import ROOT, Recipe, display_path, nearest
 from recipes.run_log import RunLog
+from recipes.sharding import strategy_settings
 from recipes.strategy import Launch
 
 _LAST_LINES = 12  # shown of the log when a run fails
@@ -71,16 +72,19 @@ def train(run: Run, launch: Launch, environment: dict[str, str]) -> int:
         The exit code: 0 when the run ended as it should.
 
     Raises:
-        UserError: the run folder can't be written, or holds a finished run.
+        UserError: the run folder can't be written, or holds a finished run, or the recipe can't
+            be spread so.
     """
     from plugins.run_record.folder import refuse_finished
 
+    config = apply(run.recipe.config, run.overrides)
+    settings = strategy_settings(launch.strategy, config, run.overrides)
     refuse_finished(ROOT / run.folder, run.force)
     _check_plugin_modules(run.recipe)
     config_file = display_path(run.recipe.path)
     command = [
         *_accelerate(), "launch", "--quiet", *launch.flags,
-        "-m", "axolotl.cli.train", config_file, *as_flags(run.overrides),
+        "-m", "axolotl.cli.train", config_file, *as_flags({**run.overrides, **settings}),
     ]  # fmt: skip
     environment = {
         **os.environ,

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from recipes.address import free_port
 from recipes.errors import UserError
 from recipes.gpu import count_gpus
-from recipes.recipe import RECIPES, did_you_mean, display_path
-
-STRATEGIES = ("ddp",)
-_KNOWN_NAMES = ("ddp", "zero2", "zero3", "fsdp")
+from recipes.recipe import did_you_mean, display_path
+from recipes.sharding import FOLDER, STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -20,11 +18,13 @@ class Launch:
     Attributes:
         flags: for `accelerate launch`.
         processes: ranks on this machine.
+        strategy: how they share the model; ddp where there is one alone.
         environment: variables that the ranks need.
     """
 
     flags: list[str]
     processes: int
+    strategy: str = "ddp"
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -45,7 +45,7 @@ def plan_launch(wanted: Wanted) -> Launch:
 
     Raises:
         UserError: a number that is none, more GPUs than there are, or a strategy that is unknown
-            or not supported.
+            or has nothing to share.
     """
     strategy = _strategy(wanted.strategy)
     there = count_gpus()
@@ -57,27 +57,27 @@ def plan_launch(wanted: Wanted) -> Launch:
         raise UserError("a GPU carries one process", "PROCESSES", f"Leave it out, or GPUS={gpus}")
     nodes = _number("NODES", wanted.nodes, 1, least=1)
     environment = {"CUDA_VISIBLE_DEVICES": ""} if there and not gpus else {}
+    if strategy != "ddp" and (not gpus or processes * nodes == 1):
+        raise UserError(
+            f"{strategy} shares a model between GPUs, and this run has {gpus or 'none'}",
+            "STRATEGY",
+            "Leave it out; a QLoRA of 7B fits one GPU whole (make plan)",
+        )
     if processes * nodes == 1:
-        return Launch([*_config("single"), "--num_processes", "1"], 1, environment)
+        return Launch([*_config("single"), "--num_processes", "1"], 1, environment=environment)
     flags = [*_config(strategy), "--num_processes", str(processes * nodes)]
     if nodes > 1:
         flags += _machines(nodes, wanted)
     else:
         flags += ["--main_process_port", str(free_port())]
-    return Launch(flags, processes, environment)
+    return Launch(flags, processes, strategy, environment)
 
 
 def _strategy(name: str) -> str:
     strategy = name or "ddp"
-    if strategy not in _KNOWN_NAMES:
-        hint = did_you_mean(strategy, _KNOWN_NAMES, "Strategies")
-        raise UserError(f"there is no strategy {strategy!r}", "STRATEGY", hint)
     if strategy not in STRATEGIES:
-        raise UserError(
-            f"{strategy} is not supported yet: it has not been tested with these plugins",
-            "STRATEGY",
-            "STRATEGY=ddp works, and a QLoRA of 7B fits each GPU whole (make plan)",
-        )
+        hint = did_you_mean(strategy, STRATEGIES, "Strategies")
+        raise UserError(f"there is no strategy {strategy!r}", "STRATEGY", hint)
     return strategy
 
 
@@ -98,7 +98,7 @@ def _machines(nodes: int, wanted: Wanted) -> list[str]:
 
 
 def _config(name: str) -> list[str]:
-    return ["--config_file", display_path(RECIPES / "accelerate" / f"{name}.yaml")]
+    return ["--config_file", display_path(FOLDER / f"{name}.yaml")]
 
 
 def _number(name: str, text: str, default: int, least: int) -> int:

@@ -36,7 +36,11 @@ def test_machines_reach_accelerate(eight_gpus):
     [
         (Wanted(gpus="9"), "9 GPUs asked for, 8 visible"),
         (Wanted(gpus="many"), "GPUS: 'many' is no number"),
-        (Wanted(strategy="zero3"), "zero3 is not supported yet"),
+        (
+            Wanted(gpus="1", strategy="zero3"),
+            "zero3 shares a model between GPUs, and this run has 1",
+        ),
+        (Wanted(gpus="0", processes="2", strategy="fsdp"), "and this run has none"),
         (Wanted(strategy="dpd"), "Did you mean ddp"),
         (Wanted(nodes="2"), "several machines need NODE_RANK and MASTER"),
         (Wanted(gpus="2", processes="4"), "a GPU carries one process"),

@@ -1,0 +1,98 @@
+"""What each strategy asks of a recipe, and the combinations that can't be right."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import yaml
+
+from recipes.architecture import architecture
+from recipes.errors import UserError
+from recipes.overrides import Overrides
+from recipes.recipe import RECIPES, display_path
+
+STRATEGIES = ("ddp", "zero2", "zero3", "fsdp")
+FOLDER = RECIPES / "accelerate"
+_BLOCKS = {
+    "falcon": "FalconDecoderLayer",
+    "llama": "LlamaDecoderLayer",
+    "mistral": "MistralDecoderLayer",
+    "qwen2": "Qwen2DecoderLayer",
+}
+"""The decoder block of each family, gathered as one by FSDP; transformers' `_no_split_modules`."""
+
+
+def strategy_settings(strategy: str, config: dict[str, Any], given: Overrides) -> Overrides:
+    """Keys that Axolotl needs beside the recipe's own.
+
+    Args:
+        strategy: one of `STRATEGIES`.
+        config: the recipe's keys, the command line's applied.
+        given: those of the command line.
+
+    Raises:
+        UserError: this recipe can't run so.
+    """
+    if strategy == "ddp":
+        return {}
+    for key in ("deepspeed", "fsdp_config"):
+        if config.get(key):
+            raise UserError(
+                f"the recipe has {key} of its own, and STRATEGY={strategy} would bring another",
+                key,
+                "Leave one out",
+            )
+    if strategy == "fsdp":
+        return _fsdp(config, given)
+    return _deepspeed(strategy, config)
+
+
+def _deepspeed(strategy: str, config: dict[str, Any]) -> Overrides:
+    if importlib.util.find_spec("deepspeed") is None:
+        raise UserError(
+            f"{strategy} needs DeepSpeed, which is not installed",
+            "STRATEGY",
+            "make setup EXTRAS=deepspeed, or STRATEGY=ddp",
+        )
+    settings: Overrides = {"deepspeed": display_path(FOLDER / f"{strategy}.json")}
+    if config.get("load_in_4bit") and strategy == "zero2":
+        # DeepSpeed casts every floating-point parameter, and packed 4-bit weights are no numbers.
+        settings["bnb_config_kwargs.bnb_4bit_quant_storage"] = "uint8"
+    return settings
+
+
+def _fsdp(config: dict[str, Any], given: Overrides) -> Overrides:
+    keys = yaml.safe_load((FOLDER / "fsdp.yaml").read_text(encoding="utf-8"))["fsdp_config"]
+    plain = {key.removeprefix("fsdp_"): value for key, value in keys.items()}
+    settings: Overrides = {"fsdp_version": plain.pop("version")}
+    settings |= {f"fsdp_config.{key}": value for key, value in plain.items()}
+    settings["fsdp_config.transformer_layer_cls_to_wrap"] = _block(str(config.get("base_model")))
+    if config.get("load_in_4bit"):
+        # FSDP gathers in the dtype of computing, and packed 4-bit weights must come through as
+        # they are.
+        half = bool(config.get("fp16"))
+        settings["bnb_config_kwargs.bnb_4bit_quant_storage"] = "float16" if half else "bfloat16"
+        if not half:
+            settings["bf16"] = True
+    optimizer = str(config.get("optimizer") or "")
+    if "8bit" in optimizer or optimizer.startswith("paged_"):
+        if "optimizer" in given:
+            raise UserError(
+                f"{optimizer} of bitsandbytes can't step parameters in FSDP's shards",
+                "optimizer",
+                "SET=optimizer=adamw_torch_fused, or STRATEGY=zero2",
+            )
+        settings["optimizer"] = "adamw_torch_fused"
+    return settings
+
+
+def _block(base_model: str) -> str:
+    family = architecture(base_model).model_type
+    if family not in _BLOCKS:
+        raise UserError(
+            f"fsdp has not been set up for {family} models ({', '.join(_BLOCKS)} it knows)",
+            "STRATEGY",
+            "STRATEGY=zero3 or ddp",
+        )
+    return _BLOCKS[family]
