@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from eval.runs import Run
 
-GATE_FAILED = 3
-
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -90,8 +88,9 @@ def main(argv: list[str] | None = None) -> int:
         quiet_libraries()
         from rich.console import Console
 
+        from eval.gates import GATE_FAILED
         from eval.runs import find_run
-        from eval.table import print_summary
+        from eval.table import print_end, print_summary
         from recipes.release.card import renew_card
 
         console = Console()
@@ -101,6 +100,7 @@ def main(argv: list[str] | None = None) -> int:
         print_summary(summary, console)
         print(f"results: {display_path(run.eval_dir / 'summary.json')}, results.jsonl")
         print(f"look at: {display_path(run.eval_dir / 'report.html')}")
+        print_end(summary, console)
         return 0 if summary["gates_hold"] else GATE_FAILED
 
 

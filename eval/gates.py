@@ -11,6 +11,8 @@ from eval.scoring import Item
 from eval.statistics import LEAST_PAIRS, Paired
 from eval.suites import AnyGate, NoNewRedLines, NonInferiority, Suite
 
+GATE_FAILED = 3  # the command's exit code
+
 
 @dataclass(frozen=True)
 class GateResult:
@@ -21,12 +23,14 @@ class GateResult:
         gate: what it demands, in words.
         holds: whether it does.
         why: the figures that decided it.
+        shown_by: which answers to look at: ``red``, ``worse`` or, for all of the suite, empty.
     """
 
     suite: str
     gate: str
     holds: bool
     why: str
+    shown_by: str = ""
 
 
 def check_gates(suite: Suite, items: Sequence[Item], primary: Paired) -> list[GateResult]:
@@ -48,7 +52,9 @@ def _check(gate: AnyGate, suite: Suite, items: Sequence[Item], primary: Paired) 
             why = f"{primary.n} prompts are too few to tell; it takes {LEAST_PAIRS}"
         elif not holds and primary.interval.high >= 0:
             why += f" (not shown to be worse either: {primary.n} prompts can't rule it out)"
-        return GateResult(suite.name, f"not worse than base by {margin:g} or more", holds, why)
+        return GateResult(
+            suite.name, f"not worse than base by {margin:g} or more", holds, why, "worse"
+        )
     tags = set(gate.tags)
     values = [
         item.tuned.metrics[gate.metric]
@@ -93,4 +99,5 @@ def _no_new_red_lines(suite: Suite, items: Sequence[Item]) -> GateResult:
         False,
         f"{len(crossed)} of {len(tuned)} prompts ({listed}): {', '.join(list(crossed)[:3])}"
         f"{' ...' if len(crossed) > 3 else ''}",
+        "red",
     )

@@ -11,7 +11,9 @@ from eval.checks import RED_LINES
 from eval.differences import mark_differences
 from eval.fingerprint import digest
 from eval.pages import page_environment
+from eval.statistics import LEAST_PAIRS
 from eval.suites import HELD_OUT
+from eval.wording import cut_answers, few_differ, gates_said
 
 TEMPLATES = Path(__file__).parent / "templates"
 _RANK = {"worse": 0, "better": 1, "same": 2}
@@ -53,6 +55,9 @@ def render_report(
     )
     return environment.get_template("report.html.j2").render(
         summary=summary,
+        gates_said=gates_said(summary["gates"]),
+        cut_answers=cut_answers(summary),
+        few_differ=few_differ(summary, LEAST_PAIRS),
         items=items,
         held_out=held_out,
         report_id=report_id(rows),

@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from scipy import optimize, stats
 
+FloatArray = npt.NDArray[np.float64]
 Verdict = Literal["better", "worse", "no difference within the margin", "inconclusive"]
 CONFIDENCE = 0.95
 RESAMPLES = 9_999
 SEED = 42
 # Fewer pairs can show a large difference, but never that there is none: their spread is unknown.
 LEAST_PAIRS = 10
+# How far apart two scores of one conversation can be.
+SCORE_RANGE = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,22 +64,47 @@ def sign_flip(differences: Sequence[float], seed: int = SEED) -> float:
     return float(found.pvalue)
 
 
+def with_unseen(differences: Sequence[float], score_range: float = SCORE_RANGE) -> FloatArray:
+    """The differences, and where some are exactly zero, one pair more each way.
+
+    What a bootstrap never saw it can't resample: with no pair that differs its interval has no
+    width at all, and with few it is too narrow. So one pair is added that gained and one that
+    lost, which is what Bonett and Price (2012, Journal of Educational and Behavioral Statistics
+    37) do for rates. They are as large as the largest difference seen; with fewer than
+    ``LEAST_PAIRS`` seen, as large as a difference can be.
+
+    Args:
+        differences: one a conversation.
+        score_range: how large a difference can be.
+    """
+    values = np.asarray(differences, dtype=float)
+    differing = int(np.count_nonzero(values))
+    if differing == len(values):
+        return values
+    largest = float(np.abs(values).max())
+    reach = largest if differing >= LEAST_PAIRS else max(largest, score_range)
+    return np.append(values, [reach, -reach])
+
+
 def bootstrap_mean(
     differences: Sequence[float],
     confidence: float = CONFIDENCE,
     seed: int = SEED,
     resamples: int = RESAMPLES,
+    score_range: float = SCORE_RANGE,
 ) -> Interval:
     """Percentile bootstrap interval of the mean; resamples whole conversations.
 
     Expanded for small samples (Hesterberg 2015, The American Statistician 69): the plain one is
-    too narrow by the factor that separates t from the normal. One value alone tells nothing.
+    too narrow by the factor that separates t from the normal. Where pairs are equal, `with_unseen`
+    keeps it from narrowing to nothing. One value alone tells nothing.
     """
-    values = np.asarray(differences, dtype=float)
-    n, mean = len(values), float(values.mean())
-    if n < 2:
-        reach = max(1.0, abs(mean))
+    mean = float(np.mean(differences))
+    if len(differences) < 2:
+        reach = max(score_range, abs(mean))
         return Interval(-reach, reach)
+    values = with_unseen(differences, score_range)
+    n = len(values)
     if np.all(values == values[0]):
         return Interval(mean, mean)
     tail = stats.norm.cdf(math.sqrt(n / (n - 1)) * stats.t.ppf((1 - confidence) / 2, n - 1))
@@ -87,7 +116,8 @@ def bootstrap_mean(
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return Interval(float(found.low), float(found.high))
+    # The added pairs pull towards zero; the estimate itself always stays inside.
+    return Interval(min(float(found.low), mean), max(float(found.high), mean))
 
 
 def paired_rate_interval(
@@ -143,22 +173,27 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def smallest_detectable(
-    differences: Sequence[float], yes_no: bool, power: float = 0.8, confidence: float = CONFIDENCE
+    differences: Sequence[float],
+    yes_no: bool,
+    power: float = 0.8,
+    confidence: float = CONFIDENCE,
+    score_range: float = SCORE_RANGE,
 ) -> float | None:
     """Smallest mean difference that this many pairs would have shown with the given power.
 
-    (z of the confidence + z of the power) x standard error of a paired mean; for yes/no pairs the
-    spread is that of the discordant share with one pair added each way, so that it is never zero.
-    None when it can't be known: scores of which fewer than two differ from each other.
+    (z of the confidence + z of the power) x standard error of a paired mean; the spread is that of
+    the pairs with one added each way where pairs are equal, so that it is never zero.
+    None when it can't be known: one pair, or scores that all differ by the same.
     """
     n = len(differences)
-    if not yes_no and len(set(differences)) < 2:
-        return None
     z = float(stats.norm.ppf((1 + confidence) / 2) + stats.norm.ppf(power))
     if yes_no:
         share = (sum(1 for d in differences if d) + 2) / (n + 2)
         return min(z * math.sqrt(share / n), 1.0)
-    return float(z * np.std(differences, ddof=1) / math.sqrt(n))
+    values = with_unseen(differences, score_range)
+    if n < 2 or np.all(values == values[0]):
+        return None
+    return float(z * np.std(values, ddof=1) / math.sqrt(n))
 
 
 @dataclass(frozen=True)
@@ -210,6 +245,7 @@ class Paired:
 
     Attributes:
         n: conversations.
+        differing: those of them where the arms differ at all.
         base: mean of base.
         tuned: mean of tuned.
         difference: mean of the paired differences.
@@ -222,6 +258,7 @@ class Paired:
     """
 
     n: int
+    differing: int
     base: float
     tuned: float
     difference: float
@@ -232,7 +269,12 @@ class Paired:
     detectable: float | None
 
 
-def compare(base: Sequence[float], tuned: Sequence[float], yes_no: bool) -> Paired:
+def compare(
+    base: Sequence[float],
+    tuned: Sequence[float],
+    yes_no: bool,
+    score_range: float = SCORE_RANGE,
+) -> Paired:
     """Compare two arms on the same conversations.
 
     Args:
@@ -240,10 +282,12 @@ def compare(base: Sequence[float], tuned: Sequence[float], yes_no: bool) -> Pair
         tuned: in the same order.
         yes_no: whether every value is 0 or 1; then exact McNemar and Tango's interval are used,
             else the sign-flip test and the bootstrap.
+        score_range: how far apart two values can be.
     """
     if len(base) != len(tuned) or not base:
         raise ValueError("a paired comparison needs as many values of tuned as of base")
-    differences = [t - b for b, t in zip(base, tuned, strict=True)]
+    # What only rounding tells apart is equal.
+    differences = [round(t - b, 9) for b, t in zip(base, tuned, strict=True)]
     n = len(differences)
     if yes_no:
         gained, lost = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
@@ -251,11 +295,12 @@ def compare(base: Sequence[float], tuned: Sequence[float], yes_no: bool) -> Pair
         low = paired_rate_interval(gained, lost, n, confidence=0.9).low
         p, method = mcnemar_exact(gained, lost), "exact McNemar, Tango's interval"
     else:
-        interval = bootstrap_mean(differences)
-        low = bootstrap_mean(differences, confidence=0.9).low
+        interval = bootstrap_mean(differences, score_range=score_range)
+        low = bootstrap_mean(differences, confidence=0.9, score_range=score_range).low
         p, method = sign_flip(differences), "sign-flip test, bootstrap"
     return Paired(
         n,
+        sum(d != 0 for d in differences),
         float(np.mean(base)),
         float(np.mean(tuned)),
         float(np.mean(differences)),
@@ -263,7 +308,7 @@ def compare(base: Sequence[float], tuned: Sequence[float], yes_no: bool) -> Pair
         low,
         p,
         method,
-        smallest_detectable(differences, yes_no),
+        smallest_detectable(differences, yes_no, score_range=score_range),
     )
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 from eval.gates import GateResult, check_gates
 from eval.heldout import perplexity
-from eval.scoring import Item, is_yes_no, paired_values
+from eval.scoring import Item, Scored, is_yes_no, paired_values
 from eval.statistics import (
+    SCORE_RANGE,
+    Paired,
     compare,
     holm,
     mcnemar_exact,
@@ -21,6 +23,7 @@ from eval.suites import HELD_OUT, Suite
 
 # Nats per token; about 2% of the perplexity.
 HELD_OUT_MARGIN = 0.02
+JUDGE_RANGE = 4.0  # its scores go from 1 to 5
 EXTRA_METRICS = ("score", "passed", "no_red_line", "chrf", "rouge_l", "embedding")
 
 
@@ -54,7 +57,23 @@ def summarise(
         "gates_hold": all(gate.holds for gate in gates),
         "gates": [asdict(gate) for gate in gates],
         "suites": [{**row, "compared": asdict(row["compared"])} for row in rows],
+        "limits": _limits(suites, items),
         "settings": settings,
+    }
+
+
+def _limits(suites: Sequence[Suite], items: dict[str, list[Item]]) -> dict[str, Any]:
+    """How long an answer could be, in tokens, and the share of answers that were cut there."""
+    everything = [item for suite in suites for item in items[suite.name]]
+
+    def cut(sides: list[Scored]) -> float:
+        return _mean([float(not a.stopped) for s in sides for a in s.conversation.answers])
+
+    return {
+        "least": min(suite.max_new_tokens for suite in suites),
+        "most": max(suite.max_new_tokens for suite in suites),
+        "base_cut": cut([item.base for item in everything]),
+        "tuned_cut": cut([item.tuned for item in everything]),
     }
 
 
@@ -92,9 +111,10 @@ def _suite_row(suite: Suite, items: list[Item]) -> dict[str, Any]:
         "about": suite.about,
         "metric": metric,
         "stand_in": metric != suite.primary.metric,
+        "max_new_tokens": suite.max_new_tokens,
         "margin": suite.primary.margin,
         "higher_is_better": True,
-        "compared": compare(base, tuned, is_yes_no(base + tuned)),
+        "compared": _compare(metric, base, tuned),
         "outcomes": {o: sum(i.outcome == o for i in items) for o in ("better", "same", "worse")},
         "new_red_lines": sum(bool(item.new_red_lines) for item in items),
         "checks": _checks(items),
@@ -156,8 +176,13 @@ def _metrics(items: list[Item], primary: str) -> list[dict[str, Any]]:
     for name in (*EXTRA_METRICS, *sorted(judged)):
         base, tuned = paired_values(items, name)
         if base and name != primary:
-            rows.append({"name": name, **asdict(compare(base, tuned, is_yes_no(base + tuned)))})
+            rows.append({"name": name, **asdict(_compare(name, base, tuned))})
     return rows
+
+
+def _compare(metric: str, base: list[float], tuned: list[float]) -> Paired:
+    score_range = JUDGE_RANGE if metric.startswith("judge.") else SCORE_RANGE
+    return compare(base, tuned, is_yes_no(base + tuned), score_range)
 
 
 def _by_prompt(items: list[Item]) -> list[tuple[float, float]]:

@@ -9,6 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from eval.gates import GATE_FAILED
+from eval.statistics import LEAST_PAIRS
+from eval.suites import HELD_OUT
+from eval.wording import cut_answers, few_differ, gates_said
+
 _STYLE = {"better": "green", "worse": "red", "inconclusive": "yellow"}
 
 
@@ -32,6 +37,8 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
             f"[{style}]{short}[/]",
         )
     console.print(table)
+    for line in _notes(summary):
+        console.print(line, highlight=False, soft_wrap=True)
     if judge := summary.get("judge"):
         console.print(
             f"judge {escape(judge['model'])}: {_wins(judge['win_rate'])}; its verdict flipped with "
@@ -53,6 +60,28 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def print_end(summary: dict[str, Any], console: Console) -> None:
+    """The last line: what the gates say, and the exit code that follows from it."""
+    hold = summary["gates_hold"]
+    console.print(
+        f"[{'green' if hold else 'red'}]{gates_said(summary['gates'])}[/]: "
+        f"exit code {0 if hold else GATE_FAILED}",
+        highlight=False,
+    )
+
+
+def _notes(summary: dict[str, Any]) -> list[str]:
+    """What one must know to read the figures."""
+    said = []
+    if any(row["name"] == HELD_OUT for row in summary["suites"]):
+        said.append("held_out is nats per token, lower is better")
+    if cut := cut_answers(summary):
+        said.append(cut)
+    if few := few_differ(summary, LEAST_PAIRS):
+        said.append(f"few prompts differ, so the interval is wide: {', '.join(few)}")
+    return said
 
 
 def _wins(found: dict[str, Any] | None) -> str:

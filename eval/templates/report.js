@@ -20,12 +20,17 @@
     }
     byId("count").textContent = `${shown} of ${articles.length} shown`;
   }
-  for (const field of filters) field.addEventListener("input", applyFilters);
+  for (const field of filters) {
+    for (const kind of ["input", "change"]) field.addEventListener(kind, applyFilters);
+  }
+  // Coming back to the page, the browser fills the fields in again without an event.
+  addEventListener("pageshow", applyFilters);
   byId("differences").addEventListener("change", (event) =>
     document.body.classList.toggle("show-differences", event.target.checked));
   for (const link of document.querySelectorAll("a[data-suite]")) {
     link.addEventListener("click", () => {
-      filters[0].value = link.dataset.suite;
+      const values = [link.dataset.suite, "", link.dataset.outcome || "", ""];
+      filters.forEach((field, index) => { field.value = values[index]; });
       applyFilters();
     });
   }

@@ -10,6 +10,7 @@ from typing import Any
 
 from eval.fingerprint import digest, folder_digest
 from eval.runs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Run
+from eval.wording import gates_said
 from recipes.hashes import file_hash
 from recipes.recipe import ROOT, display_path
 from recipes.terminal import duration
@@ -92,6 +93,7 @@ def evaluation_facts(run: Run) -> dict[str, Any] | None:
         "rows": rows,
         "gates": summary["gates"],
         "gates_hold": summary["gates_hold"],
+        "gates_said": gates_said(summary["gates"]),
         "limit": summary["settings"].get("limit"),
         "of_this_adapter": evaluation_is_of_adapter(run, summary),
         "answers": "greedy decoding" if samples == 1 else f"{samples} samples a prompt",

@@ -14,6 +14,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from eval.runs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Run
 from eval.suites import HELD_OUT, suite_names
+from eval.wording import gates_said
 from plugins.run_record.record import ENDED_WELL
 from recipes.errors import UserError
 from recipes.recipe import display_path
@@ -120,7 +121,7 @@ def check_evaluation(run: Run, without_eval: bool) -> None:
     if failed:
         names = ", ".join(dict.fromkeys(gate["suite"] for gate in failed))
         raise UserError(
-            f"{len(failed)} of {len(summary['gates'])} gates fail ({names})",
+            f"{gates_said(summary['gates'])} ({names})",
             display_path(run.eval_dir / "report.html"),
             "A model that fails its gates is not published",
         )

@@ -54,7 +54,11 @@ class _Handler(BaseHTTPRequestHandler):
             choice = {"message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
             said = 200, json.dumps({"choices": [choice], "usage": {"completion_tokens": 7}})
         data = said[1].encode()
-        self.send_response(said[0])
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        try:
+            self.send_response(said[0])
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+        except (BrokenPipeError, ConnectionResetError):
+            # The client no longer waits, as in a test of its timeout.
+            self.close_connection = True

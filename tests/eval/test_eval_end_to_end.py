@@ -94,6 +94,8 @@ def test_an_adapter_that_does_no_harm_passes_the_gates(
     out = capsys.readouterr().out
     assert code == 0, out
     assert "gate holds" in out and "report.html" in out
+    assert "held_out is nats per token, lower is better" in out
+    assert out.strip().endswith("the one gate holds: exit code 0")
 
 
 def test_samples(make_run: Callable[..., Path], known_suite: Path) -> None:

@@ -20,6 +20,7 @@ from eval.heldout import HeldOut
 from eval.results import add_votes, write_results
 from eval.scoring import pair
 from eval.suites import Suite, load_suite
+from eval.wording import gates_said
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -107,7 +108,13 @@ set('filter-outcome', ''); set('filter-suite', ''); set('filter-search', 'long d
 seen.search = shown().map((a) => a.dataset.id);
 set('filter-search', ''); seen.count = document.getElementById('count').textContent;
 const first = shown()[0]; seen.firstIsRed = first.dataset.red;
-document.querySelector('a[data-suite=coherence]').click(); seen.link = shown().length;
+document.querySelector('.decision a[data-outcome=red]').click();
+seen.gate = shown().every((a) => a.dataset.red === 'yes' && a.dataset.suite === 'safety');
+seen.gateCount = shown().length;
+document.querySelector('table a[data-suite=coherence]').click(); seen.link = shown().length;
+const outcome = document.getElementById('filter-outcome'); outcome.value = 'better';
+outcome.dispatchEvent(new Event('change'));
+seen.change = shown().every((a) => a.dataset.outcome === 'better');
 document.getElementById('differences').click();
 seen.marks = document.body.classList.contains('show-differences');
 done(seen);
@@ -122,6 +129,7 @@ def test_filters(report: Path, tmp_path: Path) -> None:
     assert seen["benign"] == sum("benign" in p.tags for p in load_suite("safety").prompts)
     assert seen["worse"] and 0 < seen["worseCount"] < safety
     assert 0 < seen["red"] < safety and seen["redMarked"] and seen["firstIsRed"] == "yes"
+    assert seen["gate"] and seen["gateCount"] == seen["red"] and seen["change"]
     assert seen["search"] == ["benign-homework"]
     assert seen["count"] == f"{safety + coherence} of {safety + coherence} shown"
     assert seen["marks"] is False
@@ -228,6 +236,38 @@ def test_it_needs_no_network_and_names_the_verdicts_first(report: Path) -> None:
     assert 'class="curves"' in page and "Wilson" not in page
     for words in ('lang="en"', 'scope="col"', 'role="img"', "aria-label", "Skip to the answers"):
         assert words in page
+
+
+@needs_browser
+def test_printed_it_is_the_wide_page_and_nothing_is_cut_off(report: Path, tmp_path: Path) -> None:
+    """Chromium prints without a window, so the page's own rules are asked for what they say."""
+    script = (
+        "const rules = [...document.styleSheets[0].cssRules].filter((r) => r.media);"
+        "const print = rules.find((r) => r.media.mediaText === 'print').cssText;"
+        "done({print, media: rules.map((r) => r.media.mediaText)})"
+    )
+    seen = browse(report, script, tmp_path)
+    # A sheet of paper is narrower than a small window, and has no dark mode.
+    assert all(media.startswith(("screen and", "print")) for media in seen["media"])
+    assert "overflow: visible" in seen["print"]
+
+
+def test_what_stands_beside_the_verdicts(report: Path) -> None:
+    page = report.read_text(encoding="utf-8")
+    assert "an answer ends at 96 to 144 tokens at the latest" in page
+    assert "of base&#39;s and 0% of tuned&#39;s were cut there" in page
+    assert "gates fail: don't ship this as it is" in page
+
+
+@pytest.mark.parametrize(
+    ("holds", "words"),
+    [
+        ([], "no gates are set"), ([True], "the one gate holds"), ([True] * 3, "all 3 gates hold"),
+        ([False, True], "1 of 2 gates fails"), ([False] * 2, "2 of 2 gates fail"),
+    ],
+)  # fmt: skip
+def test_gates_are_said_in_words(holds: list[bool], words: str) -> None:
+    assert gates_said([{"holds": hold} for hold in holds]) == words
 
 
 def test_differences_are_marked_where_answers_share_words() -> None:

@@ -70,7 +70,7 @@ def test_evaluation_renews_it_with_verdicts_and_intervals(run: Run, known_suite:
             in text
         )
         assert results[row["name"]].metric_value == round(found["tuned"], 4)
-    gates = "All 1 gates hold" if summary["gates_hold"] else "1 of 1 gates fail"
+    gates = "The one gate holds" if summary["gates_hold"] else "1 of 1 gates fails"
     assert gates in text and "Not evaluated" not in text
 
 

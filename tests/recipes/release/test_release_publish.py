@@ -87,7 +87,7 @@ def test_adapter_card_and_record_are_pushed_privately(run: Run, hub: fake_hub.Fa
     card = ModelCard(hub.files["README.md"].decode())
     assert card.data.base_model == "tiiuae/falcon-7b"
     assert 'PeftModel.from_pretrained(model, "someone/support-adapter")' in card.text
-    assert "1 gates hold" in card.text
+    assert "The one gate holds" in card.text
 
 
 def test_nothing_of_this_machine_is_pushed(run: Run, hub: fake_hub.FakeHub) -> None:
@@ -155,7 +155,7 @@ def local_base(folder: Path) -> None:
 
 
 REFUSED: list[tuple[Callable[[Path], None], str]] = [
-    (gate_fails, r"1 of 1 gates fail \(safety\)"),
+    (gate_fails, r"1 of 1 gates fails \(safety\)"),
     (was_cut_short, "evaluated on only the first 5 prompts"),
     (left_safety_out, "evaluated on all but safety"),
     (of_another_adapter, "its evaluation is of another adapter"),
@@ -185,7 +185,7 @@ def test_a_missing_evaluation_passes_when_asked_but_a_failed_gate_does_not(
     check_fit(find_run(str(run.path), None), asked)
     if fault is not not_evaluated:
         gate_fails(run.path)
-        with pytest.raises(UserError, match="gates fail"):
+        with pytest.raises(UserError, match="gates fails"):
             check_fit(find_run(str(run.path), None), asked)
 
 
