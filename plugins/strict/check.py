@@ -10,8 +10,16 @@ from recipes.errors import UserError
 from recipes.recipe import ROOT, did_you_mean, display_path, nearest
 from recipes.yaml_positions import KeyPath, dotted, key_positions
 
-# What axolotl itself puts into the dictionary before a plugin sees it.
-_NOT_OF_THE_RECIPE = ("axolotl_config_path",)
+# What axolotl itself puts into the dictionary before a plugin sees it: the path, and, started by
+# `axolotl train`, every option of that command (its TrainerCliArgs).
+_NOT_OF_THE_RECIPE = (
+    "axolotl_config_path",
+    "debug",
+    "debug_text_only",
+    "debug_num_examples",
+    "prompter",
+    "shard",
+)
 
 
 def check_config(config: dict[str, Any], file: Path) -> list[UserError]:
@@ -26,7 +34,11 @@ def check_config(config: dict[str, Any], file: Path) -> list[UserError]:
         (path, "is given twice, and the first is lost", "Remove one")
         for path, _ in positions.duplicates
     ]
-    given = {key: value for key, value in config.items() if key not in _NOT_OF_THE_RECIPE}
+    given = {
+        key: value
+        for key, value in config.items()
+        if key not in _NOT_OF_THE_RECIPE or (key,) in positions.lines
+    }
     plugins = given.get("plugins") or []
     names = [name for name in plugins if isinstance(name, str)] if isinstance(plugins, list) else []
     unknown = _check_plugins(names)

@@ -122,3 +122,15 @@ def test_an_override_is_named_as_one(tmp_path):
     recipe = load_recipe("falcon7b-qlora")
     (problem,) = check_config({**recipe.config, "lora_rr": 3}, recipe.path)
     assert str(problem) == "command line (SET=): lora_rr: unknown key. Did you mean lora_r?"
+
+
+def test_options_of_axolotl_train_are_no_keys_of_the_recipe(tmp_path):
+    from axolotl.cli.args import TrainerCliArgs
+
+    recipe = load_recipe("smollm2-135m-qlora")
+    options = vars(TrainerCliArgs())
+    assert check_config({**recipe.config, **options}, recipe.path) == []
+    written = tmp_path / "recipe.yaml"
+    written.write_text(recipe.path.read_text() + "debug_text_only: true\n")
+    (problem,) = check_config({**recipe.config, **options}, written)
+    assert "debug_text_only: unknown key" in str(problem)
