@@ -43,36 +43,41 @@ def hold(
     """
     store = Store(cache_file(folder, arm, suite, decoding))
     items = [(prompt, sample) for prompt in suite.prompts for sample in range(decoding.samples)]
-    conversations: list[Conversation] = []
-    # Even batches: a last batch of a few rows would cost as many steps as a full one.
-    batches = -(-len(items) // decoding.batch_size)
-    edges = [round(len(items) * b / batches) for b in range(batches + 1)]
-    for start, end in pairwise(edges):
-        batch = items[start:end]
-        answers: list[list[Answer]] = [[] for _ in batch]
-        for turn in range(max(len(prompt.turns) for prompt, _ in batch)):
-            rows = [row for row, (prompt, _) in enumerate(batch) if turn < len(prompt.turns)]
-            asked = [
-                build_messages(
-                    suite.system, batch[row][0].turns, [a.text for a in answers[row]], turn
-                )
-                for row in rows
-            ]
-            key = f"{start}/{turn}"
+    answers: list[list[Answer]] = [[] for _ in items]
+    # Turn by turn over the whole suite: the few conversations that go on share one batch.
+    for turn in range(max(len(prompt.turns) for prompt in suite.prompts)):
+        rows = [row for row, (prompt, _) in enumerate(items) if turn < len(prompt.turns)]
+        for batch in even_batches(rows, decoding.batch_size):
+            key = f"{batch[0]}/{turn}"
             kept = store.get(key)
             if kept is None:
+                asked = [
+                    build_messages(
+                        suite.system, items[row][0].turns, [a.text for a in answers[row]], turn
+                    )
+                    for row in batch
+                ]
                 given = arm.answer(asked, decoding, f"{suite.name}/{key}")
                 store.put(key, [answer.to_json() for answer in given])
             else:
-                given = [Answer.from_json(row) for row in kept]
-            for row, answer in zip(rows, given, strict=True):
+                given = [Answer.from_json(answer) for answer in kept]
+            for row, answer in zip(batch, given, strict=True):
                 answers[row].append(answer)
-            progress(len(rows))
-        conversations += [
-            Conversation(prompt.id, suite.system, prompt.turns, tuple(answers[row]), sample)
-            for row, (prompt, sample) in enumerate(batch)
-        ]
-    return conversations
+            progress(len(batch))
+    return [
+        Conversation(prompt.id, suite.system, prompt.turns, tuple(said), sample)
+        for (prompt, sample), said in zip(items, answers, strict=True)
+    ]
+
+
+def even_batches(rows: list[int], size: int) -> list[list[int]]:
+    """As few batches as ``size`` allows, of nearly the same size.
+
+    A last batch of a few rows would cost as many steps as a full one.
+    """
+    count = -(-len(rows) // size)
+    edges = [round(len(rows) * index / count) for index in range(count + 1)]
+    return [rows[start:end] for start, end in pairwise(edges)]
 
 
 def check_lengths(arm: Arm, suite: Suite, max_new_tokens: int) -> None:

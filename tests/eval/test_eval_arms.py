@@ -139,6 +139,27 @@ def test_interrupted_it_goes_on_where_it_stopped(run: Run, suite: Suite, tmp_pat
     assert nothing.asked == 0
 
 
+def test_the_few_that_go_on_share_a_batch(run: Run, suite: Suite, tmp_path: Path) -> None:
+    off, _ = local_arms(run, load_base(run.config, "fp32", "cpu"))
+    longer = [
+        prompt.model_copy(update={"turns": (*prompt.turns, "And then?")}) if i % 4 == 0 else prompt
+        for i, prompt in enumerate(suite.prompts)
+    ]
+    counted = Counting(off)
+    decoding = Decoding(12, batch_size=len(longer) // 3)
+    talks = hold(
+        counted,  # type: ignore[arg-type]
+        suite.model_copy(update={"prompts": tuple(longer)}),
+        decoding,
+        tmp_path,
+    )
+    assert counted.asked == 3 + 1  # three batches of first turns, one of second turns
+    for prompt, talk in zip(longer, talks, strict=True):
+        assert talk.prompt_id == prompt.id and len(talk.answers) == len(prompt.turns)
+        alone = off.answer([talk.messages(upto=len(prompt.turns) - 1)], decoding, "x")[0]
+        assert alone == talk.last  # what came before belongs to the same conversation
+
+
 def test_the_cache_key_depends_on_everything(run: Run, suite: Suite, tmp_path: Path) -> None:
     off, on = local_arms(run, load_base(run.config, "fp32", "cpu"))
     bf16 = load_base(run.config, "bf16", "cpu")
