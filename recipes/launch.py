@@ -100,6 +100,8 @@ def train(run: Run, launch: Launch, environment: dict[str, str]) -> int:
     environment["FALCON_RECIPES_LAUNCH"] = shlex.join(launch.flags)
     if run.force:
         environment["FORCE"] = "1"
+    # A cluster's way to say Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     screen = terminal.Terminal()
     screen.show({"kind": "status", "text": f"Recipe {config_file} -> {run.folder}/"})
     with RunLog(ROOT / run.folder) as log:
@@ -109,7 +111,24 @@ def train(run: Run, launch: Launch, environment: dict[str, str]) -> int:
             screen.close()
     if code != 0:
         _explain(code, tail, screen, log.path, run)
+        _close_record(code, tail, ROOT / run.folder)
     return code
+
+
+def _close_record(code: int, tail: deque[str], folder: Path) -> None:
+    """A rank that was ended by a signal could not write how."""
+    from plugins.run_record.folder import close_record
+    from plugins.run_record.record import FAILED, INTERRUPTED
+
+    if code == 130:
+        reason = "stopped before its end; the same command resumes it"
+        close_record(folder, INTERRUPTED, reason, patience=10)
+    else:
+        close_record(folder, FAILED, str(find_failed_rank(tail) or _by_itself(code)))
+
+
+def _by_itself(code: int) -> str:
+    return f"the training process ended by itself (exit code {code})"
 
 
 _QUIET = {
@@ -205,7 +224,7 @@ def _explain(code: int, tail: deque[str], screen: terminal.Terminal, log: Path, 
     elif screen.errors and not (rank and rank.by_signal):
         lines = []
     else:
-        what = str(rank or f"the training process ended by itself (exit code {code})")
+        what = str(rank or _by_itself(code))
         lines = [
             what + (f" after step {screen.steps_seen}; {again}" if again else ""),
             *(f"  | {line}" for line in last_words(tail)[-_LAST_LINES:]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from plugins.run_record.checkpoints import checkpoints, set_damaged_aside
-from plugins.run_record.record import ENDED_WELL, read_record
+from plugins.run_record.record import ENDED_WELL, RUNNING, RunRecord, now, read_record
 from recipes.errors import UserError
 from recipes.recipe import display_path
 from recipes.terminal import send
@@ -74,6 +75,26 @@ def lock(folder: Path) -> FileLock:
             "Wait for it, stop it, or take another name with RUN=...",
         ) from None
     return held
+
+
+def close_record(folder: Path, status: str, reason: str, patience: float = 0.0) -> None:
+    """Say of a run whose process was ended from outside how it ended; it can't say so itself.
+
+    Does nothing where it has, or where another process trains into the folder now.
+
+    Args:
+        folder: of the run.
+        status: how it ended.
+        reason: why.
+        patience: seconds that a process which was told to end may take to let go of the folder.
+    """
+    if read_record(folder).get("status") != RUNNING:
+        return
+    held = FileLock(folder / ".lock")
+    with contextlib.suppress(OSError, Timeout), held.acquire(timeout=patience):
+        record = RunRecord(folder)
+        record.data = read_record(folder)
+        record.update(status=status, reason=reason, ended=now())
 
 
 def prepare_resuming(folder: Path, config: dict[str, Any]) -> str | None:

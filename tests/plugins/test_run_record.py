@@ -102,6 +102,25 @@ def test_only_one_process_trains_into_a_folder(tmp_path):
     held.release()
 
 
+def test_a_run_ended_from_outside_says_so_unless_it_goes_on(tmp_path):
+    RunRecord(tmp_path).update(status="running", steps=3)
+    held = folder.lock(tmp_path)
+    folder.close_record(tmp_path, "failed", "rank 0 was killed")
+    assert read_record(tmp_path)["status"] == "running", "another process trains"
+    held.release()
+    folder.close_record(tmp_path, "failed", "rank 0 was killed")
+    record = read_record(tmp_path)
+    assert (record["status"], record["reason"], record["steps"]) == (
+        "failed",
+        "rank 0 was killed",
+        3,
+    )
+    folder.close_record(tmp_path, "interrupted", "too late")
+    assert read_record(tmp_path)["status"] == "failed"
+    folder.close_record(tmp_path / "none", "failed", "never begun")
+    assert not (tmp_path / "none").exists()
+
+
 def test_record_survives_a_write_that_fails(tmp_path, monkeypatch):
     record = RunRecord(tmp_path)
     record.update(status="running", step=1)
