@@ -72,7 +72,7 @@ def estimate(config: dict[str, Any], shape: Architecture, on_gpu: bool = True) -
     trained = adapter_parameters(shape, targets, rank)
     tokens = int(config.get("micro_batch_size") or 1) * int(config.get("sequence_len") or 512)
     return Memory(
-        weights=_weight_bytes(config, shape),
+        weights=sum(weight_bytes(config, shape)),
         adapters=trained * _ADAPTER_BYTES,
         gradients=trained * _ADAPTER_BYTES,
         optimizer=trained * _optimizer_bytes(config),
@@ -96,19 +96,20 @@ def _targets(config: dict[str, Any]) -> list[str]:
     return [targets] if isinstance(targets, str) else list(targets)
 
 
-def _weight_bytes(config: dict[str, Any], shape: Architecture) -> float:
+def weight_bytes(config: dict[str, Any], shape: Architecture) -> tuple[float, float]:
+    """Bytes of the base's weights as they are held: in the blocks, and in embeddings and head."""
     body = sum(
         linear.in_features * linear.out_features for linear in shape.linears if not linear.is_head
     )
-    rest = shape.parameters - body
     sixteen = 2.0 if config.get("bf16") or config.get("fp16") else 4.0
+    each = sixteen
     if config.get("load_in_4bit"):
         keywords = config.get("bnb_config_kwargs") or {}
         double = keywords.get("bnb_4bit_use_double_quant", True)
-        return body * (NF4_BYTES if double else NF4_BYTES_SINGLE) + rest * sixteen
-    if config.get("load_in_8bit"):
-        return body * INT8_BYTES + rest * sixteen
-    return shape.parameters * sixteen
+        each = NF4_BYTES if double else NF4_BYTES_SINGLE
+    elif config.get("load_in_8bit"):
+        each = INT8_BYTES
+    return body * each, (shape.parameters - body) * sixteen
 
 
 def _optimizer_bytes(config: dict[str, Any]) -> float:
@@ -116,7 +117,9 @@ def _optimizer_bytes(config: dict[str, Any]) -> float:
 
 
 def _fused_loss(config: dict[str, Any], shape: Architecture) -> bool:
-    return shape.model_type == "falcon" or bool(config.get("liger_fused_linear_cross_entropy"))
+    if shape.model_type == "falcon":
+        return (config.get("falcon") or {}).get("loss") != "plain"
+    return bool(config.get("liger_fused_linear_cross_entropy"))
 
 
 def _activation_bytes(config: dict[str, Any], shape: Architecture, tokens: int) -> float:

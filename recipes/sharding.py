@@ -1,14 +1,16 @@
-"""What each strategy asks of a recipe, and the combinations that can't be right."""
+"""What each strategy asks of a recipe and of a GPU, and the combinations that can't be right."""
 
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from typing import Any
 
 import yaml
 
-from recipes.architecture import architecture
+from recipes.architecture import Architecture, architecture
 from recipes.errors import UserError
+from recipes.memory import Memory, estimate, weight_bytes
 from recipes.overrides import Overrides
 from recipes.recipe import RECIPES, display_path
 
@@ -21,6 +23,10 @@ _BLOCKS = {
     "qwen2": "Qwen2DecoderLayer",
 }
 """The decoder block of each family, gathered as one by FSDP; transformers' `_no_split_modules`."""
+
+_PARTS_WEIGHTS = ("zero3", "fsdp")
+_BLOCKS_GATHERED = 2
+"""Whose weights are held whole at once: the block at work, and the one that is fetched."""
 
 
 def strategy_settings(strategy: str, config: dict[str, Any], given: Overrides) -> Overrides:
@@ -96,3 +102,32 @@ def _block(base_model: str) -> str:
             "STRATEGY=zero3 or ddp",
         )
     return _BLOCKS[family]
+
+
+def estimate_shared(
+    config: dict[str, Any], shape: Architecture, strategy: str, gpus: int
+) -> Memory:
+    """Estimate the memory of each of ``gpus`` devices (over all machines) that share a run.
+
+    Reckoned from ZeRO's partitioning (arXiv 1910.02054, section 5: stage 2 parts gradients and
+    optimizer, stage 3 the weights too), FSDP's gathering by blocks (arXiv 2304.11277, section 3)
+    and the buckets that DDP copies gradients into (arXiv 2006.15704, section 3.2).
+    """
+    if gpus == 1:
+        return estimate(config, shape)
+    if strategy in _PARTS_WEIGHTS and shape.model_type == "falcon":
+        # The Falcon plugin steps aside, and all logits stand at once.
+        config = {**config, "falcon": {**(config.get("falcon") or {}), "loss": "plain"}}
+    memory = estimate(config, shape)
+    if strategy == "ddp":
+        return replace(memory, gradients=2 * memory.gradients)
+    parted = replace(memory, gradients=memory.gradients / gpus, optimizer=memory.optimizer / gpus)
+    if strategy == "zero2":
+        return parted
+    blocks, rest = weight_bytes(config, shape)
+    gathered = _BLOCKS_GATHERED * blocks / max(shape.layers, 1) + rest
+    return replace(
+        parted,
+        weights=min(memory.weights, memory.weights / gpus + gathered),
+        adapters=memory.adapters / gpus,
+    )

@@ -8,10 +8,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from recipes.architecture import Architecture, architecture
 from recipes.files import write_text
-from recipes.memory import GIB, Memory, estimate
+from recipes.memory import GIB, Memory, estimate, weight_bytes
 from recipes.overrides import apply
 from recipes.plan import FLOPS_PER_PARAMETER
 from recipes.recipe import RECIPES, display_path, load_recipe
+from recipes.sharding import estimate_shared
 
 FILE = RECIPES / "launch" / "SIZING.md"
 SMALL, LARGE = "tiiuae/falcon-7b", "tiiuae/falcon-40b"
@@ -22,6 +23,7 @@ CEILING = 785e12
 SHARES = {"fused path": 0.61, "not fused, Axolotl's kernels": 0.34, "stock": 0.12}
 MACHINES, GPUS_EACH = 8, 8
 LINKS = {"8 x 400 Gb/s InfiniBand": 8 * 50e9, "100 Gb/s Ethernet": 12.5e9}  # bytes/s a machine
+SHARED_BY = (1, 2, 8, 64)  # GPUs
 ROWS, LENGTH = 4, 2048  # the micro-batch that was measured
 _FULL_BYTES = 16  # 16-bit weight and gradient, fp32 master weight, two fp32 moments
 
@@ -29,13 +31,6 @@ _FULL_BYTES = 16  # 16-bit weight and gradient, fp32 master weight, two fp32 mom
 def tokens_per_second(shape: Architecture, share: float) -> float:
     """Tokens/s of one GPU whose steps reach ``share`` of the ceiling, weights frozen."""
     return share * CEILING / (FLOPS_PER_PARAMETER * shape.parameters)
-
-
-def sharded(memory: Memory, shape: Architecture, gpus: int) -> float:
-    """Bytes on each GPU under ZeRO-3 or FSDP: states in shards, two blocks gathered at a time."""
-    states = memory.weights + memory.adapters + memory.gradients + memory.optimizer
-    gathered = 2 * memory.weights / shape.layers
-    return states / gpus + gathered + memory.activations + memory.logits + memory.context
 
 
 def exchange_seconds(size: float, link: float) -> float:
@@ -46,31 +41,39 @@ def exchange_seconds(size: float, link: float) -> float:
     return 2 * (MACHINES - 1) / MACHINES * size / link
 
 
-def _case(base: str, **changes: Any) -> tuple[Architecture, Memory]:
-    config = apply(
+def _config(base: str, **changes: Any) -> dict[str, Any]:
+    return apply(
         load_recipe("falcon7b-qlora").config,
         {"micro_batch_size": 1, "sequence_len": LENGTH, "base_model": base, **changes},
     )
+
+
+def _case(base: str) -> tuple[Architecture, Memory]:
     shape = architecture(base)
-    return shape, estimate(config, shape)
+    return shape, estimate(_config(base), shape)
 
 
 def _memory_rows() -> list[str]:
     rows = []
-    for name, changes in (
-        ("QLoRA r 32, nf4", {}),
-        ("LoRA r 32, bf16", {"load_in_4bit": False, "adapter": "lora"}),
-    ):
-        shape, memory = _case(LARGE, **changes)
-        cells = [memory.total, *(sharded(memory, shape, gpus) for gpus in (2, 8, 64))]
-        rows.append(f"| {name} | " + " | ".join(f"{size / GIB:,.1f}" for size in cells) + " |")
-    shape, memory = _case(LARGE, load_in_4bit=False, adapter="lora")
-    states = _FULL_BYTES * shape.parameters
-    rest = memory.activations + memory.logits + memory.context + 2 * memory.weights / shape.layers
-    cells = [states + rest, *(states / gpus + rest for gpus in (2, 8, 64))]
-    name = "every weight, AdamW (no recipe here)"
-    rows.append(f"| {name} | " + " | ".join(f"{size / GIB:,.1f}" for size in cells) + " |")
+    shape = architecture(LARGE)
+    lora = {"load_in_4bit": False, "adapter": "lora"}
+    for name, changes in (("QLoRA r 32, nf4", {}), ("LoRA r 32, bf16", lora)):
+        config = _config(LARGE, **changes)
+        cells = [estimate_shared(config, shape, "fsdp", gpus).total for gpus in SHARED_BY]
+        rows.append(_memory_row(name, cells))
+    cells = []
+    frozen = sum(weight_bytes(_config(LARGE, **lora), shape))
+    for gpus in SHARED_BY:
+        memory = estimate_shared(_config(LARGE, **lora), shape, "fsdp", gpus)
+        gathered = memory.weights - frozen / gpus
+        rest = gathered + memory.activations + memory.logits + memory.context
+        cells.append(_FULL_BYTES * shape.parameters / gpus + rest)
+    rows.append(_memory_row("every weight, AdamW (no recipe here)", cells))
     return rows
+
+
+def _memory_row(name: str, cells: list[float]) -> str:
+    return f"| {name} | " + " | ".join(f"{size / GIB:,.1f}" for size in cells) + " |"
 
 
 def _speed_rows() -> list[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
 from axolotl.integrations.base import BasePlugin
 from torch import nn
-from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from plugins.falcon import quantization
 from plugins.falcon.args import FalconOptions
@@ -122,4 +122,6 @@ def _sharded(cfg: Any) -> str:
     """FSDP or ZeRO-3 by name; empty when every device holds whole parameters."""
     if cfg.fsdp_config or cfg.fsdp:
         return "FSDP"
-    return "DeepSpeed ZeRO-3" if is_deepspeed_zero3_enabled() else ""
+    # transformers' own answer hangs on an object that Axolotl has let go of by now.
+    zero3 = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3"
+    return "DeepSpeed ZeRO-3" if zero3 else ""
