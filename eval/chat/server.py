@@ -100,9 +100,10 @@ def make_app(session: Session, model: ModelProcess, host: str, port: int) -> Fas
         font=_SYSTEM_FONTS,
         font_mono=_FIXED_FONTS,
     )
-    return gr.mount_gradio_app(
+    page = Page(session, model).build()
+    mounted = gr.mount_gradio_app(
         app,
-        Page(session, model).build(),
+        page,
         path="/",
         server_name=host,
         server_port=port,
@@ -116,6 +117,10 @@ def make_app(session: Session, model: ModelProcess, host: str, port: int) -> Fas
         theme=theme,
         css_paths=TEMPLATES / "page.css",
     )
+    # A connection that each open page would hold, of the six that a browser has for a server: with
+    # it the fifth tab waits for ever. What it is for, noticing a closed page, its answers do too.
+    page.config["connect_heartbeat"] = False
+    return mounted
 
 
 def serve(session: Session, model: ModelProcess, host: str, port: int) -> int:

@@ -143,7 +143,6 @@ class User:
 @pytest.fixture
 def user(browser: webdriver.Chrome, address: str) -> Iterator[User]:
     yield User(browser, address)
-    # A browser holds six connections to a server, and each open page keeps at least one.
     for tab in browser.window_handles[1:]:
         browser.switch_to.window(tab)
         browser.close()
@@ -257,6 +256,16 @@ def test_two_users_at_once_have_their_own_conversations(
     user.wait_for_end()
     assert user.texts(".user .text") == ["Sing."]
     assert other.texts(".user .text") == ["What is the capital of Japan?"]
+
+
+def test_the_seventh_tab_of_a_browser_is_answered(
+    user: User, browser: webdriver.Chrome, address: str
+) -> None:
+    """A browser holds six connections to a server: an open page must keep none of them."""
+    tabs = [user, *(User(browser, address) for _ in range(6))]
+    for tab in (tabs[-1], tabs[0]):
+        tab.choose("Base")
+        assert tab.ask("What is the capital of Japan?") == ["Tokyo it is."]
 
 
 def test_the_death_of_the_model_is_said_and_mended(user: User, model: ModelProcess) -> None:
