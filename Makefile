@@ -55,9 +55,9 @@ eval: ## base against tuned, paired, in one page (RECIPE= or RUN=, ARGS="--limit
 	$(SETUP)
 	$(RUN_PYTHON) -m eval $(if $(RUN),--run "$(RUN)",--recipe "$(RECIPE)") $(ARGS)
 
-bench-lm: ## lm-eval tasks on base and tuned, from one load (RECIPE= or RUN=, TASKS=)
+bench-lm: ## lm-eval tasks on base and tuned, from one load (RECIPE= or RUN=, TASKS=, ARGS="--limit 50 --include DIR")
 	$(SETUP) --extras bench
-	$(RUN_PYTHON) -m eval.lm_harness $(if $(RUN),--run "$(RUN)",--recipe "$(RECIPE)") --tasks $(TASKS)
+	$(RUN_PYTHON) -m eval.lm_harness $(if $(RUN),--run "$(RUN)",--recipe "$(RECIPE)") --tasks $(TASKS) $(ARGS)
 
 card: ## write a run's model card anew; train and eval do so by themselves (RUN= or RECIPE=)
 	$(SETUP)

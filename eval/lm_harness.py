@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         run = find_run(args.run, args.recipe)
         run.check_adapter()
         manager = _task_manager(args.tasks, args.include)
+        _check_documents(args.tasks, manager)
 
         from eval.arms import local_arms
         from eval.base_model import load_base
@@ -72,6 +73,28 @@ def _task_manager(tasks: Sequence[str], include: Path | None) -> Any:
         if task not in known:
             raise UserError(f"lm-eval has no task '{task}'", "--tasks", did_you_mean(task, known))
     return manager
+
+
+def _check_documents(tasks: Sequence[str], manager: Any) -> None:
+    """Fetch the tasks' documents before the base is loaded: most come from the Hub."""
+    import httpx
+    from huggingface_hub.utils import logging as hub_logging
+    from lm_eval.tasks import get_task_dict
+
+    hub_logging.set_verbosity_error()  # its retries end in the one line below
+    try:
+        get_task_dict(list(tasks), manager)
+    # What is raised without the Hub changes from release to release.
+    except (OSError, ValueError, RuntimeError, httpx.HTTPError) as error:
+        cause: BaseException = error
+        while cause.__context__:  # "the client has been closed" says less than what closed it
+            cause = cause.__context__
+        first = (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(".")
+        raise UserError(
+            f"the documents can't be loaded: {first}",
+            ", ".join(tasks),
+            "They come from the Hub; without it, take tasks over local files with --include DIR",
+        ) from None
 
 
 def _run_arm(

@@ -14,6 +14,7 @@ _NOISY = (
     "peft",
     "axolotl",
     "httpx",
+    "lm_eval",
 )
 
 

@@ -55,3 +55,16 @@ def test_an_unknown_task_names_the_nearest(
         lm_harness.main(["--run", str(worse_run), "--tasks", "helaswag"])
     assert caught.value.code == 1
     assert "Did you mean hellaswag?" in capsys.readouterr().err
+
+
+def test_documents_that_are_not_there_are_one_line(
+    worse_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tiny_facts.yaml").write_text(TASK.format(data=tmp_path / "gone.jsonl"))
+    with pytest.raises(SystemExit) as caught:
+        lm_harness.main(
+            ["--run", str(worse_run), "--tasks", "tiny_facts", "--include", str(tmp_path)]
+        )
+    err = capsys.readouterr().err.strip()
+    assert caught.value.code == 1 and err.startswith("error: tiny_facts: the documents can't be")
+    assert "gone.jsonl" in err and "\n" not in err
