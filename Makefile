@@ -16,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # accelerate must be found by name wherever it is launched from.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup train sweep check plan table data eval card merge publish serve export compare bench bench-lm chat lint test clean
+.PHONY: help setup train sweep check plan table data eval card merge publish serve export compare bench bench-lm bench-launch chat lint test clean
 
 help: ## this list
 	$(PYTHON) recipes/help.py Makefile
@@ -93,6 +93,10 @@ compare: ## runs side by side (RUNS="a b c")
 bench: ## stock Axolotl beside this repository, same run (RECIPE=)
 	$(SETUP)
 	$(RUN_PYTHON) -m plugins.falcon.benchmark $(if $(RECIPE),--recipe "$(RECIPE)") $(ARGS)
+
+bench-launch: ## time from command to training, make train beside plain accelerate (RECIPE=, ARGS="--repeat 3")
+	$(SETUP)
+	$(RUN_PYTHON) -m recipes.launch_overhead $(if $(RECIPE),--recipe "$(RECIPE)") $(ARGS)
 
 lint: ## ruff and mypy
 	$(SETUP) --extras dev
