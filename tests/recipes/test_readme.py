@@ -56,7 +56,7 @@ COMMANDS = {
         "tests/recipes/test_overrides.py::test_values_are_read_as_yaml_and_numbers_as_people_write_them"
     ),
     "axolotl train recipes/falcon7b-qlora.yaml": (
-        "it is what make train starts, through accelerate launch"
+        "tests/plugins/test_strict.py::test_options_of_axolotl_train_are_no_keys_of_the_recipe"
     ),
     "make train RECIPE=falcon7b-qlora GPUS=8": (
         "tests/recipes/test_strategy.py::test_all_visible_gpus_by_default"
