@@ -18,8 +18,9 @@ class FalconOptions(BaseModel):
     block: Literal["auto", "plain"] = "auto"
     """auto: one fused autograd function a decoder block, where it can run; plain: the modules."""
 
-    attention: Literal["auto", "plain"] = "auto"
-    """auto: flash attention over the documents, where it can run; plain: SDPA with a mask."""
+    attention: Literal["auto", "flash", "plain"] = "auto"
+    """auto: Triton over the documents, for heads that share a key and value, where it can run;
+    flash: PyTorch's flash kernels over the documents; plain: SDPA with a mask."""
 
     loss: Literal["auto", "plain"] = "auto"
     """auto: cross entropy fused with the language model head; plain: all logits at once."""

@@ -1,6 +1,7 @@
-"""Causal attention within documents, forward and backward, without a mask where flash runs.
+"""Causal attention within documents, forward and backward, without a mask where kernels run.
 
-q is [T, H, d], k and v are [T, G, d] with G dividing H; T are the tokens of all rows.
+All take the output of query_key_value, [T, heads, d], T being the tokens of all rows; heads come
+in groups of ``per_group``: queries, one key, one value.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from plugins.falcon.documents import Documents
 
 Saved = tuple[torch.Tensor, ...]
+Heads = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def flash_runs(device: torch.device, dtype: torch.dtype, head_dim: int) -> str:
@@ -26,11 +28,31 @@ def flash_runs(device: torch.device, dtype: torch.dtype, head_dim: int) -> str:
     return ""
 
 
+def shared_runs(head_dim: int) -> str:
+    """Why `shared_attention` can't run where flash and Triton do; empty when it can."""
+    if head_dim not in (16, 32, 64, 128):
+        return f"heads of {head_dim} fit no tile"
+    return ""
+
+
 def attend(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, documents: Documents, flash: bool
+    qkv: torch.Tensor, per_group: int, documents: Documents, kind: str
 ) -> tuple[torch.Tensor, Saved]:
-    """Attention output [T, H, d], and what `attend_backward` needs beside the inputs."""
-    if not flash:
+    """Attention output [T, query heads, d], and what `attend_backward` needs beside it and qkv.
+
+    Args:
+        qkv: [T, heads, d], queries and keys rotated.
+        per_group: heads of a group.
+        documents: who may attend to whom.
+        kind: ``shared``, ``flash``, or ``mask``.
+    """
+    if kind == "shared":
+        from plugins.falcon import shared_attention
+
+        out, lse = shared_attention.forward(qkv, per_group, documents.starts)
+        return out, (lse,)
+    q, k, v = _split(qkv, per_group)
+    if kind == "mask":
         return _masked(q, k, v, documents), ()
     lengths, longest = documents.cu_seqlens, documents.longest
     out, lse, state, unused, _ = torch.ops.aten._flash_attention_forward(
@@ -41,25 +63,39 @@ def attend(
 
 def attend_backward(
     grad: torch.Tensor,
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
+    qkv: torch.Tensor,
+    per_group: int,
     out: torch.Tensor,
     saved: Saved,
     documents: Documents,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of q, k and v from ``grad`` [T, H, d] of the output."""
-    if not saved:
+    kind: str,
+) -> torch.Tensor:
+    """Gradient of qkv, [T, heads, d], from ``grad`` [T, query heads, d] of the output."""
+    if kind == "shared":
+        from plugins.falcon import shared_attention
+
+        starts, ends = documents.starts, documents.ends
+        return shared_attention.backward(grad, qkv, out, saved[0], per_group, starts, ends)
+    q, k, v = _split(qkv, per_group)
+    if kind == "mask":
         with torch.enable_grad():
             leaves = [t.detach().requires_grad_() for t in (q, k, v)]
             result = _masked(leaves[0], leaves[1], leaves[2], documents)
         dq, dk, dv = torch.autograd.grad(result, leaves, grad)
-        return dq, dk, dv
-    lengths, longest = documents.cu_seqlens, documents.longest
-    lse, state, unused = saved
-    return torch.ops.aten._flash_attention_backward(
-        grad, q, k, v, out, lse, lengths, lengths, longest, longest, 0.0, True, state, unused
-    )
+    else:
+        lengths, longest = documents.cu_seqlens, documents.longest
+        lse, state, unused = saved
+        dq, dk, dv = torch.ops.aten._flash_attention_backward(
+            grad, q, k, v, out, lse, lengths, lengths, longest, longest, 0.0, True, state, unused
+        )
+    grouped = dq.reshape(dq.shape[0], k.shape[1], per_group - 2, -1)
+    return torch.cat([grouped, dk.unsqueeze(2), dv.unsqueeze(2)], 2).view_as(qkv)
+
+
+def _split(qkv: torch.Tensor, per_group: int) -> Heads:
+    """Views (a copy of q when there are several groups) of qkv as [T, heads, d] each."""
+    grouped = qkv.view(qkv.shape[0], -1, per_group, qkv.shape[-1])
+    return grouped[:, :, :-2].flatten(1, 2), grouped[:, :, -2], grouped[:, :, -1]
 
 
 def _masked(

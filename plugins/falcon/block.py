@@ -35,7 +35,7 @@ class Batch:
         cos: [T, d / 2] float32.
         sin: [T, d / 2] float32.
         seed: of this pass's dropout, 32 bits.
-        flash: attention by PyTorch's flash kernels instead of a mask.
+        attention: ``shared`` or ``flash`` kernels, or PyTorch's under a ``mask``.
         triton: LoRA and rotary embedding by Triton instead of PyTorch.
     """
 
@@ -43,7 +43,7 @@ class Batch:
     cos: torch.Tensor
     sin: torch.Tensor
     seed: int
-    flash: bool
+    attention: str
     triton: bool
 
 
@@ -135,12 +135,6 @@ def _project(
     return (u @ p.b.to(x.dtype).T).addmm_(x, weight.T), u
 
 
-def _heads(qkv: torch.Tensor, block: Block) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Views (a copy of q when there are several groups) of qkv [T, out] as [T, heads, d]."""
-    grouped = qkv.view(qkv.shape[0], -1, block.per_group, block.head_dim)
-    return grouped[:, :, :-2].flatten(1, 2), grouped[:, :, -2], grouped[:, :, -1]
-
-
 def _residual(
     x: torch.Tensor, adapted: list[tuple[Projection, torch.Tensor | None]]
 ) -> torch.Tensor:
@@ -174,7 +168,7 @@ def _inner(
     qkv, u_qkv = _project(normed[0], block, batch, QKV)
     heads = qkv.view(qkv.shape[0], -1, block.head_dim)
     ops.rotate_(heads, batch.cos, batch.sin, block.per_group, 1.0, batch.triton)
-    attended, saved = attend(*_heads(qkv, block), batch.documents, batch.flash)
+    attended, saved = attend(heads, block.per_group, batch.documents, batch.attention)
     pre, u_up = _project(normed[-1], block, batch, UP, w_up)
     return _Activations(qkv, attended.flatten(1), saved, pre, u_qkv, u_up)
 
@@ -259,20 +253,15 @@ def _backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     dattended = dy @ block.projections[DENSE].weight(dtype)
     into(DENSE, dattended, du, inner.attended)
 
-    q, k, v = _heads(inner.qkv, block)
-    out = inner.attended.view_as(q)
-    dq, dk, dv = attend_backward(
-        dattended.view_as(q), q, k, v, out, inner.attention, batch.documents
-    )
+    heads = inner.qkv.view(inner.qkv.shape[0], -1, block.head_dim)
+    out = inner.attended.view(heads.shape[0], -1, block.head_dim)
+    dheads = attend_backward(
+        dattended.view_as(out), heads, block.per_group, out, inner.attention, batch.documents,
+        batch.attention,
+    )  # fmt: skip
     del dattended
-    groups = k.shape[1]
-    dqkv = torch.cat(
-        [dq.reshape(dq.shape[0], groups, -1, block.head_dim), dk.unsqueeze(2), dv.unsqueeze(2)], 2
-    )
-    del dq, dk, dv
-    heads = dqkv.view(dqkv.shape[0], -1, block.head_dim)
-    ops.rotate_(heads, batch.cos, batch.sin, block.per_group, -1.0, batch.triton)
-    dqkv = dqkv.view_as(inner.qkv)
+    ops.rotate_(dheads, batch.cos, batch.sin, block.per_group, -1.0, batch.triton)
+    dqkv = dheads.view_as(inner.qkv)
 
     w_qkv = block.projections[QKV].weight(dtype)
     shared = len(norms) == 1

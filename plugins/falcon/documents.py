@@ -8,6 +8,7 @@ packed conversations attend to one another. Everything here serves to keep them 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -17,8 +18,8 @@ class Documents:
     """The documents of a batch of B rows of T tokens, rows laid end to end.
 
     Attributes:
-        index: [B, T] int64, equal for tokens of one document, different between documents and
-            rows; each stretch of padding is a document of its own.
+        index: [B, T] int64, the number of each token's document, counted from 1 over all rows;
+            each stretch of padding is a document of its own.
         cu_seqlens: [N + 1] int32, first token of each document, and B * T last.
         longest: tokens of the longest document.
         packed: whether any row holds a document boundary that is not just padding.
@@ -28,6 +29,16 @@ class Documents:
     cu_seqlens: torch.Tensor
     longest: int
     packed: bool
+
+    @cached_property
+    def starts(self) -> torch.Tensor:
+        """[B * T] int32, the first token of each token's document."""
+        return self.cu_seqlens[self.index.flatten() - 1]
+
+    @cached_property
+    def ends(self) -> torch.Tensor:
+        """[B * T] int32, the token after the last of each token's document."""
+        return self.cu_seqlens[self.index.flatten()]
 
     def mask(self) -> torch.Tensor:
         """[B, 1, T, T] bool: True where a query (third axis) may attend to a key (fourth)."""

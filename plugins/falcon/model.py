@@ -116,7 +116,7 @@ class PackedFalconModel(FalconModel):
             for table in self.rotary_emb(like, position_ids.to(device))
         )
         seed = int(torch.randint(2**31, (1,)).item()) if self.training else 0
-        batch = Batch(documents, cos, sin, seed, self.paths.flash, self.paths.triton)
+        batch = Batch(documents, cos, sin, seed, self.paths.attention, self.paths.triton)
         hidden = embeds.to(dtype).reshape(-1, width)
         keep = self._kept_blocks(documents.index.numel())
         for place, layer in enumerate(self.h):

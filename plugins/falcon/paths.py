@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from plugins.falcon.args import FalconOptions
-from plugins.falcon.attention import flash_runs
+from plugins.falcon.attention import flash_runs, shared_runs
 from plugins.falcon.operations import triton_runs
 from plugins.fallbacks import note_fallback
 
@@ -19,14 +19,14 @@ class Paths:
 
     Attributes:
         block: blocks as one autograd function each.
-        flash: attention by flash kernels over the documents.
+        attention: of a block: ``shared`` by Triton, ``flash`` by PyTorch's kernels, or ``mask``.
         triton: LoRA and rotary embedding by Triton.
         loss: language model head and cross entropy fused.
         memory: how many blocks keep their activations: all (fast), none (low), or what fits (auto).
     """
 
     block: bool = False
-    flash: bool = False
+    attention: str = "mask"
     triton: bool = False
     loss: bool = False
     memory: str = "auto"
@@ -68,14 +68,11 @@ def choose_paths(
     if block and not_fused:
         note_fallback("falcon.block", "the modules", not_fused)
         block = False
-    flash = block and options.attention == "auto"
-    if flash and (reason := flash_runs(device, dtype, head_dim)):
-        note_fallback("falcon.attention", "SDPA with a mask", reason)
-        flash = False
     triton = block and options.kernels == "auto"
     if triton and (reason := triton_runs(device)):
         note_fallback("falcon.kernels", "plain PyTorch", reason)
         triton = False
+    attention = _choose_attention(options, device, dtype, head_dim, triton) if block else "mask"
     loss = options.loss == "auto" and device.type == "cuda" and not sharded
     if loss and importlib.util.find_spec("liger_kernel") is None:
         note_fallback("falcon.loss", "all logits at once", "liger-kernel is not installed")
@@ -83,6 +80,22 @@ def choose_paths(
     if loss and (reason := triton_runs(device)):
         note_fallback("falcon.loss", "all logits at once", reason)
         loss = False
-    paths = Paths(block, flash, triton, loss, options.memory)
+    paths = Paths(block, attention, triton, loss, options.memory)
     _taken.update(asdict(paths))
     return paths
+
+
+def _choose_attention(
+    options: FalconOptions, device: torch.device, dtype: torch.dtype, head_dim: int, triton: bool
+) -> str:
+    if options.attention == "plain":
+        return "mask"
+    if reason := flash_runs(device, dtype, head_dim):
+        note_fallback("falcon.attention", "SDPA with a mask", reason)
+        return "mask"
+    if options.attention == "flash" or not triton:
+        return "flash"
+    if reason := shared_runs(head_dim):
+        note_fallback("falcon.attention", "flash attention", reason)
+        return "flash"
+    return "shared"

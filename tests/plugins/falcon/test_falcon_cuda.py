@@ -17,7 +17,7 @@ from plugins.falcon.model import install
 from plugins.falcon.paths import Paths
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-FAST = Paths(block=True, flash=True, triton=True, loss=True, memory="fast")
+FAST = Paths(block=True, attention="shared", triton=True, loss=True, memory="fast")
 TOLERANCE = 2e-2
 
 
@@ -33,23 +33,23 @@ def test_flash_over_documents(dtype, heads, groups, d, lengths) -> None:
     batch = on_gpu(pack(lengths, padding=3))
     total = batch["input_ids"].shape[1]
     documents = find_documents(1, total, batch["position_ids"], batch["attention_mask"], "cuda")
-    q, k, v = (torch.randn(total, n, d, device="cuda").to(dtype) for n in (heads, groups, groups))
+    per_group = heads // groups + 2
+    qkv = torch.randn(total, groups * per_group, d, device="cuda").to(dtype)
     grad = torch.randn(total, heads, d, device="cuda").to(dtype)
-    exact = [t.double() for t in (q, k, v)]
-    want, _ = attend(*exact, documents, flash=False)
-    got, saved = attend(q, k, v, documents, flash=True)
+    want, _ = attend(qkv.double(), per_group, documents, "mask")
+    got, saved = attend(qkv, per_group, documents, "flash")
     assert relative(got.double(), want) < TOLERANCE
-    wanted = attend_backward(grad.double(), *exact, want, (), documents)
-    gradients = attend_backward(grad, q, k, v, got, saved, documents)
-    for got_gradient, want_gradient in zip(gradients, wanted, strict=True):
-        assert relative(got_gradient.double(), want_gradient) < TOLERANCE
+    exact = qkv.double(), per_group, want
+    wanted = attend_backward(grad.double(), *exact, (), documents, "mask")
+    gradient = attend_backward(grad, qkv, per_group, got, saved, documents, "flash")
+    assert relative(gradient.double(), wanted) < TOLERANCE
 
 
 @pytest.mark.parametrize("layout", ["multi_query", "grouped", "grouped_one_norm"])
 @pytest.mark.parametrize("memory", ["fast", "low", "auto"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("rank", [8, 256])
-def test_fast_model_is_as_exact_as_the_modules(layout, memory, dtype, rank) -> None:
+@pytest.mark.parametrize("rank,attention", [(8, "shared"), (256, "shared"), (8, "flash")])
+def test_fast_model_is_as_exact_as_the_modules(layout, memory, dtype, rank, attention) -> None:
     """Against float32: no further off than PyTorch's own modules in the same 16 bits."""
     exact = with_adapter(make_falcon(layout, head_dim=32), rank=rank).train().cuda()
     model = copy.deepcopy(exact)
@@ -60,7 +60,7 @@ def test_fast_model_is_as_exact_as_the_modules(layout, memory, dtype, rank) -> N
     plain = copy.deepcopy(model)
     install(exact)
     install(plain)
-    install(model, dataclasses.replace(FAST, memory=memory))
+    install(model, dataclasses.replace(FAST, memory=memory, attention=attention))
     batch = on_gpu(pack([130, 1, 61], padding=5))
     want, want_gradients = outputs_and_gradients(exact, batch)
     got, got_gradients = outputs_and_gradients(model, batch)

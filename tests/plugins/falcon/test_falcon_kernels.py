@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from plugins.falcon import operations as ops
+from plugins.falcon.attention import attend, attend_backward
+from plugins.falcon.documents import find_documents
 
 CUDA = torch.cuda.is_available()
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -90,3 +92,36 @@ def test_rotary(dtype: torch.dtype, heads: int, per_group: int, d: int) -> None:
     assert torch.equal(values, before.view(9, -1, per_group, d)[:, :, -1])
     ops.rotate_(qkv, angle.cos(), angle.sin(), per_group, -1.0, triton=True)
     assert_near(qkv, before, dtype)
+
+
+LAYOUTS = [(1, 3, 16), (1, 71, 64), (2, 4, 32)]
+if CUDA:
+    LAYOUTS += [(8, 16, 64), (1, 5, 128)]
+DOCUMENTS = [[1], [1, 1, 70], [33, 7, 2]]
+if CUDA:
+    DOCUMENTS += [[257], [129, 7, 64, 500], [2048, 3]]
+
+
+@direct
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("groups,heads,d", LAYOUTS)
+@pytest.mark.parametrize("lengths", DOCUMENTS)
+def test_shared_attention(dtype, groups, heads, d, lengths) -> None:
+    torch.manual_seed(0)
+    positions = torch.cat([torch.arange(n) for n in lengths])[None].to(DEVICE)
+    documents = find_documents(1, positions.shape[1], positions, None, torch.device(DEVICE))
+    qkv = random(positions.shape[1], groups * (heads + 2), d, dtype=dtype)
+    grad = random(positions.shape[1], groups * heads, d, dtype=dtype)
+    exact = qkv.double(), heads + 2
+    want, _ = attend(*exact, documents, "mask")
+    got, saved = attend(qkv, heads + 2, documents, "shared")
+    assert_near(got, want, dtype)
+    wanted = attend_backward(grad.double(), *exact, want, (), documents, "mask")
+    gradient = attend_backward(grad, qkv, heads + 2, got, saved, documents, "shared")
+    by_head = (gradient.unflatten(1, (groups, -1)), wanted.unflatten(1, (groups, -1)))
+    for part in (slice(0, -2), slice(-2, -1), slice(-1, None)):  # queries, keys, values
+        got_part, want_part = (t[:, :, part] for t in by_head)
+        if want_part.norm() > 1e-6:  # one token alone gives its query and key no gradient
+            assert_near(got_part, want_part, dtype)
+        else:
+            assert got_part.float().norm() < 1e-2
