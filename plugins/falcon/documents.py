@@ -17,28 +17,54 @@ import torch
 class Documents:
     """The documents of a batch of B rows of T tokens, rows laid end to end.
 
+    What a program needs as a number, `cu_seqlens`, `longest` and `packed`, waits for the GPU; the
+    rest does not. Each is found when first asked for.
+
     Attributes:
-        index: [B, T] int64, the number of each token's document, counted from 1 over all rows;
-            each stretch of padding is a document of its own.
-        cu_seqlens: [N + 1] int32, first token of each document, and B * T last.
-        longest: tokens of the longest document.
-        packed: whether any row holds a document boundary that is not just padding.
+        begins: [B, T] bool, True at the first token of a document; each stretch of padding is a
+            document of its own.
+        real: [B, T] bool, False for padding.
     """
 
-    index: torch.Tensor
-    cu_seqlens: torch.Tensor
-    longest: int
-    packed: bool
+    begins: torch.Tensor
+    real: torch.Tensor
+
+    @cached_property
+    def index(self) -> torch.Tensor:
+        """[B, T] int64, the number of each token's document, counted from 1 over all rows."""
+        return self.begins.flatten().long().cumsum(0).view_as(self.begins)
 
     @cached_property
     def starts(self) -> torch.Tensor:
         """[B * T] int32, the first token of each token's document."""
-        return self.cu_seqlens[self.index.flatten() - 1]
+        begins = self.begins.flatten()
+        place = torch.arange(begins.numel(), dtype=torch.int32, device=begins.device)
+        return torch.where(begins, place, 0).cummax(0).values
 
     @cached_property
     def ends(self) -> torch.Tensor:
         """[B * T] int32, the token after the last of each token's document."""
-        return self.cu_seqlens[self.index.flatten()]
+        begins = self.begins.flatten()
+        total = begins.numel()
+        place = torch.arange(total, dtype=torch.int32, device=begins.device)
+        following = torch.where(begins, place, total).flip(0).cummin(0).values.flip(0)
+        return torch.cat([following[1:], torch.full_like(following[:1], total)])
+
+    @cached_property
+    def cu_seqlens(self) -> torch.Tensor:
+        """[N + 1] int32, first token of each of the N documents, and B * T last."""
+        first = self.begins.flatten().nonzero().flatten()
+        return torch.cat([first, first.new_full((1,), self.begins.numel())]).int()
+
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest document."""
+        return int(self.cu_seqlens.diff().max())
+
+    @cached_property
+    def packed(self) -> bool:
+        """Whether any row holds a document boundary that is not just padding."""
+        return bool((self.begins[:, 1:] & self.real[:, 1:] & self.real[:, :-1]).any())
 
     def mask(self) -> torch.Tensor:
         """[B, 1, T, T] bool: True where a query (third axis) may attend to a key (fourth)."""
@@ -65,23 +91,14 @@ def find_documents(
         attention_mask: [B, T], 0 for padding, otherwise the document's number or 1; or None.
         device: where the result lives.
     """
-    starts = torch.zeros(batch, length, dtype=torch.bool, device=device)
-    starts[:, 0] = True
-    breaks = starts
+    begins = torch.zeros(batch, length, dtype=torch.bool, device=device)
+    begins[:, 0] = True
+    real = torch.ones_like(begins)
     if position_ids is not None:
         positions = position_ids.to(device).expand(batch, length)
-        breaks = starts.clone()
-        breaks[:, 1:] |= positions[:, 1:] != positions[:, :-1] + 1
-    real = torch.ones_like(starts)
+        begins[:, 1:] |= positions[:, 1:] != positions[:, :-1] + 1
     if attention_mask is not None:
         mask = attention_mask.to(device).long()
         real = mask != 0
-        breaks = breaks.clone()
-        breaks[:, 1:] |= mask[:, 1:] != mask[:, :-1]
-    index = breaks.flatten().long().cumsum(0).view(batch, length)
-    first = breaks.flatten().nonzero().flatten()
-    end = torch.full((1,), batch * length, dtype=first.dtype, device=device)
-    cu_seqlens = torch.cat([first, end])
-    inner = breaks[:, 1:] & real[:, 1:] & real[:, :-1]
-    longest, packed = torch.stack([cu_seqlens.diff().max(), inner.any().long()]).tolist()
-    return Documents(index, cu_seqlens.int(), int(longest), bool(packed))
+        begins[:, 1:] |= mask[:, 1:] != mask[:, :-1]
+    return Documents(begins, real)

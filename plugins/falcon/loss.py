@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -10,45 +11,52 @@ IGNORE = -100
 ROWS_MULTIPLE = 256  # one shape of buffers and kernels for many batches
 
 
-@dataclass(frozen=True)
-class Targets:
-    """What is to be predicted from which hidden states.
+class WithTargetRows:
+    """A collator that also says which rows of the batch predict something.
 
-    Attributes:
-        rows: [N] int64, places in the batch's tokens laid end to end.
-        tokens: [N] int64, the token that follows each, or `IGNORE` in the rows that only pad N.
-        count: rows that count.
+    Their number decides the shape of the loss; known with the batch, it need not be asked of the
+    GPU in the middle of a step.
+
+    Args:
+        collate: the collator of the trainer.
     """
 
-    rows: torch.Tensor
-    tokens: torch.Tensor
-    count: int
+    def __init__(self, collate: Callable[..., Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As the collator's, with ``target_rows`` beside the labels."""
+        batch = self.collate(*args, **kwargs)
+        if "labels" in batch:
+            batch["target_rows"] = find_target_rows(torch.as_tensor(batch["labels"]))
+        return batch
 
 
-def find_targets(labels: torch.Tensor) -> Targets:
-    """Find the labelled tokens. Waits for the GPU, so it is called before work is queued on it.
+def find_target_rows(labels: torch.Tensor) -> torch.Tensor:
+    """[N] int64, places of the tokens, laid end to end, that are followed by a labelled one.
+
+    Filled up to a multiple of `ROWS_MULTIPLE` with the last token, which predicts nothing. Waits
+    for the GPU if the labels are there.
 
     Args:
         labels: [B, T], not shifted; `IGNORE` where nothing is to be predicted.
     """
+    rows = (_following(labels) != IGNORE).nonzero().flatten()
+    return torch.cat([rows, rows.new_full((-rows.numel() % ROWS_MULTIPLE,), labels.numel() - 1)])
+
+
+def _following(labels: torch.Tensor) -> torch.Tensor:
+    """[B * T] int64, the label of the token after each, `IGNORE` at the end of a row."""
     following = torch.full_like(labels, IGNORE)
     following[:, :-1] = labels[:, 1:]
-    following = following.flatten()
-    rows = (following != IGNORE).nonzero().flatten()
-    count = rows.numel()
-    padding = -count % ROWS_MULTIPLE
-    tokens = following.index_select(0, rows)
-    return Targets(
-        torch.cat([rows, rows.new_zeros(padding)]),
-        torch.cat([tokens, tokens.new_full((padding,), IGNORE)]),
-        count,
-    )
+    return following.flatten()
 
 
 def fused_cross_entropy(
     hidden: torch.Tensor,
     weight: torch.Tensor,
-    targets: Targets,
+    labels: torch.Tensor,
+    target_rows: torch.Tensor,
     num_items: torch.Tensor | int | None,
 ) -> torch.Tensor:
     """Next-token loss by liger-kernel's fused linear cross entropy, over the labelled tokens only.
@@ -56,18 +64,20 @@ def fused_cross_entropy(
     Args:
         hidden: [B, T, hidden], the last norm's output.
         weight: [vocabulary, hidden] of the language model head.
-        targets: from `find_targets`.
+        labels: [B, T], not shifted; `IGNORE` where nothing is to be predicted.
+        target_rows: from `find_target_rows`; labels may have become `IGNORE` since.
         num_items: labelled tokens of the whole optimizer step, to divide the sum by; None takes
             those of this batch.
     """
     from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction
 
-    if targets.count == 0:
+    if target_rows.numel() == 0:
         return hidden.sum() * 0.0
-    rows = hidden.flatten(0, 1).index_select(0, targets.rows)
+    rows = hidden.flatten(0, 1).index_select(0, target_rows)
+    targets = _following(labels).index_select(0, target_rows)
     # A sum, divided afterwards: the gradients of a mean would vanish in fp16.
     result = LigerFusedLinearCrossEntropyFunction.apply(
-        rows, weight, targets.tokens, None, None, IGNORE, 0.0, 0.0, "sum"
+        rows, weight, targets, None, None, IGNORE, 0.0, 0.0, "sum"
     )
     total = result[0] if isinstance(result, tuple) else result
-    return total / (targets.count if num_items is None else num_items)
+    return total / ((targets != IGNORE).sum() if num_items is None else num_items)

@@ -19,7 +19,7 @@ from transformers.modeling_outputs import (
 
 from plugins.falcon.block import Batch, read_block, run_block
 from plugins.falcon.documents import Documents, find_documents
-from plugins.falcon.loss import find_targets, fused_cross_entropy
+from plugins.falcon.loss import find_target_rows, fused_cross_entropy
 from plugins.falcon.memory import blocks_that_fit, bytes_kept_per_block
 from plugins.falcon.paths import Paths
 from plugins.falcon.projection import NotFusable
@@ -118,7 +118,7 @@ class PackedFalconModel(FalconModel):
         seed = int(torch.randint(2**31, (1,)).item()) if self.training else 0
         batch = Batch(documents, cos, sin, seed, self.paths.attention, self.paths.triton)
         hidden = embeds.to(dtype).reshape(-1, width)
-        keep = self._kept_blocks(documents.index.numel())
+        keep = self._kept_blocks(documents.begins.numel())
         for place, layer in enumerate(self.h):
             # Read one by one, so that the GPU works on the first while the others are read.
             hidden = run_block(read_block(layer, place, place < keep, self.training), batch, hidden)
@@ -145,6 +145,7 @@ class FusedLossFalcon(FalconForCausalLM):
     def forward(self, *args: Any, labels: torch.Tensor | None = None, **kwargs: Any) -> Any:
         """As `FalconForCausalLM.forward`; with labels the fused path returns no logits."""
         head = self.lm_head
+        target_rows = kwargs.pop("target_rows", None)
         asked = any(
             kwargs.get(key)
             for key in ("logits_to_keep", "output_attentions", "output_hidden_states")
@@ -162,11 +163,12 @@ class FusedLossFalcon(FalconForCausalLM):
             return super().forward(*args, labels=labels, **kwargs)
         num_items = kwargs.pop("num_items_in_batch", None)
         kwargs.pop("logits_to_keep", None)
-        targets = find_targets(labels)
+        if target_rows is None:
+            target_rows = find_target_rows(labels)
         hidden = self.transformer(*args, **kwargs | {"use_cache": False}).last_hidden_state
         with torch.autocast(hidden.device.type, enabled=False):
             rows = hidden.to(head.weight.dtype)
-            loss = fused_cross_entropy(rows, head.weight, targets, num_items)
+            loss = fused_cross_entropy(rows, head.weight, labels, target_rows, num_items)
         return CausalLMOutputWithCrossAttentions(loss=loss)  # type: ignore[arg-type]
 
 

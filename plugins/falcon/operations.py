@@ -23,15 +23,11 @@ def triton_runs(device: torch.device) -> str:
 def keep_mask(shape: torch.Size, dropout: float, seed: int, device: torch.device) -> torch.Tensor:
     """The dropout mask of `kernels` for a row-major tensor of ``shape``: True where kept."""
     low = 0xFFFFFFFF
-    width = shape[-1]
-    rows, half = shape.numel() // max(width, 1), (width + 1) // 2
-    h = torch.arange(rows * half, dtype=torch.int64, device=device)
+    h = torch.arange(shape.numel(), dtype=torch.int64, device=device)
     h = (h * 0x9E3779B1 + seed) & low
     h = ((h ^ (h >> 16)) * 0x7FEB352D) & low
     h = ((h ^ (h >> 15)) * 0x846CA68B) & low
-    h = h ^ (h >> 16)
-    bits = torch.stack([h & 0xFFFF, h >> 16], dim=-1).view(rows, 2 * half)[:, :width]
-    return (bits >= round(dropout * 2**16)).reshape(shape)
+    return (h >= round(dropout * 2**32)).reshape(shape)
 
 
 def drop(x: torch.Tensor, dropout: float, seed: int) -> torch.Tensor:

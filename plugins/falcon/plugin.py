@@ -11,7 +11,8 @@ from torch import nn
 
 from plugins.falcon import quantization
 from plugins.falcon.args import FalconOptions
-from plugins.falcon.model import find_falcon, install, why_not_fused
+from plugins.falcon.loss import WithTargetRows
+from plugins.falcon.model import FusedLossFalcon, find_falcon, install, why_not_fused
 from plugins.falcon.paths import choose_paths
 from recipes.errors import UserError
 
@@ -105,10 +106,17 @@ class FalconPlugin(BasePlugin):
         return {"logging_nan_inf_filter": False} if options_of(cfg).enabled else {}
 
     def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
-        """Give logits in evaluation when somebody computes metrics from them."""
+        """Give logits in evaluation when metrics want them, and target rows where batches are made.
+
+        Nothing then makes the program wait for the GPU between two steps.
+        """
         falcon: Any = find_falcon(trainer.model)
-        if falcon is not None and trainer.compute_metrics is not None:
+        if falcon is None:
+            return
+        if trainer.compute_metrics is not None:
             falcon.logits_in_eval = True
+        if isinstance(falcon, FusedLossFalcon) and trainer.data_collator is not None:
+            trainer.data_collator = WithTargetRows(trainer.data_collator)
 
 
 def _training_dtype(cfg: Any) -> torch.dtype:

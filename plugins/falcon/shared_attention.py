@@ -34,8 +34,8 @@ class Tile:
 
 
 # Measured: NOTES.md.
-FORWARD = Tile(128, 64, 4, 3)
-QUERIES = Tile(128, 64, 4, 3)
+FORWARD = Tile(128, 32, 8, 3)
+QUERIES = Tile(64, 32, 4, 2)
 KEYS = Tile(64, 64, 4, 3)
 PROGRAMS = 2112  # of the kernel over keys, whose rows are split until there are this many
 

@@ -27,8 +27,14 @@ class PackingPlugin(BasePlugin):
         return EveryRowTrainer
 
     def get_training_args(self, cfg: Any) -> dict[str, Any]:
-        """Divide a step's loss by the trained tokens of all ranks, not each rank by its own."""
-        return {"average_tokens_across_devices": True}
+        """Divide a step's loss by the trained tokens of all ranks, not each rank by its own.
+
+        Batches are copied to the GPU while it still works on the last step.
+        """
+        arguments: dict[str, Any] = {"average_tokens_across_devices": True}
+        if cfg.dataloader_pin_memory is not False:
+            arguments["accelerator_config"] = {"non_blocking": True}
+        return arguments
 
     def pre_lora_load(self, cfg: Any, model: Any) -> None:
         """Draw the adapter's first weights from the recipe's seed.

@@ -93,6 +93,30 @@ class EveryRowTrainer(AxolotlTrainer):
                 batch["labels"] = torch.full_like(batch["labels"], IGNORE)
         return batches, self._get_num_items_in_batch(batches, device)
 
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """As Axolotl's, whose count of the tokens waits for the GPU in every micro-batch."""
+        counting = self.args.include_tkps
+        if counting and model.training and "labels" in inputs:
+            self._count_tokens(inputs["labels"])
+        self.args.include_tkps = False
+        try:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        finally:
+            self.args.include_tkps = counting
+
+    def _count_tokens(self, labels: torch.Tensor) -> None:
+        """Keep Axolotl's counts, of all ranks, as tensors that are read when they are logged."""
+        trained = (labels != IGNORE).sum()
+        counts = torch.stack([trained, trained.new_full((), labels.numel())])
+        if self.args.world_size > 1:
+            torch.distributed.all_reduce(counts)
+        state: Any = self.state
+        before = getattr(state, "tokens", None) or {"trainable": 0, "total": 0}
+        state.tokens = {
+            name: torch.as_tensor(before[name], device=labels.device) + count
+            for name, count in zip(("trainable", "total"), counts, strict=True)
+        }
+
     def evaluation_loop(
         self, dataloader: Any, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
     ) -> Any:

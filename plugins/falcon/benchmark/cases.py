@@ -7,7 +7,11 @@ from typing import Any
 
 RESULT_VARIABLE = "FALCON_BENCHMARK_RESULT"
 WARM_UP_VARIABLE = "FALCON_BENCHMARK_WARM_UP"
-OURS = ["plugins.falcon.FalconPlugin", "plugins.quantization_guard.QuantizationGuardPlugin"]
+OURS = [
+    "plugins.falcon.FalconPlugin",
+    "plugins.packing.PackingPlugin",
+    "plugins.quantization_guard.QuantizationGuardPlugin",
+]
 LIGER = "axolotl.integrations.liger.LigerPlugin"
 # Axolotl switches its LoRA kernels on by default, and they stop on Falcon.
 NO_KERNELS = {f"lora_{part}_kernel": False for part in ("qkv", "o", "mlp", "embedding")}
