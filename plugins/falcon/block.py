@@ -274,9 +274,5 @@ def _backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     dx = dy
     incoming = [dattn] if shared else [dattn, dmlp]
     for norm, (_, mean, rstd), grad in zip(block.norms, norms, incoming, strict=True):
-        weight, bias = norm.weight.to(dtype), norm.bias.to(dtype)
-        through, _, _ = torch.ops.aten.native_layer_norm_backward(
-            grad, x, list(norm.normalized_shape), mean, rstd, weight, bias, [True, False, False]
-        )
-        dx = dx + through
+        dx = ops.norm_backward(grad, x, mean, rstd, norm.weight.to(dtype), dx, batch.triton)
     return (dx, *grads)

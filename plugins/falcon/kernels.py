@@ -19,17 +19,18 @@ import triton.language as tl
 
 @dataclass(frozen=True)
 class Tile:
-    """How a kernel is launched: the tile of one program, warps, and how far work is split."""
+    """How a kernel is launched: a program's tile, warps, loads under way, programs in all."""
 
     rows: int
     columns: int
     warps: int
+    stages: int
     programs: int
 
 
 # Measured on an H200 at 8,192 tokens, rank 32: NOTES.md.
-DOWN = Tile(64, 64, 4, 1056)
-BACKWARD = Tile(32, 128, 4, 2112)
+DOWN = Tile(64, 64, 4, 3, 1056)
+BACKWARD = Tile(32, 128, 4, 3, 2112)
 STEADY = ["seed"]  # a new value each call: compiling for those divisible by 16 would stall a step
 
 
@@ -151,6 +152,23 @@ def _backward_kernel(
 
 
 @triton.jit
+def _norm_backward_kernel(grad, x, mean, rstd, weight, added, dx, width, BLOCK: tl.constexpr):
+    """dx = added + the gradient of LayerNorm's input, for one token."""
+    token = tl.program_id(0)
+    k = tl.arange(0, BLOCK)
+    inside = k < width
+    place = token.to(tl.int64) * width + k
+    stored = tl.load(x + place, mask=inside, other=0.0)
+    scale = tl.load(rstd + token)
+    normed = tl.where(inside, (stored.to(tl.float32) - tl.load(mean + token)) * scale, 0.0)
+    g = tl.load(grad + place, mask=inside, other=0.0).to(tl.float32)
+    g *= tl.load(weight + k, mask=inside, other=0.0).to(tl.float32)
+    inner = g - tl.sum(g) / width - normed * (tl.sum(g * normed) / width)
+    total = tl.load(added + place, mask=inside, other=0.0).to(tl.float32) + inner * scale
+    tl.store(dx + place, total.to(stored.dtype), mask=inside)
+
+
+@triton.jit
 def _rotate_kernel(
     qkv, cos, sin, per_token, per_group, sign,
     HALF: tl.constexpr, HEADS: tl.constexpr,
@@ -203,7 +221,8 @@ def lora_down(
         x, a, partial, x if active is None else active,
         tokens, width, rank, seed,
         RANK=rounded, ROWS=DOWN.rows, COLUMNS=columns, SPLIT=split,
-        THRESHOLD=_threshold(dropout), GELU=active is not None, num_warps=DOWN.warps,
+        THRESHOLD=_threshold(dropout), GELU=active is not None,
+        num_warps=DOWN.warps, num_stages=DOWN.stages,
     )  # fmt: skip
     return partial.sum(0).mul_(scale / (1.0 - dropout)).to(x.dtype)
 
@@ -230,9 +249,28 @@ def lora_backward_(
     _backward_kernel[(column_blocks, split)](
         dx, du, a, x, partial, tokens, width, rank, seed, 1.0 / (1.0 - dropout),
         RANK=rounded, ROWS=BACKWARD.rows, COLUMNS=columns, SPLIT=split,
-        THRESHOLD=_threshold(dropout), GELU=gelu, num_warps=BACKWARD.warps,
+        THRESHOLD=_threshold(dropout), GELU=gelu,
+        num_warps=BACKWARD.warps, num_stages=BACKWARD.stages,
     )  # fmt: skip
     return partial.sum(0).mul_(1.0 / (1.0 - dropout))
+
+
+def norm_backward(
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    mean: torch.Tensor,
+    rstd: torch.Tensor,
+    weight: torch.Tensor,
+    added: torch.Tensor,
+) -> torch.Tensor:
+    """``added`` plus the gradient of LayerNorm's input x; all [T, width] but the [T] statistics."""
+    dx = torch.empty_like(x)
+    block = triton.next_power_of_2(x.shape[1])
+    _norm_backward_kernel[(x.shape[0],)](
+        grad, x, mean, rstd, weight, added, dx, x.shape[1], BLOCK=block,
+        num_warps=max(1, min(8, block // 512)),
+    )  # fmt: skip
+    return dx
 
 
 def rotate_(

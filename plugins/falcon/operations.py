@@ -84,6 +84,37 @@ def lora_backward_(
     return grad_a
 
 
+def norm_backward(
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    mean: torch.Tensor,
+    rstd: torch.Tensor,
+    weight: torch.Tensor,
+    added: torch.Tensor,
+    triton: bool,
+) -> torch.Tensor:
+    """``added`` plus the gradient of the input of a LayerNorm over the last axis.
+
+    Args:
+        grad: [T, width] of the output.
+        x: [T, width], the input.
+        mean: of x, T numbers, float32 (x's dtype on the CPU).
+        rstd: one over the standard deviation of x, likewise.
+        weight: [width].
+        added: [T, width].
+        triton: by Triton instead of PyTorch.
+    """
+    if triton:
+        from plugins.falcon import kernels
+
+        return kernels.norm_backward(grad, x, mean, rstd, weight, added)
+    shape, mask = [x.shape[-1]], [True, False, False]
+    through, _, _ = torch.ops.aten.native_layer_norm_backward(
+        grad, x, shape, mean, rstd, weight, None, mask
+    )
+    return added + through
+
+
 def rotate_(
     qkv: torch.Tensor,
     cos: torch.Tensor,

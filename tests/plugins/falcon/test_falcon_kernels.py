@@ -94,6 +94,21 @@ def test_rotary(dtype: torch.dtype, heads: int, per_group: int, d: int) -> None:
     assert_near(qkv, before, dtype)
 
 
+@direct
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_norm_backward(dtype: torch.dtype, shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    grad, x, added = (random(*shape, dtype=dtype) for _ in range(3))
+    weight = random(shape[1], dtype=dtype)
+    exact = [t.double() for t in (grad, x, weight, added)]
+    mean = exact[1].mean(-1, keepdim=True)
+    rstd = (exact[1].var(-1, correction=0, keepdim=True) + 1e-5).rsqrt()
+    want = ops.norm_backward(*exact[:2], mean, rstd, *exact[2:], triton=False)
+    got = ops.norm_backward(grad, x, mean.float(), rstd.float(), weight, added, triton=True)
+    assert_near(got, want, dtype)
+
+
 LAYOUTS = [(1, 3, 16), (1, 71, 64), (2, 4, 32)]
 if CUDA:
     LAYOUTS += [(8, 16, 64), (1, 5, 128)]
