@@ -28,9 +28,9 @@ class Tile:
     programs: int
 
 
-# Measured on an H200 at 8,192 tokens, rank 32: NOTES.md.
-DOWN = Tile(64, 64, 4, 3, 1056)
-BACKWARD = Tile(32, 128, 4, 3, 2112)
+# The fastest of 48 on an H100 at 8,192 tokens, rank 32: NOTES.md.
+DOWN = Tile(128, 64, 8, 3, 4224)
+BACKWARD = Tile(32, 64, 4, 2, 4224)
 STEADY = ["seed"]  # a new value each call: compiling for those divisible by 16 would stall a step
 
 
