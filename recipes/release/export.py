@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import tempfile
 from pathlib import Path
@@ -69,9 +71,11 @@ def _prove(run: Run, merged: Path, file: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(merged)
     rows, source = held_out_rows(run, tokenizer)
     wanted = logits_of(load_merged(merged, "fp32"), rows)
-    model = AutoModelForCausalLM.from_pretrained(
-        file.parent, gguf_file=file.name, dtype=torch.float32, attn_implementation="eager"
-    )
+    # Its reader of GGUF draws a bar of its own, whatever transformers' own switch says.
+    with contextlib.redirect_stderr(io.StringIO()):
+        model = AutoModelForCausalLM.from_pretrained(
+            file.parent, gguf_file=file.name, dtype=torch.float32, attn_implementation="eager"
+        )
     found = distance(logits_of(model.eval(), rows), wanted)
     effect = json.loads((merged / PROOF).read_text("utf-8"))["adapter_effect"]["relative"]
     print(
