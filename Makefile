@@ -39,7 +39,7 @@ check: ## check every recipe, or one (RECIPE=), offline and without a GPU
 	$(SETUP)
 	$(RUN_PYTHON) -m recipes check $(RECIPE)
 
-plan: ## what a recipe will take: parameters, memory part by part, steps, tokens, time (RECIPE=, SET=)
+plan: ## what a recipe will take: parameters, memory part by part, steps, tokens, time (RECIPE=, SET=, GPUS=, STRATEGY=)
 	$(SETUP)
 	$(RUN_PYTHON) -m recipes plan "$(RECIPE)" --set "$(SET)" --gpus "$(GPUS)" --strategy "$(STRATEGY)"
 

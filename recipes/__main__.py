@@ -111,9 +111,12 @@ def _check(args: argparse.Namespace) -> int:
 def _plan(args: argparse.Namespace) -> int:
     from recipes.overrides import apply, parse_overrides
     from recipes.plan import plan_lines
+    from recipes.strategy import Wanted, plan_spread
 
     recipe = load_recipe(args.recipe)
-    print("\n".join(plan_lines(recipe, apply(recipe.config, parse_overrides(args.overrides)))))
+    gpus, strategy = plan_spread(Wanted(gpus=args.gpus, strategy=args.strategy))
+    config = apply(recipe.config, parse_overrides(args.overrides))
+    print("\n".join(plan_lines(recipe, config, gpus, strategy)))
     return 0
 
 

@@ -18,7 +18,7 @@ from recipes.overrides import Overrides, apply, as_flags
 from recipes.parent import end_with_parent
 from recipes.recipe import ROOT, Recipe, display_path, nearest
 from recipes.run_log import RunLog
-from recipes.sharding import strategy_settings
+from recipes.sharding import refuse_uninstalled, strategy_settings
 from recipes.strategy import Launch
 
 _LAST_LINES = 12  # shown of the log when a run fails
@@ -79,6 +79,7 @@ def train(run: Run, launch: Launch, environment: dict[str, str]) -> int:
 
     config = apply(run.recipe.config, run.overrides)
     settings = strategy_settings(launch.strategy, config, run.overrides)
+    refuse_uninstalled(launch.strategy)
     refuse_finished(ROOT / run.folder, run.force)
     _check_plugin_modules(run.recipe)
     config_file = display_path(run.recipe.path)

@@ -8,8 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from recipes.architecture import Architecture, architecture
-from recipes.memory import adapter_parameters, estimate, show
+from recipes.errors import UserError
+from recipes.memory import GIB, adapter_parameters, show
+from recipes.overrides import apply
 from recipes.recipe import ROOT, Recipe
+from recipes.sharding import (
+    PARTS_WEIGHTS,
+    STRATEGIES,
+    estimate_shared,
+    loading_bytes,
+    strategy_settings,
+)
 from recipes.terminal import duration
 
 # 2 FLOPs a parameter and token forward, 2 backward to inputs; frozen weights need no gradient.
@@ -17,6 +26,7 @@ FLOPS_PER_PARAMETER = 4
 # Share of the bf16 matmul ceiling that this repository's Falcon reaches (plugins/falcon/NOTES.md),
 # and dense bf16 (fp16 where there is no bf16) TFLOP/s from the vendors' data sheets.
 _SHARE = 0.5
+_SHARE_OF_MODULES = 0.12  # where the fused path steps aside
 _CARDS = {
     "RTX 3060 12 GB": 51,
     "T4 16 GB": 65,
@@ -26,32 +36,60 @@ _CARDS = {
 }
 
 
-def plan_lines(recipe: Recipe, config: dict[str, Any]) -> list[str]:
+def plan_lines(
+    recipe: Recipe, config: dict[str, Any], gpus: int = 1, strategy: str = "ddp"
+) -> list[str]:
     """The plan as lines of text.
 
+    Args:
+        recipe: the recipe.
+        config: its keys, overrides applied.
+        gpus: cards of the run, over all machines.
+        strategy: how they share it.
+
     Raises:
-        UserError: the base model's shape is not to be had.
+        UserError: the base model's shape is not to be had, or the recipe can't be spread so.
     """
     shape = architecture(str(config["base_model"]))
     targets = config.get("lora_target_modules") or []
     rank = int(config.get("lora_r") or 0)
     trained = adapter_parameters(shape, list(targets), rank)
-    memory = estimate(config, shape)
     lines = [
         f"{recipe.name}: {config['base_model']}, {shape.parameters / 1e9:.2f}B parameters,"
         f" {trained / 1e6:.1f}M of them trained ({100 * trained / shape.parameters:.2f}%)",
         "",
-        "Memory on the card, estimated:",
-        *show(memory),
+        "Memory on the card, estimated:"
+        if gpus == 1
+        else f"Memory on each of {gpus} cards ({strategy}), estimated:",
+        *show(estimate_shared(_spread(config, strategy), shape, strategy, gpus)),
         "",
-        *_work(recipe, config, shape),
+        *(_strategies(config, shape, gpus) if gpus > 1 else []),
+        *_work(recipe, config, shape, gpus, strategy),
     ]
     return lines
 
 
-def _work(recipe: Recipe, config: dict[str, Any], shape: Architecture) -> list[str]:
+def needed_bytes(config: dict[str, Any], shape: Architecture, strategy: str, gpus: int) -> float:
+    """The least memory of each card: of training, or of loading where that takes more.
+
+    Raises:
+        UserError: the recipe can't be spread so.
+    """
+    spread = _spread(config, strategy)
+    training = estimate_shared(spread, shape, strategy, gpus).total
+    return max(training, loading_bytes(spread, shape, strategy))
+
+
+def _spread(config: dict[str, Any], strategy: str) -> dict[str, Any]:
+    return apply(config, strategy_settings(strategy, config, {}))
+
+
+def _work(
+    recipe: Recipe, config: dict[str, Any], shape: Architecture, gpus: int, strategy: str
+) -> list[str]:
     tokens_a_step = (
-        int(config.get("micro_batch_size") or 1)
+        gpus
+        * int(config.get("micro_batch_size") or 1)
         * int(config.get("gradient_accumulation_steps") or 1)
         * int(config.get("sequence_len") or 512)
     )
@@ -70,10 +108,24 @@ def _work(recipe: Recipe, config: dict[str, Any], shape: Architecture) -> list[s
     tokens = int(steps) * tokens_a_step
     lines.append(f"Steps             {int(steps):,} ({tokens:,} tokens)")
     flops = FLOPS_PER_PARAMETER * shape.parameters * tokens
-    lines.append(f"Time, reckoned at {_SHARE:.0%} of each card's peak:")
+    modules = strategy in PARTS_WEIGHTS and shape.model_type == "falcon"
+    share = _SHARE_OF_MODULES if modules else _SHARE
+    lines.append(f"Time, reckoned at {share:.0%} of each card's peak:")
     for card, teraflops in _CARDS.items():
-        lines.append(f"  {card:<16}{duration(flops / (teraflops * 1e12 * _SHARE))}")
+        lines.append(f"  {card:<16}{duration(flops / (gpus * teraflops * 1e12 * share))}")
     return lines
+
+
+def _strategies(config: dict[str, Any], shape: Architecture, gpus: int) -> list[str]:
+    """A line a strategy: the least memory of each card, or why it can't be."""
+    lines = [f"Least memory of each of {gpus} cards, by STRATEGY:"]
+    for strategy in STRATEGIES:
+        try:
+            needed = needed_bytes(config, shape, strategy, gpus) / GIB
+            lines.append(f"  {strategy:<12}{needed:7.2f} GiB")
+        except UserError as reason:
+            lines.append(f"  {strategy:<12}refused: {reason}")
+    return [*lines, ""]
 
 
 def _dataset_tokens(config: dict[str, Any]) -> int | None:

@@ -11,6 +11,7 @@ from recipes.architecture import architecture
 from recipes.errors import UserError
 from recipes.gpu import count_gpus
 from recipes.memory import GIB, estimate, show
+from recipes.sharding import estimate_shared, strategy_of
 
 
 def find_problems(config: dict[str, Any]) -> list[UserError]:
@@ -24,7 +25,10 @@ def find_problems(config: dict[str, Any]) -> list[UserError]:
     needed = estimate(config, shape, on_gpu)
     problems = []
     if on_gpu:
-        problems += _gpu_problems(config, needed)
+        ranks = int(os.environ.get("WORLD_SIZE", "1"))
+        problems += _gpu_problems(
+            config, estimate_shared(config, shape, strategy_of(config), ranks)
+        )
     elif shape.parameters > LARGEST_ON_CPU:
         # Alone: with no GPU, nothing else about memory or downloads matters yet.
         return [_no_gpu(config, shape.parameters, estimate(config, shape))]

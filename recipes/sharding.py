@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from recipes.architecture import Architecture, architecture
 from recipes.errors import UserError
 from recipes.memory import Memory, estimate, weight_bytes
 from recipes.overrides import Overrides
-from recipes.recipe import RECIPES, display_path
+from recipes.recipe import RECIPES, ROOT, display_path
 
 STRATEGIES = ("ddp", "zero2", "zero3", "fsdp")
 FOLDER = RECIPES / "accelerate"
@@ -24,7 +25,9 @@ _BLOCKS = {
 }
 """The decoder block of each family, gathered as one by FSDP; transformers' `_no_split_modules`."""
 
-_PARTS_WEIGHTS = ("zero3", "fsdp")
+_STORAGE = "bnb_config_kwargs.bnb_4bit_quant_storage"
+PARTS_WEIGHTS = ("zero3", "fsdp")
+"""Those that leave no GPU with a whole model; the Falcon plugin steps aside there."""
 _BLOCKS_GATHERED = 2
 """Whose weights are held whole at once: the block at work, and the one that is fetched."""
 
@@ -54,17 +57,37 @@ def strategy_settings(strategy: str, config: dict[str, Any], given: Overrides) -
     return _deepspeed(strategy, config)
 
 
-def _deepspeed(strategy: str, config: dict[str, Any]) -> Overrides:
-    if importlib.util.find_spec("deepspeed") is None:
+def strategy_of(config: dict[str, Any]) -> str:
+    """The strategy that a configuration asks for, as the recipe or `strategy_settings` wrote it."""
+    deepspeed = config.get("deepspeed")
+    if isinstance(deepspeed, str) and (ROOT / deepspeed).is_file():
+        deepspeed = json.loads((ROOT / deepspeed).read_text(encoding="utf-8"))
+    if isinstance(deepspeed, dict):
+        return f"zero{(deepspeed.get('zero_optimization') or {}).get('stage', 0)}"
+    return "fsdp" if config.get("fsdp_config") else "ddp"
+
+
+def refuse_uninstalled(strategy: str) -> None:
+    """Stop where a strategy's library is missing.
+
+    Raises:
+        UserError: DeepSpeed is not installed.
+    """
+    if strategy.startswith("zero") and importlib.util.find_spec("deepspeed") is None:
         raise UserError(
             f"{strategy} needs DeepSpeed, which is not installed",
             "STRATEGY",
             "make setup EXTRAS=deepspeed, or STRATEGY=ddp",
         )
+
+
+def _deepspeed(strategy: str, config: dict[str, Any]) -> Overrides:
     settings: Overrides = {"deepspeed": display_path(FOLDER / f"{strategy}.json")}
-    if config.get("load_in_4bit") and strategy == "zero2":
+    if strategy == "zero3":
+        return settings | _parted_base(strategy, config)
+    if config.get("load_in_4bit"):
         # DeepSpeed casts every floating-point parameter, and packed 4-bit weights are no numbers.
-        settings["bnb_config_kwargs.bnb_4bit_quant_storage"] = "uint8"
+        settings[_STORAGE] = "uint8"
     return settings
 
 
@@ -75,12 +98,9 @@ def _fsdp(config: dict[str, Any], given: Overrides) -> Overrides:
     settings |= {f"fsdp_config.{key}": value for key, value in plain.items()}
     settings["fsdp_config.transformer_layer_cls_to_wrap"] = _block(str(config.get("base_model")))
     if config.get("load_in_4bit"):
-        # FSDP gathers in the dtype of computing, and packed 4-bit weights must come through as
-        # they are.
-        half = bool(config.get("fp16"))
-        settings["bnb_config_kwargs.bnb_4bit_quant_storage"] = "float16" if half else "bfloat16"
-        if not half:
-            settings["bf16"] = True
+        # bitsandbytes quantises on the GPU, each rank for itself.
+        settings["fsdp_config.cpu_ram_efficient_loading"] = False
+    settings |= _parted_base("fsdp", config)
     optimizer = str(config.get("optimizer") or "")
     if "8bit" in optimizer or optimizer.startswith("paged_"):
         if "optimizer" in given:
@@ -91,6 +111,22 @@ def _fsdp(config: dict[str, Any], given: Overrides) -> Overrides:
             )
         settings["optimizer"] = "adamw_torch_fused"
     return settings
+
+
+def _parted_base(strategy: str, config: dict[str, Any]) -> Overrides:
+    """What a base in shards asks for, where it is quantised."""
+    if config.get("load_in_8bit"):
+        raise UserError(
+            f"an 8-bit base has not been tried in {strategy}'s shards",
+            "load_in_8bit",
+            "STRATEGY=zero2 or ddp keep it whole; load_in_4bit can be in shards",
+        )
+    if not config.get("load_in_4bit"):
+        return {}
+    # Shards travel in the dtype of computing, and packed 4-bit weights must arrive as they left.
+    if config.get("fp16"):
+        return {_STORAGE: "float16"}
+    return {_STORAGE: "bfloat16", "bf16": True}
 
 
 def _block(base_model: str) -> str:
@@ -115,7 +151,7 @@ def estimate_shared(
     """
     if gpus == 1:
         return estimate(config, shape)
-    if strategy in _PARTS_WEIGHTS and shape.model_type == "falcon":
+    if strategy in PARTS_WEIGHTS and shape.model_type == "falcon":
         # The Falcon plugin steps aside, and all logits stand at once.
         config = {**config, "falcon": {**(config.get("falcon") or {}), "loss": "plain"}}
     memory = estimate(config, shape)
@@ -131,3 +167,13 @@ def estimate_shared(
         weights=min(memory.weights, memory.weights / gpus + gathered),
         adapters=memory.adapters / gpus,
     )
+
+
+def loading_bytes(config: dict[str, Any], shape: Architecture, strategy: str) -> float:
+    """What stands on each GPU before the shards are cut: a quantised base, whole.
+
+    One in 16 bits is read in shards. 0 where nothing is cut.
+    """
+    if strategy not in PARTS_WEIGHTS or not config.get("load_in_4bit"):
+        return 0.0
+    return sum(weight_bytes(config, shape)) + estimate(config, shape).context

@@ -58,11 +58,7 @@ def plan_launch(wanted: Wanted) -> Launch:
     nodes = _number("NODES", wanted.nodes, 1, least=1)
     environment = {"CUDA_VISIBLE_DEVICES": ""} if there and not gpus else {}
     if strategy != "ddp" and (not gpus or processes * nodes == 1):
-        raise UserError(
-            f"{strategy} shares a model between GPUs, and this run has {gpus or 'none'}",
-            "STRATEGY",
-            "Leave it out; a QLoRA of 7B fits one GPU whole (make plan)",
-        )
+        raise _nothing_shared(strategy, gpus)
     if processes * nodes == 1:
         return Launch([*_config("single"), "--num_processes", "1"], 1, environment=environment)
     flags = [*_config(strategy), "--num_processes", str(processes * nodes)]
@@ -71,6 +67,27 @@ def plan_launch(wanted: Wanted) -> Launch:
     else:
         flags += ["--main_process_port", str(free_port())]
     return Launch(flags, processes, strategy, environment)
+
+
+def plan_spread(wanted: Wanted) -> tuple[int, str]:
+    """GPUs, over all machines, and strategy of a plan; those need not be here.
+
+    Raises:
+        UserError: a number that is none, or a strategy that is unknown or has nothing to share.
+    """
+    gpus = _number("GPUS", wanted.gpus, 1, least=0)
+    strategy = _strategy(wanted.strategy)
+    if strategy != "ddp" and gpus < 2:
+        raise _nothing_shared(strategy, gpus)
+    return max(gpus, 1), strategy
+
+
+def _nothing_shared(strategy: str, gpus: int) -> UserError:
+    return UserError(
+        f"{strategy} shares a model between GPUs, and this run has {gpus or 'none'}",
+        "STRATEGY",
+        "Leave it out, or GPUS=2 and more; a QLoRA of 7B fits one GPU whole (make plan)",
+    )
 
 
 def _strategy(name: str) -> str:

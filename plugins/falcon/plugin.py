@@ -16,6 +16,7 @@ from plugins.falcon.model import FusedLossFalcon, find_falcon, install, why_not_
 from plugins.falcon.paths import choose_paths
 from recipes.errors import UserError
 
+ZERO3 = "DeepSpeed ZeRO-3"
 LORA_KERNELS = ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel")
 
 
@@ -92,14 +93,18 @@ class FalconPlugin(BasePlugin):
             return
         config: Any = falcon.config
         head_dim = config.hidden_size // config.num_attention_heads
-        device = falcon.lm_head.weight.device
+        sharded = _sharded(cfg)
+        # A model that is still to be cut in shards may wait elsewhere, on each rank otherwise.
+        waits = bool(sharded) and torch.cuda.is_available()
+        device = torch.device("cuda") if waits else falcon.lm_head.weight.device
         paths = choose_paths(
-            options, device, _training_dtype(cfg), head_dim, _sharded(cfg), why_not_fused(falcon)
+            options, device, _training_dtype(cfg), head_dim, sharded, why_not_fused(falcon)
         )
         install(model, paths)
         if not paths.block and paths.memory != "fast" and device.type == "cuda":
-            # The modules keep several times what the fused block keeps.
-            falcon.gradient_checkpointing_enable({"use_reentrant": False})
+            # The modules keep several times what the fused block keeps. Weights that ZeRO-3 takes
+            # away between forward and backward stop all but the reentrant kind.
+            falcon.gradient_checkpointing_enable({"use_reentrant": sharded == ZERO3})
 
     def get_training_args(self, cfg: Any) -> dict[str, Any]:
         """Log a loss that is no number as it is: hiding it would wait for the GPU every step."""
@@ -132,4 +137,4 @@ def _sharded(cfg: Any) -> str:
         return "FSDP"
     # transformers' own answer hangs on an object that Axolotl has let go of by now.
     zero3 = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3"
-    return "DeepSpeed ZeRO-3" if zero3 else ""
+    return ZERO3 if zero3 else ""

@@ -14,6 +14,7 @@ from plugins.run_record.checkpoints import checkpoints, set_damaged_aside
 from plugins.run_record.record import ENDED_WELL, RUNNING, RunRecord, now, read_record
 from recipes.errors import UserError
 from recipes.recipe import display_path
+from recipes.sharding import strategy_of
 from recipes.terminal import send
 
 # A resumed run with another of these would be neither the old run nor the new one.
@@ -127,10 +128,26 @@ def prepare_resuming(folder: Path, config: dict[str, Any]) -> str | None:
             "Take another name with RUN=..., or FORCE=1 to start over",
         )
     if before:
+        _check_sharding(folder, record, config)
         _check_step_size(folder, record, config)
     step = whole[-1].name.split("-")[-1]
     send("status", text=f"Resuming from {display_path(whole[-1])} (step {step})")
     return whole[-1].name
+
+
+def _check_sharding(folder: Path, record: dict[str, Any], config: dict[str, Any]) -> None:
+    """Each way of sharding writes checkpoints of its own; DeepSpeed's fit one number of ranks."""
+    then, now = strategy_of(record["config"]), strategy_of(config)
+    ranks, then_ranks = int(os.environ.get("WORLD_SIZE", "1")), int(record.get("world_size") or 1)
+    if then == now and (ranks == then_ranks or not now.startswith("zero")):
+        return
+    raise UserError(
+        f"an interrupted run is here whose checkpoints are those of {then} on {then_ranks} ranks;"
+        f" this one would be {now} on {ranks}",
+        display_path(folder),
+        "Go on with the same STRATEGY and GPUS, take another name with RUN=..., or FORCE=1 to"
+        " start over",
+    )
 
 
 def _check_step_size(folder: Path, record: dict[str, Any], config: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ import pytest
 
 from recipes import strategy
 from recipes.errors import UserError
-from recipes.recipe import ROOT
 from recipes.strategy import Wanted, plan_launch
 
 
@@ -49,10 +48,3 @@ def test_machines_reach_accelerate(eight_gpus):
 def test_what_cannot_be_is_refused(eight_gpus, wanted, words):
     with pytest.raises(UserError, match=words):
         plan_launch(wanted)
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes" / "accelerate").glob("*.yaml")), ids=str)
-def test_accelerate_reads_its_files(path):
-    from accelerate.commands.config.config_args import load_config_from_file
-
-    assert load_config_from_file(str(path)).num_processes >= 1
