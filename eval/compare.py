@@ -28,8 +28,9 @@ from recipes.errors import UserError, user_errors_exit
 from recipes.files import write_text
 from recipes.recipe import ROOT, display_path
 
-# Say where a run's files lie, or follow from it, and nothing about how it was trained.
-_NOT_SETTINGS = ("output_dir", "dataset_prepared_path", "plugins")
+# Where files lie, what follows from that, and an estimate that Axolotl itself writes there: nothing
+# about how a run was trained.
+_NOT_SETTINGS = ("output_dir", "dataset_prepared_path", "plugins", "sample_packing_eff_est")
 
 
 def comparison(runs: Sequence[Run]) -> dict[str, Any]:
