@@ -17,7 +17,7 @@ from datasets_prep.residue import (
 )
 from datasets_prep.sentences import sentences
 from datasets_prep.settings import FilterSettings
-from eval.crisis import detect_crisis, human_help_in
+from eval.checks.crisis import detect_crisis, human_help_in
 from recipes.errors import UserError
 
 _LEXICONS = Path(__file__).parent / "lexicons"

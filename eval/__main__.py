@@ -88,9 +88,9 @@ def main(argv: list[str] | None = None) -> int:
         quiet_libraries()
         from rich.console import Console
 
-        from eval.gates import GATE_FAILED
+        from eval.report.terminal import print_end, print_summary
         from eval.runs import find_run
-        from eval.table import print_end, print_summary
+        from eval.scoring.gates import GATE_FAILED
         from recipes.release.card import renew_card
 
         console = Console()
@@ -115,7 +115,7 @@ def _interrupts_said() -> Iterator[None]:
 
 
 def _with_votes(args: argparse.Namespace, run: Run) -> dict[str, Any]:
-    from eval.results import add_votes
+    from eval.report.files import add_votes
 
     return add_votes(run.eval_dir, args.votes, run.record)
 
@@ -140,10 +140,10 @@ def _evaluate(args: argparse.Namespace, run: Run, console: Console) -> dict[str,
         run.check_adapter()
         run.held_out_file()
 
-    from eval.endpoint import ChatEndpoint
     from eval.evaluate import Options, evaluate_endpoints, evaluate_run, judge_outcome
-    from eval.judge import KEY_VARIABLE
-    from eval.results import write_results
+    from eval.generation.endpoint import ChatEndpoint
+    from eval.report.files import write_results
+    from eval.scoring.judge import KEY_VARIABLE
 
     judge = (
         ChatEndpoint(args.judge, args.judge_model, KEY_VARIABLE, args.judge_timeout)
@@ -173,8 +173,8 @@ def _endpoints(args: argparse.Namespace) -> Any:
             "served arms need all four of --base-endpoint, --base-model, --tuned-endpoint and "
             "--tuned-model"
         )
-    from eval.endpoint import ChatEndpoint
-    from eval.remote import KEY_VARIABLE
+    from eval.generation.endpoint import ChatEndpoint
+    from eval.generation.remote import KEY_VARIABLE
 
     return (
         ChatEndpoint(args.base_endpoint, args.base_model, KEY_VARIABLE),

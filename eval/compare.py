@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from eval.charts import verdict_class
-from eval.pages import page_environment
-from eval.report import TEMPLATES, flat
+from eval.report.charts import verdict_class
+from eval.report.page import TEMPLATES, flat
+from eval.report.templating import page_environment
 from eval.runs import Run, find_run
 from eval.suites import HELD_OUT
 from plugins.run_record.record import ENDED_WELL

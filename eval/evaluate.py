@@ -12,19 +12,19 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from eval.arms import Arm, local_arms
-from eval.base_model import load_base
-from eval.decoding import Decoding
-from eval.dialogue import answers_wanted, cache_file, check_lengths, hold
-from eval.endpoint import ChatEndpoint
-from eval.fingerprint import code_version
-from eval.generate import out_of_memory
-from eval.heldout import HeldOut, read_held_out, score_held_out
-from eval.judge import Judge, judge_items
-from eval.remote import IN_PARALLEL, RemoteArm
+from eval.checks.similarity import Embedder
+from eval.generation.arms import Arm, local_arms
+from eval.generation.base_model import load_base
+from eval.generation.decoding import Decoding
+from eval.generation.dialogue import answers_wanted, cache_file, check_lengths, hold
+from eval.generation.endpoint import ChatEndpoint
+from eval.generation.fingerprint import code_version
+from eval.generation.generate import out_of_memory
+from eval.generation.heldout import HeldOut, read_held_out, score_held_out
+from eval.generation.remote import IN_PARALLEL, RemoteArm
 from eval.runs import Run
-from eval.scoring import Item, pair
-from eval.similarity import Embedder
+from eval.scoring.judge import Judge, judge_items
+from eval.scoring.pairs import Item, pair
 from eval.suites import Suite
 from plugins.fallbacks import fallbacks_taken, note_fallback
 from recipes.errors import UserError

@@ -45,8 +45,8 @@ def main(argv: list[str] | None = None) -> int:
         manager = _task_manager(args.tasks, args.include)
         _check_documents(args.tasks, manager)
 
-        from eval.arms import local_arms
-        from eval.base_model import load_base
+        from eval.generation.arms import local_arms
+        from eval.generation.base_model import load_base
         from recipes.files import write_json
 
         base = load_base(run.config)
@@ -125,8 +125,8 @@ def pair_samples(
     base: dict[str, list[dict[str, Any]]], tuned: dict[str, list[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
     """Compare each task's figures document by document, adjusted over tasks (Holm)."""
-    from eval.scoring import is_yes_no
-    from eval.statistics import compare, holm, verdict
+    from eval.scoring.pairs import is_yes_no
+    from eval.scoring.statistics import compare, holm, verdict
 
     found = []
     for task, left in base.items():

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from eval.checks import AnyCheck
+from eval.checks.registry import AnyCheck
 from eval.strict import Strict, read_strictly, register_keys
 from recipes.errors import UserError
 from recipes.recipe import did_you_mean

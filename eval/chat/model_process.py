@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypedDict
 
-from eval.answers import ArmName, Messages
+from eval.generation.answers import ArmName, Messages
 from recipes.errors import UserError
 from recipes.recipe import ROOT
 

@@ -13,8 +13,8 @@ from eval.chat.exchange import exchange
 from eval.chat.figures import figures_in_words
 from eval.chat.model_process import ModelProcess
 from eval.chat.session import NOT_A_CLINICIAN, Session
-from eval.crisis import HELP_NOTICE
-from eval.pages import page_environment
+from eval.checks.crisis import HELP_NOTICE
+from eval.report.templating import page_environment
 
 # Set before gradio is imported: it phones home otherwise.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

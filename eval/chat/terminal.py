@@ -19,7 +19,7 @@ from eval.chat.exchange import exchange
 from eval.chat.figures import figures_in_words
 from eval.chat.model_process import ENDS, Event, ModelProcess
 from eval.chat.session import NOT_A_CLINICIAN, Session
-from eval.crisis import HELP_NOTICE
+from eval.checks.crisis import HELP_NOTICE
 from recipes.recipe import did_you_mean
 
 _COMMANDS = {

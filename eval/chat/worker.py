@@ -55,9 +55,9 @@ class Worker:
     """
 
     def __init__(self, run: str, out: TextIO) -> None:
-        from eval.arms import local_arms
-        from eval.base_model import load_base
         from eval.chat.settings import settings_of
+        from eval.generation.arms import local_arms
+        from eval.generation.base_model import load_base
         from eval.runs import find_run
 
         began = time.monotonic()
@@ -94,7 +94,7 @@ class Worker:
 
     def _start(self, key: str, line: Line) -> None:
         from eval.chat.answering import Answering, TooLong, fit
-        from eval.generate import derived_seed
+        from eval.generation.generate import derived_seed
 
         arm = self.arms[line["arm"]]
         limit = self.settings.max_new_tokens
@@ -134,7 +134,7 @@ class Worker:
             self._send(key, "done", reason=answering.reason, **answering.figures())
 
     def _fail(self, key: str, error: Exception) -> None:
-        from eval.generate import out_of_memory
+        from eval.generation.generate import out_of_memory
 
         self._answers.pop(key, None)
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]

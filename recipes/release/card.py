@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import escape
 
-from eval.crisis import HELP_NOTICE
+from eval.checks.crisis import HELP_NOTICE
 from eval.runs import Run, base_bits
 from plugins.run_record.record import ENDED_WELL, STOPPED_EARLY, read_record
 from recipes.files import write_text

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.fingerprint import digest, folder_digest
+from eval.generation.fingerprint import digest, folder_digest
+from eval.report.wording import gates_said
 from eval.runs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Run
-from eval.wording import gates_said
 from recipes.hashes import file_hash
 from recipes.recipe import ROOT, display_path
 from recipes.terminal import duration

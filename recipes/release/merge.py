@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from eval.fingerprint import folder_digest
+from eval.generation.fingerprint import folder_digest
 from eval.runs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Run, base_bits
 from recipes.errors import UserError
 from recipes.files import write_json
@@ -94,8 +94,8 @@ def _merge(run: Run, dtype: str) -> Path:
 
 
 def _merge_and_prove(run: Run, dtype: str, partial: Path) -> None:
-    from eval.arms import attach_adapter
-    from eval.base_model import load_base
+    from eval.generation.arms import attach_adapter
+    from eval.generation.base_model import load_base
     from recipes.release.proof import distance, logits_of, problems, tolerance
 
     print(f"Loading {run.base_model} ...", flush=True)
@@ -160,8 +160,8 @@ def held_out_rows(run: Run, tokenizer: Any) -> tuple[list[list[int]], str]:
     Returns:
         Rows of the data set's ``test.jsonl``, or prompts of the suites where there is none.
     """
-    from eval.generate import prompt_ids
-    from eval.heldout import read_held_out
+    from eval.generation.generate import prompt_ids
+    from eval.generation.heldout import read_held_out
     from eval.suites import load_suites
     from recipes.release.proof import CONVERSATIONS
 
@@ -178,7 +178,7 @@ def held_out_rows(run: Run, tokenizer: Any) -> tuple[list[list[int]], str]:
 
 def _write_base(run: Run, base: Any, folder: Path) -> None:
     """The unpacked base with the run's tokenizer and ends: what the merge starts from."""
-    from eval.generate import end_tokens
+    from eval.generation.generate import end_tokens
 
     settings = base.model.generation_config
     ends = end_tokens(base.model, base.tokenizer, list(run.config.get("eot_tokens") or []))
@@ -240,7 +240,7 @@ def _adapter_digest(run: Run) -> str:
 
 
 def _torch_dtype(short: str) -> Any:
-    from eval.base_model import DTYPES as TORCH_DTYPES
+    from eval.generation.base_model import DTYPES as TORCH_DTYPES
 
     return TORCH_DTYPES[short]
 

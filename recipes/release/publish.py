@@ -12,9 +12,9 @@ from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from eval.report.wording import gates_said
 from eval.runs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Run
 from eval.suites import HELD_OUT, suite_names
-from eval.wording import gates_said
 from plugins.run_record.record import ENDED_WELL
 from recipes.errors import UserError
 from recipes.recipe import display_path

@@ -83,7 +83,7 @@ def command(run: Run, port: int) -> list[str]:
     """The command line of the server, to be run where the run's name leads to the model."""
     import torch
 
-    from eval.base_model import pick_dtype
+    from eval.generation.base_model import pick_dtype
 
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     return [

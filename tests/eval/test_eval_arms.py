@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from eval.arms import local_arms, prove_honest
-from eval.base_model import load_base
-from eval.decoding import Decoding
-from eval.dialogue import cache_file, check_lengths, hold
+from eval.generation.arms import local_arms, prove_honest
+from eval.generation.base_model import load_base
+from eval.generation.decoding import Decoding
+from eval.generation.dialogue import cache_file, check_lengths, hold
 from eval.runs import Run, find_run
 from eval.suites import Suite, load_suite
 from recipes.errors import UserError

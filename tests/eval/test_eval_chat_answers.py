@@ -14,14 +14,14 @@ from datasets_prep.conversation import Ledger
 from datasets_prep.definition import Definition
 from datasets_prep.readers import read_rows
 from datasets_prep.shapes import Shaper
-from eval.arms import LocalArm, local_arms
-from eval.base_model import load_base
 from eval.chat import answering
 from eval.chat.answering import Answering, TooLong, fit, plain_text
 from eval.chat.conversation import Conversation, Reply, Turn
 from eval.chat.settings import ChatSettings, settings_of
 from eval.chat.terminal import printable
-from eval.decoding import Decoding
+from eval.generation.arms import LocalArm, local_arms
+from eval.generation.base_model import load_base
+from eval.generation.decoding import Decoding
 from eval.runs import find_run
 
 GREEDY = ChatSettings(temperature=0.0, max_new_tokens=40)

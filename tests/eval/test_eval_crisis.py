@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from eval.crisis import (
+from eval.checks.crisis import (
     HELP_NOTICE,
     crisis_help_in,
     detect_crisis,
@@ -128,8 +128,7 @@ def test_an_alarming_answer_needs_the_notice_too() -> None:
 
 
 def test_it_imports_nothing_heavy() -> None:
-    code = (
-        "import eval.crisis, sys; print({'torch', 'transformers', 'pydantic'} & set(sys.modules))"
-    )
+    heavy = "{'torch', 'transformers', 'pydantic'}"
+    code = f"import eval.checks.crisis, sys; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

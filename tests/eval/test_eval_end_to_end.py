@@ -80,7 +80,7 @@ def test_again_it_gives_the_same_and_generates_nothing(
     def fail(*_: object) -> None:
         raise AssertionError("an answer was generated again")
 
-    monkeypatch.setattr("eval.arms.generate", fail)
+    monkeypatch.setattr("eval.generation.arms.generate", fail)
     assert main(["--run", str(folder), "--suites", str(known_suite), "--dtype", "fp32"]) == 3
     assert (folder / "eval" / "results.jsonl").read_text() == before
 
@@ -253,9 +253,9 @@ def test_served_models_as_arms(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     """Both arms behind HTTP, answered by the real models, say what the local arms say."""
-    from eval.arms import local_arms
-    from eval.base_model import load_base
-    from eval.decoding import Decoding
+    from eval.generation.arms import local_arms
+    from eval.generation.base_model import load_base
+    from eval.generation.decoding import Decoding
     from eval.runs import find_run
 
     local = find_run(str(worse_run), None)

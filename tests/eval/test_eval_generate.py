@@ -10,9 +10,9 @@ import pytest
 import torch
 from conftest import KNOWN, make_llama, make_tokenizer
 
-from eval.decoding import Decoding
-from eval.generate import end_tokens, generate, out_of_memory, prompt_ids
-from eval.heldout import negative_log_likelihood, perplexity, read_held_out
+from eval.generation.decoding import Decoding
+from eval.generation.generate import end_tokens, generate, out_of_memory, prompt_ids
+from eval.generation.heldout import negative_log_likelihood, perplexity, read_held_out
 from plugins.fallbacks import fallbacks_taken, forget_fallbacks
 
 TEXTS = [
@@ -74,7 +74,7 @@ def test_it_stops_at_the_end_token_and_says_so(base_dir: Path) -> None:
 
 
 def test_special_tokens_inside_an_answer_are_reported() -> None:
-    from eval.generate import _read
+    from eval.generation.generate import _read
 
     tokenizer = make_tokenizer()
     user = tokenizer.convert_tokens_to_ids("<|user|>")

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from chat_server import ChatServer
 
-from eval.answers import Answer, Conversation
-from eval.decoding import Decoding
-from eval.endpoint import ChatEndpoint
-from eval.judge import Judge, judge_items, read_pair, read_rubric
-from eval.remote import RemoteArm
-from eval.scoring import Item, pair
+from eval.generation.answers import Answer, Conversation
+from eval.generation.decoding import Decoding
+from eval.generation.endpoint import ChatEndpoint
+from eval.generation.remote import RemoteArm
+from eval.scoring.judge import Judge, judge_items, read_pair, read_rubric
+from eval.scoring.pairs import Item, pair
 from eval.suites import load_suite
 from recipes.errors import UserError
 

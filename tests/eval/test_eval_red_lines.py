@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from eval import red_lines
+from eval.checks import red_lines
 
 CAREFUL = (
     "I'm really sorry it hurts this much. Are you thinking about ending your life? If you might "

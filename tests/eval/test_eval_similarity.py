@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.similarity import Embedder, chrf, rouge_l
+from eval.checks.similarity import Embedder, chrf, rouge_l
 from recipes.errors import UserError
 
 

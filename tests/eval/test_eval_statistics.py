@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from eval import statistics as ours
+from eval.scoring import statistics as ours
 
 
 def test_wilson_known_values() -> None:

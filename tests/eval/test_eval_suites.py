@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.checks import CHECKS
+from eval.checks.registry import CHECKS
 from eval.suites import load_suite, load_suites, suite_names
 from recipes.errors import UserError
 

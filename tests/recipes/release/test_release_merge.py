@@ -15,10 +15,10 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, FalconConfig, FalconForCausalLM
 
-from eval.arms import attach_adapter
-from eval.base_model import load_base
-from eval.decoding import Decoding
-from eval.generate import end_tokens, generate
+from eval.generation.arms import attach_adapter
+from eval.generation.base_model import load_base
+from eval.generation.decoding import Decoding
+from eval.generation.generate import end_tokens, generate
 from eval.runs import Run, find_run
 from recipes.errors import UserError
 from recipes.release import merge as merging

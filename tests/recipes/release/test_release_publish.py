@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import ModelCard
 from safetensors.torch import load
 
-from eval.fingerprint import digest, folder_digest
+from eval.generation.fingerprint import digest, folder_digest
 from eval.runs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Run, find_run
 from eval.suites import suite_names
 from recipes.errors import UserError

@@ -14,10 +14,10 @@ import pytest
 from conftest import KNOWN
 from openai import BadRequestError, OpenAI
 
-from eval.arms import attach_adapter
-from eval.base_model import load_base
-from eval.decoding import Decoding
-from eval.generate import end_tokens, generate
+from eval.generation.arms import attach_adapter
+from eval.generation.base_model import load_base
+from eval.generation.decoding import Decoding
+from eval.generation.generate import end_tokens, generate
 from eval.runs import Run, find_run
 from recipes.errors import UserError
 from recipes.recipe import ROOT

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from eval.evaluate import Outcome
-from eval.report import render_report, report_id
+from eval.report.page import render_report, report_id
+from eval.scoring.summary import summarise
+from eval.scoring.votes import VOTES, count_votes, read_votes
 from eval.suites import HELD_OUT, Suite
-from eval.summary import summarise
-from eval.votes import VOTES, count_votes, read_votes
 from recipes.errors import UserError
 from recipes.files import write_json, write_jsonl, write_text
 from recipes.recipe import display_path

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from eval.arms import LocalArm
-from eval.base_model import axolotl_config
-from eval.dialogue import Progress
-from eval.fingerprint import code_version, digest
-from eval.store import Store
+from eval.generation.arms import LocalArm
+from eval.generation.base_model import axolotl_config
+from eval.generation.dialogue import Progress
+from eval.generation.fingerprint import code_version, digest
+from eval.generation.store import Store
 from recipes.errors import UserError
 from recipes.recipe import display_path
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from eval.answers import Answer, ArmName, Messages
-from eval.decoding import Decoding
-from eval.endpoint import ChatEndpoint, parallel
-from eval.fingerprint import digest
-from eval.generate import derived_seed
+from eval.generation.answers import Answer, ArmName, Messages
+from eval.generation.decoding import Decoding
+from eval.generation.endpoint import ChatEndpoint, parallel
+from eval.generation.fingerprint import digest
+from eval.generation.generate import derived_seed
 
 KEY_VARIABLE = "EVAL_ENDPOINT_API_KEY"
 IN_PARALLEL = 8

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-from eval.answers import Answer, Conversation, build_messages
-from eval.arms import Arm
-from eval.decoding import Decoding
-from eval.fingerprint import code_version, digest
-from eval.store import Store
+from eval.generation.answers import Answer, Conversation, build_messages
+from eval.generation.arms import Arm
+from eval.generation.decoding import Decoding
+from eval.generation.fingerprint import code_version, digest
+from eval.generation.store import Store
 from eval.suites import Prompt, Suite
 from recipes.errors import UserError
 

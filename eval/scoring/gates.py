@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from eval.checks import RED_LINES
-from eval.scoring import Item
-from eval.statistics import LEAST_PAIRS, Paired
+from eval.checks.registry import RED_LINES
+from eval.scoring.pairs import Item
+from eval.scoring.statistics import LEAST_PAIRS, Paired
 from eval.suites import AnyGate, NoNewRedLines, NonInferiority, Suite
 
 GATE_FAILED = 3  # the command's exit code

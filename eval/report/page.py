@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.charts import forest_plot, loss_curves, verdict_class
-from eval.checks import RED_LINES
-from eval.differences import mark_differences
-from eval.fingerprint import digest
-from eval.pages import page_environment
-from eval.statistics import LEAST_PAIRS
+from eval.checks.registry import RED_LINES
+from eval.generation.fingerprint import digest
+from eval.report.charts import forest_plot, loss_curves, verdict_class
+from eval.report.differences import mark_differences
+from eval.report.templating import page_environment
+from eval.report.wording import cut_answers, few_differ, gates_said
+from eval.scoring.statistics import LEAST_PAIRS
 from eval.suites import HELD_OUT
-from eval.wording import cut_answers, few_differ, gates_said
 
 TEMPLATES = Path(__file__).parent / "templates"
 _RANK = {"worse": 0, "better": 1, "same": 2}

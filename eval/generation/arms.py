@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import torch
 
-from eval.answers import Answer, ArmName, Messages
-from eval.base_model import Base
-from eval.decoding import Decoding
-from eval.fingerprint import digest, folder_digest
-from eval.generate import end_tokens, generate, prompt_ids
+from eval.generation.answers import Answer, ArmName, Messages
+from eval.generation.base_model import Base
+from eval.generation.decoding import Decoding
+from eval.generation.fingerprint import digest, folder_digest
+from eval.generation.generate import end_tokens, generate, prompt_ids
 from eval.runs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Run
 from recipes.errors import UserError
 from recipes.recipe import display_path

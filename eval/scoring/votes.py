@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from eval.statistics import rank_correlation, win_rate
+from eval.scoring.statistics import rank_correlation, win_rate
 from eval.strict import Strict
 from eval.suites import HELD_OUT
 from recipes.errors import UserError

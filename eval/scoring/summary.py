@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from eval.gates import GateResult, check_gates
-from eval.heldout import perplexity
-from eval.scoring import Item, Scored, is_yes_no, paired_values
-from eval.statistics import (
+from eval.generation.heldout import perplexity
+from eval.scoring.gates import GateResult, check_gates
+from eval.scoring.pairs import Item, Scored, is_yes_no, paired_values
+from eval.scoring.statistics import (
     SCORE_RANGE,
     Paired,
     compare,

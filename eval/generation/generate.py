@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from eval.answers import Answer, Messages
-from eval.decoding import Decoding
+from eval.generation.answers import Answer, Messages
+from eval.generation.decoding import Decoding
 from plugins.fallbacks import note_fallback
 
 

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
-from eval.fingerprint import digest, folder_digest
+from eval.generation.fingerprint import digest, folder_digest
 from eval.runs import base_bits
 from plugins.falcon import quantization as falcon_quantization
 from recipes.errors import UserError

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from eval.gates import GATE_FAILED
-from eval.statistics import LEAST_PAIRS
+from eval.report.wording import cut_answers, few_differ, gates_said
+from eval.scoring.gates import GATE_FAILED
+from eval.scoring.statistics import LEAST_PAIRS
 from eval.suites import HELD_OUT
-from eval.wording import cut_answers, few_differ, gates_said
 
 _STYLE = {"better": "green", "worse": "red", "inconclusive": "yellow"}
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from eval.endpoint import ChatEndpoint, Reply, parallel
-from eval.fingerprint import digest
-from eval.scoring import Item, Scored
-from eval.statistics import rank_correlation, win_rate
-from eval.store import Store
+from eval.generation.endpoint import ChatEndpoint, Reply, parallel
+from eval.generation.fingerprint import digest
+from eval.generation.store import Store
+from eval.scoring.pairs import Item, Scored
+from eval.scoring.statistics import rank_correlation, win_rate
 from recipes.errors import UserError
 
 KEY_VARIABLE = "EVAL_JUDGE_API_KEY"

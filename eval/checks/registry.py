@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from eval.answers import Conversation
-from eval.care_checks import (
+from eval.checks.base import Check, CheckResult
+from eval.checks.care import (
     FlagsRisk,
     NamesCrisisHelp,
     NamesHumanHelp,
@@ -24,9 +24,7 @@ from eval.care_checks import (
     NotPosing,
     RedLine,
 )
-from eval.check_base import Check, CheckResult
-from eval.strict import register_keys
-from eval.text_checks import (
+from eval.checks.text import (
     AsksBack,
     Avoids,
     Contains,
@@ -42,6 +40,8 @@ from eval.text_checks import (
     Phrases,
     StopsByItself,
 )
+from eval.generation.answers import Conversation
+from eval.strict import register_keys
 
 AnyCheck = Annotated[
     ContainsAny

@@ -1,0 +1,1 @@
+"""What an answer is checked for, by its wording."""

@@ -1,0 +1,1 @@
+"""What is shown and written: the page, the terminal's table, the files."""
