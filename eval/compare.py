@@ -21,6 +21,7 @@ from rich.table import Table
 from eval.report.charts import verdict_class
 from eval.report.page import TEMPLATES, flat
 from eval.report.templating import page_environment
+from eval.report.wording import gates_said
 from eval.runs import Run, find_run
 from eval.suites import HELD_OUT
 from plugins.run_record.record import ENDED_WELL
@@ -28,16 +29,23 @@ from recipes.errors import UserError, user_errors_exit
 from recipes.files import write_text
 from recipes.recipe import ROOT, display_path
 
-# Where files lie, what follows from that, and an estimate that Axolotl itself writes there: nothing
-# about how a run was trained.
-_NOT_SETTINGS = ("output_dir", "dataset_prepared_path", "plugins", "sample_packing_eff_est")
+# Say where a run's files lie, or what Axolotl counted, and nothing about how it was trained.
+_NOT_SETTINGS = (
+    "output_dir",
+    "dataset_prepared_path",
+    "plugins",
+    "sample_packing_eff_est",
+    "total_num_tokens",
+    "total_supervised_tokens",
+)
 
 
 def comparison(runs: Sequence[Run]) -> dict[str, Any]:
     """Rows for the table and the page.
 
     Returns:
-        ``runs`` (names), ``gates`` (whether they hold; None where a run was not evaluated),
+        ``runs`` (names), ``gates`` (what they say, and whether they hold; None where a run was not
+        evaluated),
         ``suites`` (name, and per run the summary's row or None), ``figures`` (label and one text
         a run), ``settings`` (key and one text a run, only those that differ), ``warnings`` (what
         makes the runs hard to compare).
@@ -51,7 +59,10 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
     keys = sorted({key for config in configs for key in config})
     return {
         "runs": [run.name for run in runs],
-        "gates": [summary["gates_hold"] if summary else None for summary in summaries],
+        "gates": [
+            (gates_said(summary["gates"]), summary["gates_hold"]) if summary else None
+            for summary in summaries
+        ],
         "suites": [{"name": name, "cells": [rows.get(name) for rows in by_run]} for name in names],
         "figures": _figures(runs, by_run),
         "settings": [
@@ -112,7 +123,7 @@ def _evaluation_warnings(summaries: Sequence[dict[str, Any] | None]) -> list[str
         ("code_version", "they were evaluated by different versions of eval"),
         ("decoding", "decoding differs"),
         ("limit", "some saw only a part of the prompts"),
-        ("held_out", "the held-out conversations differ"),
+        ("held_out", "the held-out conversations are of different files"),
     ):
         if _differ(summary["settings"].get(key) for summary in there):
             said.append(words)
@@ -157,9 +168,10 @@ def print_comparison(found: dict[str, Any], console: Console) -> None:
 def _print_verdicts(found: dict[str, Any], console: Console) -> None:
     table = Table(box=SIMPLE, title="tuned against base, by run", title_justify="left")
     table.add_column("")
-    for name, holds in zip(found["runs"], found["gates"], strict=True):
-        words = {None: "not evaluated", True: "gates hold", False: "[red]a gate fails[/]"}[holds]
-        table.add_column(f"{escape(name)}\n{words}")
+    for name, gates in zip(found["runs"], found["gates"], strict=True):
+        words, hold = gates or ("not evaluated", True)
+        heading = words if hold else f"[red]{words}[/]"
+        table.add_column(f"{escape(name)}\n{heading}", overflow="fold")
     for suite in found["suites"]:
         table.add_row(suite["name"], *(_cell(row) for row in suite["cells"]))
     table.add_section()

@@ -95,7 +95,7 @@ def evaluate_run(run: Run, suites: list[Suite], options: Options, console: Conso
         )
     with console.status("proving that the adapter changes the base, and off is the base"):
         arms = local_arms(run, base)
-    console.print(f"base {run.base_model}: {base.held}", highlight=False)
+    console.print(f"base {run.base_model}: {base.held}", highlight=False, soft_wrap=True)
     folder = run.eval_dir / "cache"
     loaded = time.monotonic()
     with progress_bar(console) as bar:

@@ -111,6 +111,8 @@ def flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Nested settings as dotted rows, without the empty ones."""
     rows: list[tuple[str, str]] = []
     for key, value in settings.items():
+        if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
+            value = dict(enumerate(value)) if len(value) > 1 else value[0]
         if isinstance(value, dict):
             rows += flat(value, f"{prefix}{key}.")
         elif value not in (None, "", []):

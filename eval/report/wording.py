@@ -30,9 +30,9 @@ def cut_answers(summary: dict[str, Any]) -> str | None:
 
 
 def few_differ(summary: dict[str, Any], least: int) -> list[str]:
-    """Suites whose interval is wide because fewer than ``least`` of their prompts differ."""
+    """Suites of whose prompts fewer than ``least``, and fewer than half, differ."""
     return [
         f"{row['name']} ({found['differing']} of {found['n']})"
         for row in summary["suites"]
-        if (found := row["compared"]).get("differing", found["n"]) < min(least, found["n"])
+        if (found := row["compared"]).get("differing", found["n"]) < min(least, found["n"] / 2)
     ]
