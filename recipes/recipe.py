@@ -53,8 +53,14 @@ def recipe_paths() -> list[Path]:
 def nearest(name: str, choices: Iterable[str]) -> str | None:
     """The choice most like ``name``, or None when none is near."""
     by_folded = {choice.lower(): choice for choice in choices}
-    found = difflib.get_close_matches(name.lower(), list(by_folded), n=1, cutoff=0.6)
-    return by_folded[found[0]] if found else None
+    folded = name.lower()
+    found = difflib.get_close_matches(folded, list(by_folded), n=3, cutoff=0.6)
+    if not found:
+        return None
+    # Of equally near ones the one with the same letters: eso is eos, two letters changed round.
+    likeness = {near: difflib.SequenceMatcher(None, near, folded).ratio() for near in found}
+    best = max(found, key=lambda near: (likeness[near], sorted(near) == sorted(folded)))
+    return by_folded[best]
 
 
 def did_you_mean(name: str, choices: Iterable[str], kind: str = "Known") -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
 from axolotl.core.trainers.base import AxolotlTrainer
+from axolotl.core.trainers.constants import TOKENS_STATE_FILE
 from axolotl.utils.samplers import get_dataset_lengths
 from transformers import TrainerCallback
 
@@ -111,11 +114,19 @@ class EveryRowTrainer(AxolotlTrainer):
         if self.args.world_size > 1:
             torch.distributed.all_reduce(counts)
         state: Any = self.state
-        before = getattr(state, "tokens", None) or {"trainable": 0, "total": 0}
+        before = getattr(state, "tokens", None) or self._tokens_of_checkpoint()
         state.tokens = {
             name: torch.as_tensor(before[name], device=labels.device) + count
             for name, count in zip(("trainable", "total"), counts, strict=True)
         }
+
+    def _tokens_of_checkpoint(self) -> dict[str, int]:
+        """The counts that a resumed run goes on from; Axolotl reads them only when told a path."""
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+        try:
+            return json.loads((folder / TOKENS_STATE_FILE).read_text(encoding="utf-8"))
+        except OSError:
+            return {"trainable": 0, "total": 0}
 
     def evaluation_loop(
         self, dataloader: Any, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any

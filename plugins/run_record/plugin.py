@@ -164,27 +164,32 @@ class _Follow(TrainerCallback):
             self.run.data["losses"] = [*kept, point]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        tokens = tokens_seen(state)
-        seconds = time.monotonic() - self.began
         if state.global_step <= 1 or not self.tokens_at_start:
-            self.tokens_at_start = tokens
+            self.tokens_at_start = tokens_seen(state)
             self.first_step = time.monotonic()
-        fields: dict[str, Any] = {
+        self.run.data |= {
             "steps": state.global_step,
             "epoch": state.epoch,
-            "tokens": tokens,
-            "tokens_trained": tokens_seen(state, "trainable"),
-            "seconds": self.run.data.get("seconds_before", 0.0) + seconds,
-            "tokens_per_second": _speed(tokens - self.tokens_at_start, self.first_step),
             # Axolotl resets CUDA's peak at each log, so the highest of all is kept here.
             "peak_memory_bytes": max(
                 self.run.data.get("peak_memory_bytes", 0), facts.peak_memory_bytes()
             ),
         }
-        self.run.data.update(fields)
         if time.monotonic() - self.written > _WRITE_EVERY:
+            self._count(state)
             self.run.update()
             self.written = time.monotonic()
+
+    def _count(self, state: Any) -> None:
+        """Tokens and speed so far; reading them waits for the GPU, so not after every step."""
+        tokens = tokens_seen(state)
+        seconds = time.monotonic() - self.began
+        self.run.data |= {
+            "tokens": tokens,
+            "tokens_trained": tokens_seen(state, "trainable"),
+            "seconds": self.run.data.get("seconds_before", 0.0) + seconds,
+            "tokens_per_second": _speed(tokens - self.tokens_at_start, self.first_step),
+        }
 
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any
@@ -206,6 +211,7 @@ class _Follow(TrainerCallback):
         self._draw()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._count(state)
         self.run.update(best_checkpoint=state.best_model_checkpoint, steps=state.global_step)
         self._draw()
 

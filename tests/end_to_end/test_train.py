@@ -81,6 +81,8 @@ def test_killed_run_resumes_to_the_same_losses(tmp_path, small_recipe, uninterru
     resumed = train(small_recipe, folder, **STEPS)
     assert resumed.code == 0, resumed.output
     assert "Resuming from" in resumed.output
+    assert resumed.record["tokens"] == uninterrupted.record["tokens"]
+    assert resumed.record["tokens_trained"] == uninterrupted.record["tokens_trained"]
     assert resumed.losses().keys() == uninterrupted.losses().keys()
     for step, loss in uninterrupted.losses().items():
         assert resumed.losses()[step] == pytest.approx(loss, abs=1e-4)

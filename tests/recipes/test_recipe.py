@@ -2,7 +2,7 @@ import pytest
 
 from recipes.errors import UserError
 from recipes.preflight import find_problems
-from recipes.recipe import load_recipe
+from recipes.recipe import load_recipe, nearest
 
 
 def test_unknown_recipe_names_the_nearest():
@@ -30,3 +30,8 @@ def test_without_a_gpu_one_message_says_what_works():
 
 def test_small_model_passes_on_a_cpu():
     assert find_problems(load_recipe("smollm2-135m-qlora").config) == []
+
+
+def test_of_equally_near_names_the_one_with_the_same_letters():
+    assert nearest("train_on_eso", ["train_on_eot", "train_on_eos"]) == "train_on_eos"
+    assert nearest("zzz", ["train_on_eot"]) is None
