@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from axolotl.integrations.base import BasePlugin
 from torch import nn
+from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from plugins.fallbacks import note_fallback
 
@@ -45,6 +47,19 @@ class HardwarePlugin(BasePlugin):
     def get_training_args(self, cfg: Any) -> dict[str, Any]:
         """Tell the Trainer that the CPU is meant, which it otherwise takes for a mistake."""
         return {} if torch.cuda.is_available() else {"use_cpu": True}
+
+    def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
+        """Keep FSDP2 from rounding each loss to 16 bits, and gradients while they are summed.
+
+        accelerate has a model's outputs cast to the dtype of computing. At a loss of 10 bfloat16
+        has steps of 0.06, and the best checkpoint would be a matter of chance.
+        """
+        plugin = getattr(trainer.accelerator.state, "fsdp_plugin", None)
+        policy = getattr(plugin, "mixed_precision_policy", None)
+        if plugin is not None and isinstance(policy, MixedPrecisionPolicy):
+            plugin.mixed_precision_policy = replace(
+                policy, output_dtype=None, reduce_dtype=torch.float32
+            )
 
 
 def keep_gradients_on_cpu(model: nn.Module) -> None:

@@ -12,7 +12,7 @@ from recipes.memory import GIB, Memory, estimate, weight_bytes
 from recipes.overrides import apply
 from recipes.plan import FLOPS_PER_PARAMETER
 from recipes.recipe import RECIPES, display_path, load_recipe
-from recipes.sharding import estimate_shared
+from recipes.sharding import estimate_shared, loading_bytes
 
 FILE = RECIPES / "launch" / "SIZING.md"
 SMALL, LARGE = "tiiuae/falcon-7b", "tiiuae/falcon-40b"
@@ -122,6 +122,7 @@ def sizing_text() -> str:
         length=LENGTH,
         rows=ROWS,
         parameters=shape.parameters,
+        loading=loading_bytes(_config(LARGE), shape, "fsdp"),
         checkpoint=memory.adapters + memory.optimizer,
         full_bytes=_FULL_BYTES,
         flops=FLOPS_PER_PARAMETER,

@@ -114,6 +114,8 @@ def prepare_resuming(folder: Path, config: dict[str, Any]) -> str | None:
         return None
     record = read_record(folder)
     before = record.get("config") or {}
+    if before:
+        _check_sharding(folder, record, config)
     changed = [
         f"{key} {before[key]} -> {config[key]}"
         for key in _MUST_AGREE
@@ -128,7 +130,6 @@ def prepare_resuming(folder: Path, config: dict[str, Any]) -> str | None:
             "Take another name with RUN=..., or FORCE=1 to start over",
         )
     if before:
-        _check_sharding(folder, record, config)
         _check_step_size(folder, record, config)
     step = whole[-1].name.split("-")[-1]
     send("status", text=f"Resuming from {display_path(whole[-1])} (step {step})")

@@ -1,7 +1,10 @@
 """Plain paths without a GPU, and 4-bit gradients that survive an evaluation."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from accelerate import FullyShardedDataParallelPlugin
 from bitsandbytes.functional import has_avx512bf16
 from bitsandbytes.nn import Linear4bit
 
@@ -64,3 +67,19 @@ def test_recipe_is_fitted_to_the_cpu_and_each_change_is_said():
     assert isinstance(cfg["bf16"], bool)
     assert {"device", "optimizer"} <= {taken["part"] for taken in fallbacks_taken()}
     forget_fallbacks()
+
+
+def test_fsdp_hands_the_loss_on_in_float32():
+    plugin = FullyShardedDataParallelPlugin(fsdp_version=2)
+    plugin.set_mixed_precision("bf16")
+    assert plugin.mixed_precision_policy.output_dtype == torch.bfloat16  # accelerate's own
+    trainer = SimpleNamespace(
+        accelerator=SimpleNamespace(state=SimpleNamespace(fsdp_plugin=plugin))
+    )
+    HardwarePlugin().post_trainer_create(None, trainer)
+    policy = plugin.mixed_precision_policy
+    assert policy.param_dtype == torch.bfloat16
+    assert policy.output_dtype is None and policy.reduce_dtype == torch.float32
+    HardwarePlugin().post_trainer_create(
+        None, SimpleNamespace(accelerator=SimpleNamespace(state=SimpleNamespace()))
+    )

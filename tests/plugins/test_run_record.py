@@ -89,6 +89,20 @@ def test_other_ranks_go_on_with_a_run_only_where_a_step_stays_as_large(tmp_path,
         folder.prepare_resuming(tmp_path, was)
 
 
+def test_shards_are_read_again_by_the_ranks_that_wrote_them(tmp_path, monkeypatch):
+    make_checkpoint(tmp_path, 5)
+    zero3 = {"gradient_accumulation_steps": 2, "deepspeed": "recipes/accelerate/zero3.json"}
+    resolved = zero3 | {"deepspeed": {"zero_optimization": {"stage": 3}}}
+    RunRecord(tmp_path).update(status="interrupted", world_size=2, config=resolved)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert folder.prepare_resuming(tmp_path, zero3) == "checkpoint-5"
+    with pytest.raises(UserError, match="those of zero3 on 2 ranks; this one would be ddp on 2"):
+        folder.prepare_resuming(tmp_path, {"gradient_accumulation_steps": 2})
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(UserError, match="this one would be zero3 on 4"):
+        folder.prepare_resuming(tmp_path, zero3 | {"gradient_accumulation_steps": 1})
+
+
 def test_only_one_process_trains_into_a_folder(tmp_path):
     held = folder.lock(tmp_path)
     code = (

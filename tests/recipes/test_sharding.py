@@ -16,7 +16,7 @@ from recipes.check import problems_with
 from recipes.errors import UserError
 from recipes.memory import GIB, estimate
 from recipes.overrides import apply, as_flags
-from recipes.plan import plan_lines
+from recipes.plan import needed_bytes, plan_lines
 from recipes.recipe import ROOT, Recipe, load_recipe, recipe_paths
 from recipes.sharding import (
     FOLDER,
@@ -235,3 +235,18 @@ def test_preflight_counts_a_share_where_weights_are_parted(monkeypatch):
         preflight.find_problems(apply(recipe, strategy_settings(name, recipe, {})))
     ddp, fsdp = asked
     assert ddp.total > 14 * GIB > fsdp.total
+
+
+def test_readme_shows_the_memory_that_plan_predicts():
+    text = (ROOT / "recipes" / "launch" / "README.md").read_text(encoding="utf-8")
+    cases = []
+    for base in ("tiiuae/falcon-7b", "tiiuae/falcon-40b"):
+        for name in ("falcon7b-qlora", "falcon7b-lora"):
+            cases.append({**load_recipe(name).config, "base_model": base})
+    for name in STRATEGIES:
+        cells = [
+            needed_bytes(config, architecture(config["base_model"]), name, 8) / GIB
+            for config in cases
+        ]
+        row = f"| {name} | " + " | ".join(f"{cell:.1f}" for cell in cells) + " |"
+        assert row in text
