@@ -62,6 +62,25 @@ def test_two_ranks_train_what_one_rank_trains(tmp_path, recipe, one_rank):
     assert result.record["tokens"] == one_rank.record["tokens"]
 
 
+def test_ranks_stop_early_together_and_keep_the_same_best(tmp_path, recipe):
+    # The loss falls; with the highest taken for the best, step 1 is, and step 3 is one too many.
+    steps = {"max_steps": 6, "eval_steps": 1, "save_steps": 1, "early_stopping_patience": 2}
+    turned = {"greater_is_better": True}
+    result = train(recipe, tmp_path / "early", ranks=2, **TWO, **steps, **turned)
+    assert result.code == 0, result.output
+    assert result.record["status"] == "stopped early"
+    held_out = result.held_out()
+    best = max((step for step in held_out if step), key=lambda step: held_out[step])
+    assert result.record["steps"] == best + 2 < 6
+    assert result.record["best_checkpoint"].endswith(f"checkpoint-{best}")
+    assert training_processes(tmp_path / "early") == []
+    kept, final = (
+        load_file(folder / "adapter_model.safetensors")
+        for folder in (result.folder / f"checkpoint-{best}", result.folder)
+    )
+    assert all(torch.equal(weights, final[name]) for name, weights in kept.items())
+
+
 def test_killed_rank_ends_the_run_and_any_number_of_ranks_goes_on(tmp_path, recipe, one_rank):
     folder = tmp_path / "killed"
     killed = train_and_kill(recipe, folder, "checkpoint-2", ranks=2, **TWO)
