@@ -8,6 +8,7 @@ from axolotl.integrations.base import BasePlugin
 
 from plugins.failures import say_failures_in_one_line
 from plugins.strict.check import check_config
+from plugins.telemetry import switch_off_telemetry
 from recipes.errors import UserErrors
 
 
@@ -20,6 +21,7 @@ class StrictPlugin(BasePlugin):
         Raises:
             UserErrors: all problems at once, each with its file, line and key.
         """
+        switch_off_telemetry()
         say_failures_in_one_line()
         as_dict = cfg.to_dict() if hasattr(cfg, "to_dict") else dict(cfg)
         problems = check_config(as_dict, Path(str(cfg["axolotl_config_path"])))

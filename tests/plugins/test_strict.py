@@ -134,3 +134,15 @@ def test_options_of_axolotl_train_are_no_keys_of_the_recipe(tmp_path):
     written.write_text(recipe.path.read_text() + "debug_text_only: true\n")
     (problem,) = check_config({**recipe.config, **options}, written)
     assert "debug_text_only: unknown key" in str(problem)
+
+
+def test_nothing_is_reported_about_a_run(monkeypatch):
+    from axolotl.telemetry.manager import TelemetryManager
+
+    from plugins.strict import StrictPlugin
+
+    recipe = load_recipe("smollm2-135m-qlora")
+    monkeypatch.setattr(TelemetryManager.get_instance(), "enabled", True)
+    config = {**recipe.config, "axolotl_config_path": str(recipe.path)}
+    StrictPlugin().register(config)
+    assert TelemetryManager.get_instance().enabled is False
