@@ -1,12 +1,14 @@
-"""Nothing is sent about a run, however it was started."""
+"""Axolotl's reports to its makers, off for a run that was not started by `make` too."""
 
 from __future__ import annotations
 
 
 def switch_off_telemetry() -> None:
-    """Stop Axolotl's reports before its first: `make` sets a variable for that, `axolotl` doesn't.
+    """Stop Axolotl's reports from here on: `make` sets a variable for that, `axolotl` doesn't.
 
-    Offline they do harm too: at its end a process waits for minutes to deliver them.
+    The one that it sends when it reads a configuration goes out before any plugin is there; only
+    AXOLOTL_DO_NOT_TRACK=1 stops that. Offline the others do harm too: a process that failed waited
+    for minutes at its end to deliver them.
     """
     from axolotl.telemetry.manager import TelemetryManager
 

@@ -136,7 +136,7 @@ def test_options_of_axolotl_train_are_no_keys_of_the_recipe(tmp_path):
     assert "debug_text_only: unknown key" in str(problem)
 
 
-def test_nothing_is_reported_about_a_run(monkeypatch):
+def test_axolotl_reports_no_more_once_a_recipe_is_checked(monkeypatch):
     from axolotl.telemetry.manager import TelemetryManager
 
     from plugins.strict import StrictPlugin
