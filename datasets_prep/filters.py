@@ -218,7 +218,9 @@ def _crisis_without_help(conversation: Conversation) -> str | None:
             continue
         answers = (m.content for m in conversation.messages[turn:] if m.role == "assistant")
         if not any(map(human_help_in, answers)):
-            return f"crisis ('{sign.phrase}'), and the answer names no human help"
+            # The card groups reasons by what stands outside their quotation marks.
+            phrase = sign.phrase.replace("'", "\u2019")
+            return f"crisis ('{phrase}'), and the answer names no human help"
     return None
 
 

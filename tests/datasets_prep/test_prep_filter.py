@@ -163,6 +163,11 @@ def test_an_answer_to_a_crisis_names_human_help(question: str, answer: str, kept
     assert kept or reasons(ledger) == ["crisis ('suicide'), and the answer names no human help"]
 
 
+def test_the_reason_holds_no_apostrophe_that_would_end_its_quotation() -> None:
+    _, ledger = run(talk("I don't want to be alive.", "Sleep more."), crisis_without_help="drop")
+    assert reasons(ledger)[0].count("'") == 2
+
+
 def test_a_later_answer_may_name_the_help() -> None:
     row = talk("I want to die.", "I'm here. What happened?", "She left.", "Call 988, please, now.")
     assert run(row, crisis_without_help="drop")[0]
