@@ -111,4 +111,6 @@ def _meet_over_gloo() -> None:
     its first start that the CPU is meant; every rank would train the whole run by itself.
     """
     os.environ["ACCELERATE_USE_CPU"] = "true"
+    # Else accelerate numbers the CPU (cpu:0), and PyTorch reads no checkpoint onto a numbered one.
+    os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
     PartialState(cpu=True)

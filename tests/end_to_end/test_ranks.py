@@ -1,5 +1,6 @@
 """Several ranks, for real: two processes over gloo through accelerate."""
 
+import shutil
 import socket
 
 import pytest
@@ -91,6 +92,8 @@ def test_killed_rank_ends_the_run_and_any_number_of_ranks_goes_on(tmp_path, reci
     refused = train(recipe, folder, **TWO)
     assert refused.code != 0
     assert "steps hold 2 sequences, on 2 ranks; this one's would hold 1, on 1" in refused.output
-    resumed = train(recipe, folder, **ONE)
-    assert "Resuming from" in resumed.output
-    assert_same(resumed, one_rank)
+    again = shutil.copytree(folder, tmp_path / "again")
+    for target, ranks, share in ((folder, 1, ONE), (again, 2, TWO)):
+        resumed = train(recipe, target, ranks=ranks, **share)
+        assert "Resuming from" in resumed.output
+        assert_same(resumed, one_rank)
