@@ -30,6 +30,9 @@ COMMANDS = {
     ),
     "make check": ("tests/recipes/test_readme.py::test_make_check_plan_and_data"),
     "make plan RECIPE=X": ("tests/recipes/test_readme.py::test_make_check_plan_and_data"),
+    "make plan RECIPE=X GPUS=8 STRATEGY=fsdp": (
+        "tests/recipes/test_sharding.py::test_plan_shows_every_strategy"
+    ),
     'make compare RUNS="a b"': (
         "tests/eval/test_eval_end_to_end.py::test_compare_puts_runs_side_by_side"
     ),
