@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from eval.quiet import quiet_libraries
 from eval.runs import ADAPTER_CONFIG
 
 quiet_libraries()
+# Started in the background, the suite inherits a Ctrl-C that is ignored, and so do the programmes
+# that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 KNOWN = {
     "What is the capital of France?": "Paris it is.",
