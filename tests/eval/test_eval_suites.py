@@ -131,6 +131,7 @@ def test_a_limit_takes_of_every_kind() -> None:
         ("metric: score", "metric: nll", 4, "metric"),
         ("{check: no_leak}", "{check: regex, pattern: '('}", 6, "no regular expression"),
         ("about:", "about: [", 4, "not YAML"),
+        ("title: Mine", "title: Mine\ntitle: Yours", 3, "title is given twice"),
     ],
 )
 def test_faults(tmp_path: Path, old: str, new: str, line: int, words: str) -> None:
