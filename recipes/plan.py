@@ -122,7 +122,9 @@ def _strategies(config: dict[str, Any], shape: Architecture, gpus: int) -> list[
     for strategy in STRATEGIES:
         try:
             needed = needed_bytes(config, shape, strategy, gpus) / GIB
-            lines.append(f"  {strategy:<12}{needed:7.2f} GiB")
+            loading = loading_bytes(config, shape, strategy) / GIB >= needed
+            why = "  while it loads: a 4-bit base stands whole until it is cut" if loading else ""
+            lines.append(f"  {strategy:<12}{needed:7.2f} GiB{why}")
         except UserError as reason:
             lines.append(f"  {strategy:<12}refused: {reason}")
     return [*lines, ""]
