@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from axolotl.integrations.base import BasePlugin
 from transformers import set_seed
 
@@ -32,7 +33,7 @@ class PackingPlugin(BasePlugin):
         Batches are copied to the GPU while it still works on the last step.
         """
         arguments: dict[str, Any] = {"average_tokens_across_devices": True}
-        if cfg.dataloader_pin_memory is not False:
+        if torch.cuda.is_available() and cfg.dataloader_pin_memory is not False:
             arguments["accelerator_config"] = {"non_blocking": True}
         return arguments
 
