@@ -34,14 +34,19 @@ class FailedRank:
 
     def __str__(self) -> str:
         """Rank, host and how it ended, for a person."""
-        if not self.by_signal:
-            return f"rank {self.rank} on {self.host} ended with exit code {self.code}"
-        try:
-            name = signal.Signals(-self.code).name
-        except ValueError:
-            name = f"signal {-self.code}"
-        why = ", by hand or for want of memory" if -self.code == signal.SIGKILL else ""
-        return f"rank {self.rank} on {self.host} was killed ({name}{why})"
+        return f"rank {self.rank} on {self.host} {how_it_ended(self.code)}"
+
+
+def how_it_ended(code: int) -> str:
+    """The exit code of a process in words; below 0 it is minus a signal's number."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    why = ", by hand or for want of memory" if -code == signal.SIGKILL else ""
+    return f"was killed ({name}{why})"
 
 
 def find_failed_rank(lines: Iterable[str]) -> FailedRank | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from recipes import terminal
 from recipes.errors import UserError
-from recipes.failed_rank import find_failed_rank, last_words
+from recipes.failed_rank import find_failed_rank, how_it_ended, last_words
 from recipes.overrides import Overrides, apply, as_flags
 from recipes.parent import end_with_parent
 from recipes.recipe import ROOT, Recipe, display_path, nearest
@@ -125,11 +125,11 @@ def _close_record(code: int, tail: deque[str], folder: Path) -> None:
         reason = "stopped before its end; the same command resumes it"
         close_record(folder, INTERRUPTED, reason, patience=10)
     else:
-        close_record(folder, FAILED, str(find_failed_rank(tail) or _by_itself(code)))
+        close_record(folder, FAILED, _what_ended(code, tail))
 
 
-def _by_itself(code: int) -> str:
-    return f"the training process ended by itself (exit code {code})"
+def _what_ended(code: int, tail: deque[str]) -> str:
+    return str(find_failed_rank(tail) or f"the training process {how_it_ended(code)}")
 
 
 _QUIET = {
@@ -225,7 +225,7 @@ def _explain(code: int, tail: deque[str], screen: terminal.Terminal, log: Path, 
     elif screen.errors and not (rank and rank.by_signal):
         lines = []
     else:
-        what = str(rank or _by_itself(code))
+        what = _what_ended(code, tail)
         lines = [
             what + (f" after step {screen.steps_seen}; {again}" if again else ""),
             *(f"  | {line}" for line in last_words(tail)[-_LAST_LINES:]),
