@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from plugins.falcon.documents import Documents
 
 Saved = tuple[torch.Tensor, ...]
-Heads = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def flash_runs(device: torch.device, dtype: torch.dtype, head_dim: int) -> str:
@@ -92,7 +91,7 @@ def attend_backward(
     return torch.cat([grouped, dk.unsqueeze(2), dv.unsqueeze(2)], 2).view_as(qkv)
 
 
-def _split(qkv: torch.Tensor, per_group: int) -> Heads:
+def _split(qkv: torch.Tensor, per_group: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Views (a copy of q when there are several groups) of qkv as [T, heads, d] each."""
     grouped = qkv.view(qkv.shape[0], -1, per_group, qkv.shape[-1])
     return grouped[:, :, :-2].flatten(1, 2), grouped[:, :, -2], grouped[:, :, -1]

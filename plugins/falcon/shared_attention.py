@@ -49,6 +49,23 @@ def _rows(block, tokens, HEADS: tl.constexpr, ROWS: tl.constexpr):
 
 
 @triton.jit
+def _seen(starts, block, token, inside, tokens, HEADS: tl.constexpr, ROWS: tl.constexpr):
+    """First token of each row's document, and the last token that any row of the tile looks at."""
+    first = tl.load(starts + token, mask=inside, other=tokens)
+    return first, tl.minimum(((block + 1) * ROWS - 1) // HEADS, tokens - 1)
+
+
+@triton.jit
+def _places(token, head, group, GROUPS: tl.constexpr, HEADS: tl.constexpr, D: tl.constexpr):
+    """Where each row lies: its query in qkv from the group's first on, its output, its number."""
+    d = tl.arange(0, D)
+    width: tl.constexpr = GROUPS * (HEADS + 2) * D
+    query = token[:, None].to(tl.int64) * width + head[:, None] * D + d[None, :]
+    row = (token[:, None].to(tl.int64) * GROUPS + group) * HEADS + head[:, None]
+    return query, row * D + d[None, :], (token * GROUPS + group) * HEADS + head
+
+
+@triton.jit
 def _forward_kernel(
     qkv, out, lse, starts, tokens, scale,
     GROUPS: tl.constexpr, HEADS: tl.constexpr, D: tl.constexpr,
@@ -60,10 +77,9 @@ def _forward_kernel(
     width: tl.constexpr = GROUPS * (HEADS + 2) * D
     d = tl.arange(0, D)
     base = qkv + group * (HEADS + 2) * D
-    place = token[:, None].to(tl.int64) * width + head[:, None] * D + d[None, :]
+    place, mine, row = _places(token, head, group, GROUPS, HEADS, D)
     q = tl.load(base + place, mask=inside[:, None], other=0.0)
-    first = tl.load(starts + token, mask=inside, other=tokens)
-    last = tl.minimum(((block + 1) * ROWS - 1) // HEADS, tokens - 1)
+    first, last = _seen(starts, block, token, inside, tokens, HEADS, ROWS)
     top = tl.full((ROWS,), NONE, tl.float32)
     total = tl.zeros((ROWS,), tl.float32)
     sums = tl.zeros((ROWS, D), tl.float32)
@@ -84,9 +100,7 @@ def _forward_kernel(
         sums += tl.dot(p.to(v.dtype), v, input_precision="ieee")
         top = highest
     result = sums / total[:, None]
-    mine = (token[:, None].to(tl.int64) * GROUPS + group) * HEADS + head[:, None]
-    tl.store(out + mine * D + d[None, :], result.to(q.dtype), mask=inside[:, None])
-    row = (token * GROUPS + group) * HEADS + head
+    tl.store(out + mine, result.to(q.dtype), mask=inside[:, None])
     tl.store(lse + row, top + tl.log2(total), mask=inside)
 
 
@@ -102,17 +116,14 @@ def _queries_kernel(
     width: tl.constexpr = GROUPS * (HEADS + 2) * D
     d = tl.arange(0, D)
     base = qkv + group * (HEADS + 2) * D
-    place = token[:, None].to(tl.int64) * width + head[:, None] * D + d[None, :]
+    place, mine, row = _places(token, head, group, GROUPS, HEADS, D)
     q = tl.load(base + place, mask=inside[:, None], other=0.0)
-    mine = (token[:, None].to(tl.int64) * GROUPS + group) * HEADS + head[:, None]
-    dout = tl.load(grad + mine * D + d[None, :], mask=inside[:, None], other=0.0)
-    o = tl.load(out + mine * D + d[None, :], mask=inside[:, None], other=0.0)
-    row = (token * GROUPS + group) * HEADS + head
+    dout = tl.load(grad + mine, mask=inside[:, None], other=0.0)
+    o = tl.load(out + mine, mask=inside[:, None], other=0.0)
     sum_log = tl.load(lse + row, mask=inside, other=0.0)
     diff = tl.sum(o.to(tl.float32) * dout.to(tl.float32), 1)
     tl.store(delta + row, diff, mask=inside)
-    first = tl.load(starts + token, mask=inside, other=tokens)
-    last = tl.minimum(((block + 1) * ROWS - 1) // HEADS, tokens - 1)
+    first, last = _seen(starts, block, token, inside, tokens, HEADS, ROWS)
     sums = tl.zeros((ROWS, D), tl.float32)
     for start in range(tl.min(first), last + 1, COLUMNS):
         key = start + tl.arange(0, COLUMNS)
@@ -156,11 +167,9 @@ def _keys_kernel(
     tiles = tl.cdiv(tl.max(end) * HEADS, ROWS)
     for tile in range(first_tile + part, tiles, SPLIT):
         token, head, inside = _rows(tile, tokens, HEADS, ROWS)
-        place = token[:, None].to(tl.int64) * width + head[:, None] * D + d[None, :]
+        place, mine, row = _places(token, head, group, GROUPS, HEADS, D)
         q = tl.load(base + place, mask=inside[:, None], other=0.0)
-        mine = (token[:, None].to(tl.int64) * GROUPS + group) * HEADS + head[:, None]
-        dout = tl.load(grad + mine * D + d[None, :], mask=inside[:, None], other=0.0)
-        row = (token * GROUPS + group) * HEADS + head
+        dout = tl.load(grad + mine, mask=inside[:, None], other=0.0)
         sum_log = tl.load(lse + row, mask=inside, other=0.0)
         diff = tl.load(delta + row, mask=inside, other=0.0)
         scores = tl.dot(k, tl.trans(q), input_precision="ieee") * scale
