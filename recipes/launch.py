@@ -15,7 +15,7 @@ from recipes import terminal
 from recipes.errors import UserError
 from recipes.failed_rank import find_failed_rank, how_it_ended, last_words
 from recipes.overrides import Overrides, apply, as_flags
-from recipes.parent import end_with_parent
+from recipes.parent import end_with_parent, stop_group
 from recipes.recipe import ROOT, Recipe, display_path, nearest
 from recipes.run_log import RunLog
 from recipes.sharding import refuse_uninstalled, strategy_settings
@@ -196,25 +196,11 @@ def _follow(
         return process.wait(), tail
     except KeyboardInterrupt:
         screen.close()
-        _stop(process)
+        stop_group(process)
         return 130, tail
     finally:
         if process.poll() is None:
-            _stop(process)
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    """End the launcher and every rank below it, gently first."""
-    for number, patience in ((signal.SIGTERM, 20), (signal.SIGKILL, 5)):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            return
-        try:
-            process.wait(timeout=patience)
-        except subprocess.TimeoutExpired:
-            continue
-    process.wait()
+            stop_group(process)
 
 
 def _explain(code: int, tail: deque[str], screen: terminal.Terminal, log: Path, run: Run) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import time
@@ -18,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from recipes.errors import UserError
+from recipes.parent import stop_group
 from recipes.recipe import ROOT, display_path, load_recipe
 
 _BEGINS = "Training for "
@@ -52,19 +52,10 @@ def seconds_to_training(command: Sequence[str], environment: Mapping[str, str]) 
             if time.monotonic() - began > _PATIENCE:
                 break
     finally:
-        _stop(process)
+        # Time for `make train` to end the ranks that it started in another session.
+        stop_group(process, patience=30)
         shutil.rmtree(ROOT / _FOLDER, ignore_errors=True)
     raise UserError(f"did not begin to train; its last line: {last}", " ".join(command[:3]))
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    """SIGTERM first, on which `make train` ends the ranks that it started in another session."""
-    for number, patience in ((signal.SIGTERM, 30), (signal.SIGKILL, 5)):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(timeout=patience)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            continue
 
 
 def commands(recipe: Path) -> dict[str, list[str]]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import atexit
-import ctypes
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -20,12 +18,12 @@ from plugins.fallbacks import fallbacks_taken
 from plugins.run_record import facts, folder, record
 from plugins.run_record.curves import draw_curves
 from recipes.hashes import file_hash
+from recipes.parent import end_with_parent
 from recipes.release.card import renew_card
 from recipes.terminal import PIPE_VARIABLE, send
 
 _UNSHOWN = ("axolotl_config_path", "capabilities", "env_capabilities")
 _WRITE_EVERY = 2.0  # seconds; quick steps need not each rewrite the file
-_SIGTERM_WHEN_PARENT_DIES = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 class RunRecordPlugin(BasePlugin):
@@ -250,5 +248,5 @@ def _is_main() -> bool:
 
 def _end_with_launcher() -> None:
     """Ask the kernel to end this process when its parent is killed, so that no orphan trains on."""
-    if os.environ.get(PIPE_VARIABLE) and os.uname().sysname == "Linux":
-        ctypes.CDLL(None).prctl(_SIGTERM_WHEN_PARENT_DIES, signal.SIGTERM)
+    if os.environ.get(PIPE_VARIABLE):
+        end_with_parent()
