@@ -19,7 +19,7 @@ from datasets_prep.settings import (
 )
 from recipes.errors import UserError
 from recipes.recipe import nearest
-from recipes.yaml_positions import dotted, key_positions
+from recipes.yaml_positions import key_positions, refuse_duplicates
 
 DEFINITIONS = Path(__file__).parent / "definitions"
 
@@ -180,10 +180,7 @@ def load_definition(name_or_path: str | Path) -> tuple[Definition, Path]:
         raise UserError(f"is not YAML: {' '.join(str(error).split())}", str(path)) from error
     if not isinstance(raw, dict):
         raise UserError("holds no mapping of keys", str(path))
-    for key, line in key_positions(path).duplicates:
-        raise UserError(
-            f"{dotted(key)} is given twice, and the first is lost", f"{path}:{line}", "Remove one"
-        )
+    refuse_duplicates(key_positions(path), str(path))
     raw.setdefault("name", path.stem)
     try:
         return Definition.model_validate(raw), path

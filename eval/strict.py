@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recipes.errors import UserError
 from recipes.recipe import did_you_mean, display_path
-from recipes.yaml_positions import dotted, key_positions
+from recipes.yaml_positions import positions_in, refuse_duplicates
 
 
 class Strict(BaseModel):
@@ -41,9 +41,7 @@ def read_strictly(path: Path, model: type[Model]) -> Model:
         raise UserError("is not UTF-8 text", display_path(path), "Save it as UTF-8") from None
     if not isinstance(data, dict):
         raise UserError("holds no keys", display_path(path), "Start from another suite")
-    for key, line in key_positions(path).duplicates:
-        where = f"{display_path(path)}:{line}"
-        raise UserError(f"{dotted(key)} is given twice, and the first is lost", where, "Remove one")
+    refuse_duplicates(positions_in(tree), display_path(path))
     try:
         return model.model_validate(data)
     except ValidationError as error:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import yaml
 
+from recipes.errors import UserError
+
 KeyPath = tuple[str | int, ...]
+GIVEN_TWICE, REMOVE_ONE = "is given twice, and the first is lost", "Remove one"
 
 
 @dataclass
@@ -26,11 +29,29 @@ class Positions:
 
 def key_positions(path: Path) -> Positions:
     """Read the positions of all keys of a YAML file that is known to parse."""
+    return positions_in(yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader))
+
+
+def positions_in(root: yaml.Node | None) -> Positions:
+    """The positions of all keys below a composed node."""
     positions = Positions()
-    root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     if root is not None:
         _walk(root, (), positions)
     return positions
+
+
+def refuse_duplicates(positions: Positions, file: str) -> None:
+    """Stop at the first key that is given twice.
+
+    Args:
+        positions: of the file's keys.
+        file: its name, as it is to be shown.
+
+    Raises:
+        UserError: there is one.
+    """
+    for key, line in positions.duplicates:
+        raise UserError(f"{dotted(key)} {GIVEN_TWICE}", f"{file}:{line}", REMOVE_ONE)
 
 
 def dotted(path: KeyPath) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from plugins.strict.schema import Problem, check_mapping, load_plugin_class, root_models
 from recipes.errors import UserError
 from recipes.recipe import ROOT, did_you_mean, display_path, nearest
-from recipes.yaml_positions import KeyPath, dotted, key_positions
+from recipes.yaml_positions import GIVEN_TWICE, REMOVE_ONE, KeyPath, dotted, key_positions
 
 # What axolotl itself puts into the dictionary before a plugin sees it: the path, and, started by
 # `axolotl train`, every option of that command (its TrainerCliArgs).
@@ -30,10 +30,7 @@ def check_config(config: dict[str, Any], file: Path) -> list[UserError]:
         file: the recipe's file, for the lines.
     """
     positions = key_positions(file)
-    problems: list[Problem] = [
-        (path, "is given twice, and the first is lost", "Remove one")
-        for path, _ in positions.duplicates
-    ]
+    problems: list[Problem] = [(path, GIVEN_TWICE, REMOVE_ONE) for path, _ in positions.duplicates]
     given = {
         key: value
         for key, value in config.items()
