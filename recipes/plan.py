@@ -75,9 +75,15 @@ def needed_bytes(config: dict[str, Any], shape: Architecture, strategy: str, gpu
     Raises:
         UserError: the recipe can't be spread so.
     """
+    return max(_training_and_loading(config, shape, strategy, gpus))
+
+
+def _training_and_loading(
+    config: dict[str, Any], shape: Architecture, strategy: str, gpus: int
+) -> tuple[float, float]:
     spread = _spread(config, strategy)
     training = estimate_shared(spread, shape, strategy, gpus).total
-    return max(training, loading_bytes(spread, shape, strategy))
+    return training, loading_bytes(spread, shape, strategy)
 
 
 def _spread(config: dict[str, Any], strategy: str) -> dict[str, Any]:
@@ -121,12 +127,13 @@ def _strategies(config: dict[str, Any], shape: Architecture, gpus: int) -> list[
     lines = [f"Least memory of each of {gpus} cards, by STRATEGY:"]
     for strategy in STRATEGIES:
         try:
-            needed = needed_bytes(config, shape, strategy, gpus) / GIB
-            loading = loading_bytes(config, shape, strategy) / GIB >= needed
-            why = "  while it loads: a 4-bit base stands whole until it is cut" if loading else ""
-            lines.append(f"  {strategy:<12}{needed:7.2f} GiB{why}")
+            training, loading = _training_and_loading(config, shape, strategy, gpus)
         except UserError as reason:
             lines.append(f"  {strategy:<12}refused: {reason}")
+            continue
+        more = loading >= training
+        why = "  while it loads: a 4-bit base stands whole until it is cut" if more else ""
+        lines.append(f"  {strategy:<12}{max(training, loading) / GIB:7.2f} GiB{why}")
     return [*lines, ""]
 
 
