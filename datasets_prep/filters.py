@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from datasets_prep.conversation import Conversation, Ledger, Message, Span
+from datasets_prep.patterns import GAPS
 from datasets_prep.phones import digits_of, names_crisis_line
 from datasets_prep.residue import (
     has_placeholder,
@@ -22,7 +23,6 @@ from recipes.errors import UserError
 
 _LEXICONS = Path(__file__).parent / "lexicons"
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)?")
-_GAPS = re.compile(r"(?<=\S)[ \t]{2,}")
 
 
 def _lexicon(file: str, more: list[str], key: str) -> re.Pattern[str]:
@@ -233,5 +233,5 @@ def _cut(message: Message, turn: int, pieces: list[tuple[int, int]]) -> list[Spa
         # The gap before a cut sentence stays; a cut at a line's end keeps the line break.
         newline = "\n" if text[start:end].endswith("\n") and tail else ""
         text = text[:start] + newline + tail
-    message.content = _GAPS.sub(" ", text).strip()
+    message.content = GAPS.sub(" ", text).strip()
     return spans

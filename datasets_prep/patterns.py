@@ -66,6 +66,8 @@ _WWW = re.compile(r"[A-Za-z]+\.?(?=www\.)")
 
 
 FENCE = "```"
+# What a cut leaves behind in a line; spaces at its start are indentation.
+GAPS = re.compile(r"(?<=\S)[ \t]{2,}")
 
 
 def in_code(text: str, position: int) -> bool:

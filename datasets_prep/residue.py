@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from datasets_prep.clean import split_glued
 from datasets_prep.conversation import Message, Span, replace_all
-from datasets_prep.patterns import PLACEHOLDER
+from datasets_prep.patterns import GAPS, PLACEHOLDER
 from datasets_prep.phones import names_crisis_line
 from datasets_prep.sentences import sentences
 
@@ -50,7 +50,6 @@ _CRISIS = re.compile(
     r"|(?:hurt|harm|kill)(?:ing)? (?:your|them|him|her)sel(?:f|ves))\b",
     re.IGNORECASE,
 )
-_GAPS = re.compile(r"(?<=\S)[ \t]{2,}")
 
 
 def without_greeting(message: Message, turn: int) -> list[Span]:
@@ -99,7 +98,7 @@ def without_dead_links(message: Message, turn: int, keep: frozenset[str]) -> lis
         else:
             spans.append(Span(turn, start, piece, ""))
             pieces.append("\n" if piece.endswith("\n") else "")
-    rest = split_glued(_GAPS.sub(" ", "".join(pieces)).strip(), turn, spans)
+    rest = split_glued(GAPS.sub(" ", "".join(pieces)).strip(), turn, spans)
     message.content = f"{rest}." if rest[-1:].isalnum() else rest
     return spans
 
