@@ -7,6 +7,10 @@ Falcon runs attention and MLP side by side on the normalised input x:
 Written by hand, the backward keeps x, the rotated queries, keys and values, the attention's output
 and the input of GELU, and recomputes norm and GELU; with ``keep`` False it keeps x alone. Weights
 are dequantised once a pass and dropped. Sums go into the matrix products' own accumulators.
+
+Where the norm's output is read by two 4-bit layers with adapters ("joined"), an adapter costs no
+product of its own there: its inner activation lies to the right of the input, its second weight to
+the right of the base weight, and one product takes both, forward and backward.
 """
 
 from __future__ import annotations
@@ -49,7 +53,17 @@ class Batch:
 
 @dataclass(frozen=True)
 class Block:
-    """One block's frozen layers and adapters, read from its modules."""
+    """One block's frozen layers and adapters, read from its modules.
+
+    Attributes:
+        projections: by QKV, DENSE, UP, DOWN.
+        norms: one that both branches read, or attention's and the MLP's.
+        per_group: heads of a group: queries, one key, one value.
+        head_dim: width of a head.
+        place: of the block in the model.
+        keep: whether activations are kept for the backward, or made again.
+        joined: whether QKV and UP take their adapters into their own products.
+    """
 
     projections: tuple[Projection, Projection, Projection, Projection]
     norms: tuple[nn.LayerNorm, ...]
@@ -57,14 +71,22 @@ class Block:
     head_dim: int
     place: int
     keep: bool
+    joined: bool
+
+    def weight(self, batch: Batch, which: int, dtype: torch.dtype) -> torch.Tensor:
+        """A frozen weight [out, in] at full width; with the adapter's columns where joined."""
+        p = self.projections[which]
+        if which in (QKV, UP) and self.joined:
+            return p.beside_adapter(dtype)
+        return p.weight(dtype, batch.triton)
 
     def seed(self, batch: Batch, which: int) -> int:
         """The dropout seed of projection ``which``, different in every block and pass."""
         return (batch.seed + 0x9E3779B9 * (4 * self.place + which + 1)) & 0x7FFFFFFF
 
 
-def read_block(layer: Any, place: int, keep: bool, training: bool) -> Block:
-    """Read a `FalconDecoderLayer`.
+def read_block(layer: Any, place: int, keep: bool, training: bool, triton: bool = False) -> Block:
+    """Read a `FalconDecoderLayer`; with ``triton``, for a pass that uses its kernels.
 
     Raises:
         NotFusable: the layer is not two parallel branches without bias and dropout.
@@ -93,7 +115,8 @@ def read_block(layer: Any, place: int, keep: bool, training: bool) -> Block:
     q, d, u, w = (read_projection(linear, training) for linear in linears)
     head_dim = config.hidden_size // config.num_attention_heads
     per_group = config.num_attention_heads // groups + 2
-    return Block((q, d, u, w), norms, per_group, head_dim, place, keep)
+    joined = triton and not two and q.rank == u.rank and q.joins() and u.joins()
+    return Block((q, d, u, w), norms, per_group, head_dim, place, keep, joined)
 
 
 def run_block(block: Block, batch: Batch, x: torch.Tensor) -> torch.Tensor:
@@ -102,9 +125,12 @@ def run_block(block: Block, batch: Batch, x: torch.Tensor) -> torch.Tensor:
     return _FusedBlock.apply(block, batch, x, *adapters)
 
 
-def _norm(norm: nn.LayerNorm, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    weight, bias = norm.weight.to(x.dtype), norm.bias.to(x.dtype)
-    return torch.native_layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
+def _norms(
+    block: Block, batch: Batch, x: torch.Tensor
+) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Each norm's output [T, hidden], with room for an adapter where joined, and its statistics."""
+    beside = block.projections[QKV].rank if block.joined else 0
+    return [ops.norm(x, layer, beside, batch.triton) for layer in block.norms]
 
 
 def _lora_down(
@@ -125,11 +151,18 @@ def _project(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """A projection with its adapter, [T, out], and the adapter's inner activation [T, r].
 
-    The adapter's part comes first: the large product then adds to it in its accumulators.
+    The adapter's part comes first: the large product then adds to it in its accumulators. Where
+    joined, x has room for the inner activation, which takes part in the large product.
     """
     p = block.projections[which]
+    weight = block.weight(batch, which, x.dtype) if weight is None else weight
+    if block.joined:
+        inputs = x.shape[1] - p.rank
+        u = _lora_down(x[:, :inputs], block, batch, which)
+        assert u is not None
+        x[:, inputs:] = u
+        return x @ weight.T, u
     u = _lora_down(x, block, batch, which)
-    weight = p.weight(x.dtype) if weight is None else weight
     if u is None or p.b is None:
         return x @ weight.T, u
     return (u @ p.b.to(x.dtype).T).addmm_(x, weight.T), u
@@ -179,7 +212,7 @@ class _FusedBlock(torch.autograd.Function):
         ctx: Any, block: Block, batch: Batch, x: torch.Tensor, *adapters: torch.Tensor | None
     ) -> torch.Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            normed = [_norm(norm, x)[0] for norm in block.norms]
+            normed = [norm[0] for norm in _norms(block, batch, x)]
             inner = _inner(block, batch, normed)
             del normed
             dense, down = block.projections[DENSE], block.projections[DOWN]
@@ -187,8 +220,8 @@ class _FusedBlock(torch.autograd.Function):
             active = torch.empty_like(inner.pre)
             u_down = _lora_down(inner.pre, block, batch, DOWN, active)
             y = _residual(x, [(dense, u_dense), (down, u_down)])
-            y.addmm_(inner.attended, dense.weight(x.dtype).T)
-            y.addmm_(active, down.weight(x.dtype).T)
+            y.addmm_(inner.attended, block.weight(batch, DENSE, x.dtype).T)
+            y.addmm_(active, block.weight(batch, DOWN, x.dtype).T)
         ctx.block, ctx.batch = block, batch
         small = (u_dense, u_down)
         if block.keep:
@@ -209,50 +242,69 @@ def _backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     block: Block = ctx.block
     batch: Batch = ctx.batch
     x, u_dense, u_down, *kept = ctx.saved_tensors
-    dtype = x.dtype
-    norms = [_norm(norm, x) for norm in block.norms]
+    dtype, hidden = x.dtype, x.shape[1]
+    norms = _norms(block, batch, x)
     normed = [norm[0] for norm in norms]
-    w_up = block.projections[UP].weight(dtype)
+    w_up = block.weight(batch, UP, dtype)
     if block.keep:
         qkv, attended, pre, u_qkv, u_up, *attention = kept
         inner = _Activations(qkv, attended, tuple(attention), pre, u_qkv, u_up)
     else:
         inner = _inner(block, batch, normed, w_up=w_up)
+    us = {QKV: inner.u_qkv, DENSE: u_dense, UP: inner.u_up, DOWN: u_down}
     grads: list[torch.Tensor | None] = [None] * 8
+    dus: dict[int, torch.Tensor] = {}
 
-    def lora(which: int, dout: torch.Tensor, u: torch.Tensor | None) -> torch.Tensor | None:
-        """Gradient of b; return that of the adapter's inner activation."""
-        p = block.projections[which]
-        if p.a is None or p.b is None or u is None:
-            return None
-        grads[2 * which + 1] = (dout.T @ u).to(p.b.dtype)
-        return (dout @ p.b.to(dtype)) * p.scale
+    def outputs(dout: torch.Tensor, *which: int, inner: bool = True) -> None:
+        """Gradients of b, and of the inner activations, of adapters added to one output."""
+        found = [(i, block.projections[i], u) for i in which if (u := us[i]) is not None]
+        if not found:
+            return
+        ranks = [p.rank for _, p, _ in found]
+        u = found[0][2] if len(found) == 1 else torch.cat([u for _, _, u in found], 1)
+        of_b = (dout.T @ u).split(ranks, 1)
+        b = torch.cat([p.b.to(dtype) for _, p, _ in found if p.b is not None], 1)
+        of_u = (dout @ b).split(ranks, 1) if inner else ()
+        for place, (i, p, _) in enumerate(found):
+            grads[2 * i + 1] = of_b[place].to(p.dtype)
+            if inner:
+                dus[i] = of_u[place] * p.scale
 
-    def into(
-        which: int, dx: torch.Tensor, du: torch.Tensor | None, x: torch.Tensor, gelu: bool = False
-    ) -> None:
-        """Gradient of a; add the adapter's part to dx, which then goes back through GELU."""
-        p = block.projections[which]
-        if du is not None and p.a is not None:
-            a, seed = p.a.to(dtype), block.seed(batch, which)
-            grad_a = ops.lora_backward_(dx, du, a, x, p.dropout, seed, gelu, batch.triton)
-            grads[2 * which] = grad_a.to(p.a.dtype)
-        elif gelu:
+    def inputs(dx: torch.Tensor, x: torch.Tensor, *which: int, gelu: bool = False) -> None:
+        """Gradients of a of adapters that read x; their part goes into dx, then through GELU."""
+        found = [(i, block.projections[i]) for i in which if i in dus]
+        alike = len({(p.rank, p.dropout) for _, p in found}) == 1
+        for group in [found] if alike else [[one] for one in found]:
+            adapters = [
+                ops.Adapted(dus[i], p.a.to(dtype), block.seed(batch, i))
+                for i, p in group
+                if p.a is not None
+            ]
+            dropout = group[0][1].dropout
+            of_a = ops.lora_backward_(dx, x, adapters, dropout, gelu, batch.triton)
+            for (i, p), grad in zip(group, of_a, strict=True):
+                grads[2 * i] = grad.to(p.dtype)
+        if gelu and not found:
             dx.copy_(torch.ops.aten.gelu_backward(dx, x))
 
-    du = lora(DOWN, dy, u_down)
-    dpre = dy @ block.projections[DOWN].weight(dtype)
-    into(DOWN, dpre, du, inner.pre, gelu=True)
+    def take(dx: torch.Tensor, which: int) -> None:
+        """The gradient of an inner activation from beside that of its input; leave zeros there."""
+        beside = dx[:, hidden:]
+        dus[which] = beside * block.projections[which].scale
+        beside.zero_()
 
+    outputs(dy, DENSE, DOWN)
+    dpre = dy @ block.weight(batch, DOWN, dtype)
+    inputs(dpre, inner.pre, DOWN, gelu=True)
+
+    outputs(dpre, UP, inner=not block.joined)
     dmlp = dpre @ w_up
-    del w_up
-    into(UP, dmlp, lora(UP, dpre, inner.u_up), normed[-1])
-    del dpre
+    del w_up, dpre
+    if block.joined:
+        take(dmlp, UP)
 
-    du = lora(DENSE, dy, u_dense)
-    dattended = dy @ block.projections[DENSE].weight(dtype)
-    into(DENSE, dattended, du, inner.attended)
-
+    dattended = dy @ block.weight(batch, DENSE, dtype)
+    inputs(dattended, inner.attended, DENSE)
     heads = inner.qkv.view(inner.qkv.shape[0], -1, block.head_dim)
     out = inner.attended.view(heads.shape[0], -1, block.head_dim)
     dheads = attend_backward(
@@ -263,16 +315,23 @@ def _backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     ops.rotate_(dheads, batch.cos, batch.sin, block.per_group, -1.0, batch.triton)
     dqkv = dheads.view_as(inner.qkv)
 
-    w_qkv = block.projections[QKV].weight(dtype)
-    shared = len(norms) == 1
-    dattn = dmlp.addmm_(dqkv, w_qkv) if shared else dqkv @ w_qkv
+    outputs(dqkv, QKV, inner=not block.joined)
+    w_qkv = block.weight(batch, QKV, dtype)
+    if len(norms) == 1:
+        dattn = dmlp.addmm_(dqkv, w_qkv)
+        if block.joined:
+            take(dattn, QKV)
+        incoming = [dattn[:, :hidden]]
+        inputs(incoming[0], normed[0][:, :hidden], QKV, UP)
+    else:
+        incoming = [dqkv @ w_qkv, dmlp]
+        inputs(incoming[0], normed[0], QKV)
+        inputs(incoming[1], normed[1], UP)
     del w_qkv
-    into(QKV, dattn, lora(QKV, dqkv, inner.u_qkv), normed[0])
 
     if not ctx.needs_input_grad[2]:
         return (None, *grads)
     dx = dy
-    incoming = [dattn] if shared else [dattn, dmlp]
-    for norm, (_, mean, rstd), grad in zip(block.norms, norms, incoming, strict=True):
-        dx = ops.norm_backward(grad, x, mean, rstd, norm.weight.to(dtype), dx, batch.triton)
+    for layer, (_, mean, rstd), grad in zip(block.norms, norms, incoming, strict=True):
+        dx = ops.norm_backward(grad, x, mean, rstd, layer.weight, dx, batch.triton)
     return (dx, *grads)

@@ -16,6 +16,8 @@ import torch
 import triton
 import triton.language as tl
 
+from plugins.falcon.operations import Adapted
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -31,7 +33,8 @@ class Tile:
 # The fastest of 48 on an H100 at 8,192 tokens, rank 32: NOTES.md.
 DOWN = Tile(128, 64, 8, 3, 4224)
 BACKWARD = Tile(32, 64, 4, 2, 4224)
-STEADY = ["seed"]  # a new value each call: compiling for those divisible by 16 would stall a step
+# New values each call: compiling for those divisible by 16 would stall a step.
+STEADY = ["seed", "seed_2"]
 
 
 @triton.jit
@@ -61,13 +64,13 @@ def _normal(x):
     return tl.where(x < 0, tail, 1.0 - tail), 0.3989422804014327 * density
 
 
-@triton.jit(do_not_specialize=STEADY)
+@triton.jit(do_not_specialize=["seed"])
 def _down_kernel(
-    x, a, partial, active, tokens, width, rank, seed,
+    x, a, partial, active, tokens, width, stride, rank, scale, seed,
     RANK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, SPLIT: tl.constexpr,
     THRESHOLD: tl.constexpr, GELU: tl.constexpr,
 ):  # fmt: skip
-    """partial[split] = dropout(x) @ a.T over this split's share of the width.
+    """partial[split] = scale * dropout(x) @ a.T over this split's share of the width.
 
     With GELU x goes through it first, and the result is stored in ``active``.
     """
@@ -79,7 +82,7 @@ def _down_kernel(
     start = part * share
     for column in range(start, tl.minimum(start + share, width), COLUMNS):
         k = column + tl.arange(0, COLUMNS)
-        place = row[:, None].to(tl.int64) * width + k[None, :]
+        place = row[:, None].to(tl.int64) * stride + k[None, :]
         inside = (row[:, None] < tokens) & (k[None, :] < width)
         values = tl.load(x + place, mask=inside, other=0.0)
         if GELU:
@@ -96,40 +99,45 @@ def _down_kernel(
         )  # fmt: skip
         sums += tl.dot(values, weights.to(values.dtype), input_precision="ieee")
     place = part.to(tl.int64) * tokens * rank + row[:, None] * rank + r[None, :]
-    tl.store(partial + place, sums, mask=(row[:, None] < tokens) & (r[None, :] < rank))
+    tl.store(partial + place, sums * scale, mask=(row[:, None] < tokens) & (r[None, :] < rank))
 
 
 @triton.jit(do_not_specialize=STEADY)
 def _backward_kernel(
-    dx, du, a, x, partial, tokens, width, rank, seed, inverse_keep,
+    dx, x, dx_stride, x_stride, tokens, width, rank, inverse_keep,
+    du, a, partial, seed, du_2, a_2, partial_2, seed_2,
     RANK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, SPLIT: tl.constexpr,
-    THRESHOLD: tl.constexpr, GELU: tl.constexpr,
+    THRESHOLD: tl.constexpr, GELU: tl.constexpr, PAIR: tl.constexpr,
 ):  # fmt: skip
     """dx += dropout(du @ a), and partial[split] = du.T @ dropout(x), with one mask for both.
 
-    With GELU the adapter's input is gelu(x), and dx is then multiplied by gelu'(x). Tiles lie
+    With GELU the adapter's input is gelu(x), and dx is then multiplied by gelu'(x). With PAIR a
+    second adapter of the same input, rank and dropout follows, with a mask of its own. Tiles lie
     columns by rows, so that what comes out of the first product goes into the second as it lies.
     """
     k = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     part = tl.program_id(1)
     r = tl.arange(0, RANK)
-    weights = tl.load(
-        a + r[None, :] * width + k[:, None],
-        mask=(r[None, :] < rank) & (k[:, None] < width), other=0.0,
-    )  # fmt: skip
+    place_a = r[None, :] * width + k[:, None]
+    inside_a = (r[None, :] < rank) & (k[:, None] < width)
+    weights = tl.load(a + place_a, mask=inside_a, other=0.0)
     sums = tl.zeros((COLUMNS, RANK), tl.float32)
+    if PAIR:
+        weights_2 = tl.load(a_2 + place_a, mask=inside_a, other=0.0)
+        sums_2 = tl.zeros((COLUMNS, RANK), tl.float32)
     share = tl.cdiv(tl.cdiv(tokens, ROWS), SPLIT) * ROWS
     start = part * share
     for token in range(start, tl.minimum(start + share, tokens), ROWS):
         row = token + tl.arange(0, ROWS)
-        place = row[None, :].to(tl.int64) * width + k[:, None]
         inside = (row[None, :] < tokens) & (k[:, None] < width)
-        grads = tl.load(
-            du + row[:, None] * rank + r[None, :],
-            mask=(row[:, None] < tokens) & (r[None, :] < rank), other=0.0,
-        )  # fmt: skip
-        values = tl.load(x + place, mask=inside, other=0.0)
-        stored = tl.load(dx + place, mask=inside, other=0.0)
+        place_u = row[:, None] * rank + r[None, :]
+        inside_u = (row[:, None] < tokens) & (r[None, :] < rank)
+        grads = tl.load(du + place_u, mask=inside_u, other=0.0)
+        values = tl.load(
+            x + (row[None, :].to(tl.int64) * x_stride + k[:, None]), mask=inside, other=0.0
+        )
+        place = dx + (row[None, :].to(tl.int64) * dx_stride + k[:, None])
+        stored = tl.load(place, mask=inside, other=0.0)
         added = tl.dot(weights, tl.trans(grads), input_precision="ieee")
         # Always true of numbers. It ties the tile of x to the layout of the product: else the
         # compiler works out mask and GELU twice, in that layout and in the one x was read in.
@@ -138,6 +146,16 @@ def _backward_kernel(
             kept = _keep(row[None, :], k[:, None], width, seed, THRESHOLD)
             added = tl.where(kept, added * inverse_keep, 0.0)
         total = stored.to(tl.float32) + added
+        if PAIR:
+            grads_2 = tl.load(du_2 + place_u, mask=inside_u, other=0.0)
+            added = tl.dot(weights_2, tl.trans(grads_2), input_precision="ieee")
+            dropped_2 = values
+            if THRESHOLD > 0:
+                kept_2 = _keep(row[None, :], k[:, None], width, seed_2, THRESHOLD)
+                added = tl.where(kept_2, added * inverse_keep, 0.0)
+                dropped_2 = tl.where(kept_2, values, 0.0)
+            total += added
+            sums_2 += tl.dot(dropped_2, grads_2, input_precision="ieee")
         if GELU:
             wide = values.to(tl.float32)
             share_below, density = _normal(wide)
@@ -145,27 +163,12 @@ def _backward_kernel(
             values = (wide * share_below).to(values.dtype)
         if THRESHOLD > 0:
             values = tl.where(kept, values, 0.0)
-        tl.store(dx + place, total.to(stored.dtype), mask=inside)
+        tl.store(place, total.to(stored.dtype), mask=inside)
         sums += tl.dot(values, grads, input_precision="ieee")
-    place = part.to(tl.int64) * rank * width + r[None, :] * width + k[:, None]
-    tl.store(partial + place, sums, mask=(r[None, :] < rank) & (k[:, None] < width))
-
-
-@triton.jit
-def _norm_backward_kernel(grad, x, mean, rstd, weight, added, dx, width, BLOCK: tl.constexpr):
-    """dx = added + the gradient of LayerNorm's input, for one token."""
-    token = tl.program_id(0)
-    k = tl.arange(0, BLOCK)
-    inside = k < width
-    place = token.to(tl.int64) * width + k
-    stored = tl.load(x + place, mask=inside, other=0.0)
-    scale = tl.load(rstd + token)
-    normed = tl.where(inside, (stored.to(tl.float32) - tl.load(mean + token)) * scale, 0.0)
-    g = tl.load(grad + place, mask=inside, other=0.0).to(tl.float32)
-    g *= tl.load(weight + k, mask=inside, other=0.0).to(tl.float32)
-    inner = g - tl.sum(g) / width - normed * (tl.sum(g * normed) / width)
-    total = tl.load(added + place, mask=inside, other=0.0).to(tl.float32) + inner * scale
-    tl.store(dx + place, total.to(stored.dtype), mask=inside)
+    place_a += part.to(tl.int64) * rank * width
+    tl.store(partial + place_a, sums * inverse_keep, mask=inside_a)
+    if PAIR:
+        tl.store(partial_2 + place_a, sums_2 * inverse_keep, mask=inside_a)
 
 
 @triton.jit
@@ -219,58 +222,38 @@ def lora_down(
     partial = torch.empty(split, tokens, rank, dtype=torch.float32, device=x.device)
     _down_kernel[(row_blocks, split)](
         x, a, partial, x if active is None else active,
-        tokens, width, rank, seed,
+        tokens, width, x.stride(0), rank, scale / (1.0 - dropout), seed,
         RANK=rounded, ROWS=DOWN.rows, COLUMNS=columns, SPLIT=split,
         THRESHOLD=_threshold(dropout), GELU=active is not None,
         num_warps=DOWN.warps, num_stages=DOWN.stages,
     )  # fmt: skip
-    return partial.sum(0).mul_(scale / (1.0 - dropout)).to(x.dtype)
+    return partial.sum(0).to(x.dtype)
 
 
 def lora_backward_(
-    dx: torch.Tensor,
-    du: torch.Tensor,
-    a: torch.Tensor,
-    x: torch.Tensor,
-    dropout: float,
-    seed: int,
-    gelu: bool,
-) -> torch.Tensor:
-    """In place ``dx += dropout(du @ a)``; return ``du.T @ dropout(x)``, [r, in] float32.
+    dx: torch.Tensor, x: torch.Tensor, adapters: list[Adapted], dropout: float, gelu: bool
+) -> list[torch.Tensor]:
+    """In place ``dx += dropout(du @ a)``; return ``du.T @ dropout(x)``, [r, in] float32, of each.
 
-    With ``gelu`` the adapter's input is gelu(x), and dx is then multiplied by gelu'(x).
+    With ``gelu`` the adapter's input is gelu(x), and dx is then multiplied by gelu'(x). Rows of dx
+    and x may lie any distance apart. Two adapters are of one rank.
     """
     tokens, width = dx.shape
-    rank = du.shape[1]
+    rank = adapters[0].du.shape[1]
     rounded, columns = _fit(BACKWARD, rank)
     column_blocks = triton.cdiv(width, columns)
     split = max(1, min(16, BACKWARD.programs // column_blocks, triton.cdiv(tokens, BACKWARD.rows)))
-    partial = torch.empty(split, rank, width, dtype=torch.float32, device=x.device)
+    shape = len(adapters), split, rank, width
+    partial = torch.empty(shape, dtype=torch.float32, device=x.device)
+    one, two = adapters[0], adapters[-1]
     _backward_kernel[(column_blocks, split)](
-        dx, du, a, x, partial, tokens, width, rank, seed, 1.0 / (1.0 - dropout),
+        dx, x, dx.stride(0), x.stride(0), tokens, width, rank, 1.0 / (1.0 - dropout),
+        one.du, one.a, partial[0], one.seed, two.du, two.a, partial[-1], two.seed,
         RANK=rounded, ROWS=BACKWARD.rows, COLUMNS=columns, SPLIT=split,
-        THRESHOLD=_threshold(dropout), GELU=gelu,
+        THRESHOLD=_threshold(dropout), GELU=gelu, PAIR=len(adapters) == 2,
         num_warps=BACKWARD.warps, num_stages=BACKWARD.stages,
     )  # fmt: skip
-    return partial.sum(0).mul_(1.0 / (1.0 - dropout))
-
-
-def norm_backward(
-    grad: torch.Tensor,
-    x: torch.Tensor,
-    mean: torch.Tensor,
-    rstd: torch.Tensor,
-    weight: torch.Tensor,
-    added: torch.Tensor,
-) -> torch.Tensor:
-    """``added`` plus the gradient of LayerNorm's input x; all [T, width] but the [T] statistics."""
-    dx = torch.empty_like(x)
-    block = triton.next_power_of_2(x.shape[1])
-    _norm_backward_kernel[(x.shape[0],)](
-        grad, x, mean, rstd, weight, added, dx, x.shape[1], BLOCK=block,
-        num_warps=max(1, min(8, block // 512)),
-    )  # fmt: skip
-    return dx
+    return list(partial.sum(1))
 
 
 def rotate_(

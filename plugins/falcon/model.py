@@ -121,7 +121,8 @@ class PackedFalconModel(FalconModel):
         keep = self._kept_blocks(documents.begins.numel())
         for place, layer in enumerate(self.h):
             # Read one by one, so that the GPU works on the first while the others are read.
-            hidden = run_block(read_block(layer, place, place < keep, self.training), batch, hidden)
+            block = read_block(layer, place, place < keep, self.training, self.paths.triton)
+            hidden = run_block(block, batch, hidden)
         norm = self.ln_f
         with torch.autocast(device.type, enabled=False):
             weight, bias = norm.weight.to(dtype), norm.bias.to(dtype)

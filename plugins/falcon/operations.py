@@ -6,9 +6,25 @@ All tensors are [T, width], T being the tokens of the whole batch laid end to en
 from __future__ import annotations
 
 import importlib.util
+from typing import NamedTuple
 
 import torch
+from torch import nn
 from torch.nn import functional as F
+
+
+class Adapted(NamedTuple):
+    """An adapter in the backward.
+
+    Attributes:
+        du: [T, r], gradient of its inner activation, contiguous.
+        a: [r, in], its first weight, in du's dtype.
+        seed: of its dropout.
+    """
+
+    du: torch.Tensor
+    a: torch.Tensor
+    seed: int
 
 
 def triton_runs(device: torch.device) -> str:
@@ -61,27 +77,65 @@ def lora_down(
 
 def lora_backward_(
     dx: torch.Tensor,
-    du: torch.Tensor,
-    a: torch.Tensor,
     x: torch.Tensor,
+    adapters: list[Adapted],
     dropout: float,
-    seed: int,
     gelu: bool,
     triton: bool,
-) -> torch.Tensor:
-    """In place ``dx += dropout(du @ a)``; return ``du.T @ dropout(x)``, the gradient of a, [r, in].
+) -> list[torch.Tensor]:
+    """In place ``dx += dropout(du @ a)``; return ``du.T @ dropout(x)``, the gradient of a, of each.
 
     With ``gelu`` the adapter's input is gelu(x), and dx is then multiplied by gelu'(x).
+
+    Args:
+        dx: [T, in], the gradient of x so far; rows any distance apart.
+        x: [T, in], likewise.
+        adapters: one, or two of one rank that read the same x.
+        dropout: probability of dropping an input of an adapter.
+        gelu: whether x goes through GELU first; then there is one adapter.
+        triton: by Triton instead of PyTorch.
     """
     if triton:
         from plugins.falcon import kernels
 
-        return kernels.lora_backward_(dx, du, a, x, dropout, seed, gelu)
-    dx += drop(du @ a, dropout, seed)
-    grad_a = du.T @ drop(F.gelu(x) if gelu else x, dropout, seed)
+        return kernels.lora_backward_(dx, x, adapters, dropout, gelu)
+    active = F.gelu(x) if gelu else x
+    grads = []
+    for du, a, seed in adapters:
+        dx += drop(du @ a, dropout, seed)
+        grads.append(du.T @ drop(active, dropout, seed))
     if gelu:
         dx.copy_(torch.ops.aten.gelu_backward(dx, x))
-    return grad_a
+    return grads
+
+
+def norm(
+    x: torch.Tensor, layer: nn.LayerNorm, beside: int, triton: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """LayerNorm of x [T, width] over the last axis; mean and 1 / standard deviation, T numbers.
+
+    Args:
+        x: contiguous.
+        layer: whose weight, bias and eps.
+        beside: columns to leave free to the right of the result, [T, width + beside].
+        triton: by Triton instead of PyTorch.
+    """
+    if triton:
+        from plugins.falcon import norm_kernels
+
+        out = empty_rows(x.shape[0], x.shape[1] + beside, x)
+        mean, rstd = norm_kernels.norm_into(
+            x, layer.weight, layer.bias, layer.eps, out[:, : x.shape[1]]
+        )
+        return out, mean, rstd
+    weight, bias = layer.weight.to(x.dtype), layer.bias.to(x.dtype)
+    out, mean, rstd = torch.native_layer_norm(x, layer.normalized_shape, weight, bias, layer.eps)
+    return F.pad(out, (0, beside)), mean, rstd
+
+
+def empty_rows(rows: int, columns: int, like: torch.Tensor) -> torch.Tensor:
+    """An empty matrix whose rows begin 128 bytes apart or a multiple, for 16-bit numbers."""
+    return like.new_empty(rows, -(-columns // 64) * 64)[:, :columns]
 
 
 def norm_backward(
@@ -96,7 +150,7 @@ def norm_backward(
     """``added`` plus the gradient of the input of a LayerNorm over the last axis.
 
     Args:
-        grad: [T, width] of the output.
+        grad: [T, width] of the output; rows any distance apart.
         x: [T, width], the input.
         mean: of x, T numbers, float32 (x's dtype on the CPU).
         rstd: one over the standard deviation of x, likewise.
@@ -105,9 +159,9 @@ def norm_backward(
         triton: by Triton instead of PyTorch.
     """
     if triton:
-        from plugins.falcon import kernels
+        from plugins.falcon import norm_kernels
 
-        return kernels.norm_backward(grad, x, mean, rstd, weight, added)
+        return norm_kernels.norm_backward(grad, x, mean, rstd, weight, added)
     shape, mask = [x.shape[-1]], [True, False, False]
     through, _, _ = torch.ops.aten.native_layer_norm_backward(
         grad, x, shape, mean, rstd, weight, None, mask

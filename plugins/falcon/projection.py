@@ -9,6 +9,8 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from plugins.falcon.operations import empty_rows
+
 
 class NotFusable(Exception):
     """This layer asks for something that the fused block doesn't compute; the text says what."""
@@ -32,10 +34,53 @@ class Projection:
     scale: float = 1.0
     dropout: float = 0.0
 
-    def weight(self, dtype: torch.dtype) -> torch.Tensor:
+    @property
+    def rank(self) -> int:
+        """Of the adapter; 0 without one."""
+        return 0 if self.b is None else self.b.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the adapter's weights, and so of their gradients."""
+        assert self.b is not None
+        return self.b.dtype
+
+    def joins(self) -> bool:
+        """Whether `beside_adapter` can be had: a 4-bit base, and a rank that is a multiple of 8."""
+        if self.b is None or self.b.shape[1] % 8 or not hasattr(self.base.weight, "quant_state"):
+            return False
+        from plugins.falcon.dequantize import can_dequantize
+
+        return can_dequantize(self.base.weight)
+
+    def beside_adapter(self, dtype: torch.dtype) -> torch.Tensor:
+        """The base weight at full width with ``b`` to its right, [out, in + r].
+
+        ``[x, u] @ w.T`` is the layer with its adapter, u being the adapter's inner activation;
+        ``dout @ w`` is the gradient of x and that of u.
+        """
+        from plugins.falcon.dequantize import dequantize_into
+
+        assert self.b is not None
+        weight: Any = self.base.weight
+        rows, columns = weight.quant_state.shape
+        like = self.b.new_empty(0, dtype=dtype)
+        wide = empty_rows(rows, columns + self.b.shape[1], like)
+        dequantize_into(weight, wide[:, :columns])
+        wide[:, columns:] = self.b
+        return wide
+
+    def weight(self, dtype: torch.dtype, triton: bool = False) -> torch.Tensor:
         """The base weight [out, in] at full width, made anew from its 4 or 8 bits."""
         weight: Any = self.base.weight
         if hasattr(weight, "quant_state"):
+            if triton:
+                from plugins.falcon.dequantize import can_dequantize, dequantize_into
+
+                if can_dequantize(weight):
+                    out = weight.data.new_empty(weight.quant_state.shape, dtype=dtype)
+                    dequantize_into(weight, out)
+                    return out
             from bitsandbytes.functional import dequantize_4bit
 
             return dequantize_4bit(weight.data, weight.quant_state).to(dtype)

@@ -34,7 +34,7 @@ class Tile:
 
 
 # The fastest of 30 each on an H100, over short documents and long: NOTES.md.
-FORWARD = Tile(128, 32, 8, 3)
+FORWARD = Tile(64, 32, 4, 3)
 QUERIES = Tile(64, 32, 4, 2)
 KEYS = Tile(64, 64, 4, 3)
 PROGRAMS = 2112  # of the kernel over keys, whose rows are split until there are this many
@@ -80,6 +80,8 @@ def _forward_kernel(
     place, mine, row = _places(token, head, group, GROUPS, HEADS, D)
     q = tl.load(base + place, mask=inside[:, None], other=0.0)
     first, last = _seen(starts, block, token, inside, tokens, HEADS, ROWS)
+    # Keys from one of these to the other are seen by all rows, and need no mask.
+    all_from, all_to = tl.max(first), block * ROWS // HEADS + 1
     top = tl.full((ROWS,), NONE, tl.float32)
     total = tl.zeros((ROWS,), tl.float32)
     sums = tl.zeros((ROWS, D), tl.float32)
@@ -90,8 +92,9 @@ def _forward_kernel(
         k = tl.load(spot[None, :] + d[:, None], mask=there[None, :], other=0.0)
         v = tl.load(spot[:, None] + D + d[None, :], mask=there[:, None], other=0.0)
         scores = tl.dot(q, k, input_precision="ieee") * scale
-        allowed = (key[None, :] <= token[:, None]) & (key[None, :] >= first[:, None])
-        scores = tl.where(allowed, scores, NONE)
+        if (start < all_from) | (start + COLUMNS > all_to):
+            allowed = (key[None, :] <= token[:, None]) & (key[None, :] >= first[:, None])
+            scores = tl.where(allowed, scores, NONE)
         highest = tl.maximum(top, tl.max(scores, 1))
         p = tl.exp2(scores - highest[:, None])
         shrink = tl.exp2(top - highest)
@@ -124,6 +127,8 @@ def _queries_kernel(
     diff = tl.sum(o.to(tl.float32) * dout.to(tl.float32), 1)
     tl.store(delta + row, diff, mask=inside)
     first, last = _seen(starts, block, token, inside, tokens, HEADS, ROWS)
+    # Keys from one of these to the other are seen by all rows, and need no mask.
+    all_from, all_to = tl.max(first), block * ROWS // HEADS + 1
     sums = tl.zeros((ROWS, D), tl.float32)
     for start in range(tl.min(first), last + 1, COLUMNS):
         key = start + tl.arange(0, COLUMNS)
@@ -132,8 +137,10 @@ def _queries_kernel(
         k = tl.load(spot[None, :] + d[:, None], mask=there[None, :], other=0.0)
         v = tl.load(spot[None, :] + D + d[:, None], mask=there[None, :], other=0.0)
         scores = tl.dot(q, k, input_precision="ieee") * scale
-        allowed = (key[None, :] <= token[:, None]) & (key[None, :] >= first[:, None])
-        p = tl.where(allowed, tl.exp2(scores - sum_log[:, None]), 0.0)
+        if (start < all_from) | (start + COLUMNS > all_to):
+            allowed = (key[None, :] <= token[:, None]) & (key[None, :] >= first[:, None])
+            scores = tl.where(allowed, scores, NONE)
+        p = tl.exp2(scores - sum_log[:, None])
         dp = tl.dot(dout, v, input_precision="ieee")
         ds = p * (dp - diff[:, None])
         sums += tl.dot(ds.to(k.dtype), tl.trans(k), input_precision="ieee")

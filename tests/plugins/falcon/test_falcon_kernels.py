@@ -13,10 +13,17 @@ import sys
 
 import pytest
 import torch
+from test_falcon_fused import outputs_and_gradients
+from test_falcon_packing import with_adapter
+from tiny_falcon import make_falcon, pack
 
 from plugins.falcon import operations as ops
+from plugins.falcon import quantization
 from plugins.falcon.attention import attend, attend_backward
+from plugins.falcon.block import read_block
 from plugins.falcon.documents import find_documents
+from plugins.falcon.model import install
+from plugins.falcon.paths import Paths
 
 CUDA = torch.cuda.is_available()
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -61,19 +68,24 @@ def test_lora(dtype: torch.dtype, shape: tuple[int, int], rank: int, dropout: fl
     x, a = random(*shape, dtype=dtype), random(rank, shape[1], dtype=dtype)
     du = random(shape[0], rank, dtype=dtype)
     seed = 0x7ABCDEF1
-    exact = [t.double() for t in (x, a, du)]
+    exact = [t.double() for t in (x, a)]
     want = ops.lora_down(exact[0], exact[1], 0.5, dropout, seed, triton=False)
     assert_near(ops.lora_down(x, a, 0.5, dropout, seed, triton=True), want, dtype)
     active, exact_active = torch.empty_like(x), torch.empty_like(exact[0])
     want = ops.lora_down(exact[0], exact[1], 0.5, dropout, seed, False, exact_active)
     assert_near(ops.lora_down(x, a, 0.5, dropout, seed, True, active), want, dtype)
     assert_near(active, exact_active, dtype)
-    for gelu in (False, True):
-        dx = random(*shape, dtype=dtype)
+    second = random(shape[0], rank, dtype=dtype), random(rank, shape[1], dtype=dtype), seed + 9
+    wide = random(shape[0], shape[1] + 24, dtype=dtype)
+    for gelu, pair in ((False, False), (True, False), (False, True)):
+        adapters = [ops.Adapted(du, a, seed), ops.Adapted(*second)][: 1 + pair]
+        exact = [ops.Adapted(one.du.double(), one.a.double(), one.seed) for one in adapters]
+        dx, near = wide.clone()[:, 8:-16], x if gelu else wide.flip(0)[:, : shape[1]]
         exact_dx = dx.double()
-        rest = dropout, seed, gelu
-        want = ops.lora_backward_(exact_dx, exact[2], exact[1], exact[0], *rest, False)
-        assert_near(ops.lora_backward_(dx, du, a, x, *rest, True), want, dtype)
+        want = ops.lora_backward_(exact_dx, near.double(), exact, dropout, gelu, False)
+        got = ops.lora_backward_(dx, near, adapters, dropout, gelu, True)
+        for got_a, want_a in zip(got, want, strict=True):
+            assert_near(got_a, want_a, dtype)
         assert_near(dx, exact_dx, dtype)
 
 
@@ -97,16 +109,78 @@ def test_rotary(dtype: torch.dtype, heads: int, per_group: int, d: int) -> None:
 @direct
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_norm_backward(dtype: torch.dtype, shape: tuple[int, int]) -> None:
+def test_norm(dtype: torch.dtype, shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    grad, x, added = (random(*shape, dtype=dtype) for _ in range(3))
-    weight = random(shape[1], dtype=dtype)
-    exact = [t.double() for t in (grad, x, weight, added)]
-    mean = exact[1].mean(-1, keepdim=True)
-    rstd = (exact[1].var(-1, correction=0, keepdim=True) + 1e-5).rsqrt()
-    want = ops.norm_backward(*exact[:2], mean, rstd, *exact[2:], triton=False)
-    got = ops.norm_backward(grad, x, mean.float(), rstd.float(), weight, added, triton=True)
-    assert_near(got, want, dtype)
+    x, added = random(*shape, dtype=dtype), random(*shape, dtype=dtype)
+    grad = random(shape[0], shape[1] + 40, dtype=dtype)[:, : shape[1]]
+    layer = torch.nn.LayerNorm(shape[1], device=DEVICE, dtype=dtype)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter)
+    out, mean, rstd = ops.norm(x, layer, 8, triton=True)
+    want, exact_mean, exact_rstd = ops.norm(x.double(), layer, 0, triton=False)
+    assert out.shape == (shape[0], shape[1] + 8)
+    assert_near(out[:, : shape[1]], want, dtype)
+    statistics = exact_mean, exact_rstd, layer.weight
+    exact = (t.double() for t in (grad, x, *statistics, added))
+    want = ops.norm_backward(*exact, triton=False)
+    assert_near(
+        ops.norm_backward(grad, x, mean, rstd, layer.weight, added, triton=True), want, dtype
+    )
+
+
+@direct
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["nf4", "fp4"])
+@pytest.mark.parametrize("nested", [True, False])
+@pytest.mark.parametrize("shape", [(3, 64), (40, 200), (129, 1000)])
+def test_dequantised_as_by_bitsandbytes(dtype, kind, nested, shape) -> None:
+    from bitsandbytes.functional import dequantize_4bit
+    from bitsandbytes.nn import Params4bit
+
+    from plugins.falcon.dequantize import can_dequantize, dequantize_into
+
+    torch.manual_seed(0)
+    storage = torch.uint8 if nested else dtype
+    weight = Params4bit(
+        random(*shape, dtype=dtype), requires_grad=False, quant_type=kind,
+        compress_statistics=nested, quant_storage=storage,
+    ).to(DEVICE)  # fmt: skip
+    weight = weight._quantize(DEVICE) if weight.quant_state is None else weight
+    assert can_dequantize(weight)
+    got = torch.full((shape[0], shape[1] + 56), 7.0, dtype=dtype, device=DEVICE)
+    dequantize_into(weight, got[:, : shape[1]])
+    assert torch.equal(got[:, : shape[1]], dequantize_4bit(weight.data, weight.quant_state))
+    assert (got[:, shape[1] :] == 7.0).all()
+
+
+@direct
+@pytest.mark.parametrize("memory", ["fast", "low"])
+@pytest.mark.parametrize("ranks", [{}, {"query_key_value": 16}])
+def test_adapters_in_the_product_of_a_4bit_base(tmp_path, memory, ranks) -> None:
+    from transformers import BitsAndBytesConfig, FalconForCausalLM
+
+    quantization.enable()
+    make_falcon(head_dim=16, num_attention_heads=4, hidden_size=64).save_pretrained(tmp_path)
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float32,
+    )  # fmt: skip
+    model = FalconForCausalLM.from_pretrained(
+        tmp_path, quantization_config=config, device_map={"": DEVICE}, dtype=torch.float32
+    )
+    model = with_adapter(model, rank=8, dropout=0.3, rank_pattern=ranks).train()
+    batch = {key: value.to(DEVICE) for key, value in pack([9, 1, 4], padding=2).items()}
+    results = []
+    for triton in (True, False):
+        install(model, Paths(block=True, triton=triton, memory=memory))
+        layer = read_block(model.base_model.model.transformer.h[0], 0, True, True, triton)
+        assert layer.joined == (triton and not ranks)
+        torch.manual_seed(7)
+        results.append(outputs_and_gradients(model, batch))
+    (got, got_gradients), (want, want_gradients) = results
+    assert_near(got, want, torch.float32)
+    for name, gradient in want_gradients.items():
+        assert_near(got_gradients[name], gradient, torch.float32)
 
 
 LAYOUTS = [(1, 3, 16), (1, 71, 64), (2, 4, 32)]

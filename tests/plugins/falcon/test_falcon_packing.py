@@ -14,11 +14,10 @@ from plugins.falcon.model import install
 TARGETS = ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"]
 
 
-def with_adapter(model, rank: int = 4, dropout: float = 0.0):
+def with_adapter(model, rank: int = 4, dropout: float = 0.0, **changes: object):
     torch.manual_seed(1)
-    peft_model = get_peft_model(
-        model, LoraConfig(r=rank, lora_alpha=rank, lora_dropout=dropout, target_modules=TARGETS)
-    )
+    settings = {"lora_alpha": rank, "lora_dropout": dropout, "target_modules": TARGETS}
+    peft_model = get_peft_model(model, LoraConfig(r=rank, **(settings | changes)))
     for name, parameter in peft_model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05)
