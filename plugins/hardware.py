@@ -32,11 +32,17 @@ class HardwarePlugin(BasePlugin):
         _fit_to_cpu(cfg)
 
     def load_datasets(self, cfg: Any, preprocess: bool = False) -> None:
-        """Map every rank to the CPU, where Axolotl counts on a device for each.
+        """Say where the model goes: the first hook after Axolotl has settled it, the last before.
 
-        The first hook after Axolotl has settled the map, and the last before it is used.
+        Axolotl counts on a device for each rank, which a CPU is not; and under a launcher it leaves
+        the place of one process open, so that a 16-bit model is read into the machine's memory
+        first, whole, and moved from there.
         """
-        if not torch.cuda.is_available() and cfg.world_size and cfg.world_size > 1:
+        several = bool(cfg.world_size and cfg.world_size > 1)
+        if torch.cuda.is_available():
+            if not (several or cfg.device_map or cfg.deepspeed or cfg.fsdp_config or cfg.fsdp):
+                cfg.device_map = {"": torch.cuda.current_device()}
+        elif several:
             cfg.device_map = {"": "cpu"}
 
     def post_model_load(self, cfg: Any, model: nn.Module) -> None:

@@ -19,8 +19,9 @@ class FalconOptions(BaseModel):
     """auto: one fused autograd function a decoder block, where it can run; plain: the modules."""
 
     attention: Literal["auto", "flash", "plain"] = "auto"
-    """auto: Triton over the documents, for heads that share a key and value, where it can run;
-    flash: PyTorch's flash kernels over the documents; plain: SDPA with a mask."""
+    """auto: Triton over the documents, for heads that share a key and value, where it can run, in
+    fused blocks and in the modules; flash: PyTorch's flash kernels over the documents, in fused
+    blocks; plain: SDPA with a mask."""
 
     loss: Literal["auto", "plain"] = "auto"
     """auto: cross entropy fused with the language model head; plain: all logits at once."""

@@ -21,6 +21,7 @@ from plugins.falcon.block import Batch, read_block, run_block
 from plugins.falcon.documents import Documents, find_documents
 from plugins.falcon.loss import find_target_rows, fused_cross_entropy
 from plugins.falcon.memory import blocks_that_fit, bytes_kept_per_block
+from plugins.falcon.module_attention import extents, install_document_attention
 from plugins.falcon.paths import Paths
 from plugins.falcon.projection import NotFusable
 from plugins.fallbacks import note_fallback
@@ -65,7 +66,9 @@ class PackedFalconModel(FalconModel):
                     note_fallback("falcon.block", "the modules", str(reason))
                 else:
                     return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)  # type: ignore[arg-type]
-            if documents.packed:
+            if self.paths.attention == "shared" and not plain and not self.use_alibi:
+                attention_mask, use_cache = extents(documents), False
+            elif documents.packed:
                 attention_mask = self._mask_for_attention(documents.mask())
         return super().forward(
             input_ids=input_ids,
@@ -197,5 +200,7 @@ def install(model: nn.Module, paths: Paths | None = None) -> None:
     falcon.transformer.__class__ = PackedFalconModel
     falcon.transformer.paths = paths
     falcon.transformer.fitting = {}
+    if paths.attention == "shared":
+        install_document_attention(falcon)
     falcon.__class__ = FusedLossFalcon if paths.loss else FalconForCausalLM
     falcon.logits_in_eval = False

@@ -19,7 +19,8 @@ class Paths:
 
     Attributes:
         block: blocks as one autograd function each.
-        attention: of a block: ``shared`` by Triton, ``flash`` by PyTorch's kernels, or ``mask``.
+        attention: ``shared`` by Triton; of a fused block also ``flash`` by PyTorch's kernels; or
+            ``mask``.
         triton: LoRA and rotary embedding by Triton.
         loss: language model head and cross entropy fused.
         memory: how many blocks keep their activations: all (fast), none (low), or what fits (auto).
@@ -68,11 +69,13 @@ def choose_paths(
     if block and not_fused:
         note_fallback("falcon.block", "the modules", not_fused)
         block = False
-    triton = block and options.kernels == "auto"
+    triton = device.type == "cuda" and options.kernels == "auto"
     if triton and (reason := triton_runs(device)):
         note_fallback("falcon.kernels", "plain PyTorch", reason)
         triton = False
-    attention = _choose_attention(options, device, dtype, head_dim, triton) if block else "mask"
+    attention = "mask"
+    if device.type == "cuda":
+        attention = _choose_attention(options, device, dtype, head_dim, block, triton)
     loss = options.loss == "auto" and device.type == "cuda" and not sharded
     if loss and importlib.util.find_spec("liger_kernel") is None:
         note_fallback("falcon.loss", "all logits at once", "liger-kernel is not installed")
@@ -80,22 +83,29 @@ def choose_paths(
     if loss and (reason := triton_runs(device)):
         note_fallback("falcon.loss", "all logits at once", reason)
         loss = False
-    paths = Paths(block, attention, triton, loss, options.memory)
+    paths = Paths(block, attention, block and triton, loss, options.memory)
     _taken.update(asdict(paths))
     return paths
 
 
 def _choose_attention(
-    options: FalconOptions, device: torch.device, dtype: torch.dtype, head_dim: int, triton: bool
+    options: FalconOptions,
+    device: torch.device,
+    dtype: torch.dtype,
+    head_dim: int,
+    block: bool,
+    triton: bool,
 ) -> str:
     if options.attention == "plain":
         return "mask"
     if reason := flash_runs(device, dtype, head_dim):
         note_fallback("falcon.attention", "SDPA with a mask", reason)
         return "mask"
+    # Only a fused block calls PyTorch's flash kernels over documents.
+    kind, name = ("flash", "flash attention") if block else ("mask", "SDPA with a mask")
     if options.attention == "flash" or not triton:
-        return "flash"
+        return kind
     if reason := shared_runs(head_dim):
-        note_fallback("falcon.attention", "flash attention", reason)
-        return "flash"
+        note_fallback("falcon.attention", name, reason)
+        return kind
     return "shared"

@@ -94,9 +94,10 @@ class FalconPlugin(BasePlugin):
         config: Any = falcon.config
         head_dim = config.hidden_size // config.num_attention_heads
         sharded = _sharded(cfg)
-        # A model that is still to be cut in shards may wait elsewhere, on each rank otherwise.
-        waits = bool(sharded) and torch.cuda.is_available()
-        device = torch.device("cuda") if waits else falcon.lm_head.weight.device
+        # Where the model will train: until the Trainer moves or cuts it, it may wait elsewhere.
+        device = falcon.lm_head.weight.device
+        if torch.cuda.is_available():
+            device = torch.device("cuda")
         paths = choose_paths(
             options, device, _training_dtype(cfg), head_dim, sharded, why_not_fused(falcon)
         )

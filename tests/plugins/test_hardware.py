@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate import FullyShardedDataParallelPlugin
+from axolotl.utils.dict import DictDefault
 from bitsandbytes.functional import has_avx512bf16
 from bitsandbytes.nn import Linear4bit
 
@@ -83,3 +84,20 @@ def test_fsdp_hands_the_loss_on_in_float32():
     HardwarePlugin().post_trainer_create(
         None, SimpleNamespace(accelerator=SimpleNamespace(state=SimpleNamespace()))
     )
+
+
+@pytest.mark.parametrize(
+    "keys,place",
+    [
+        ({"world_size": 1}, {"": 0}),
+        ({"world_size": 1, "device_map": "auto"}, "auto"),
+        ({"world_size": 1, "deepspeed": "ds.json"}, None),
+        ({"world_size": 2, "fsdp_config": {"fsdp_version": 2}}, None),
+    ],
+)
+def test_one_process_loads_straight_onto_its_gpu(keys, place, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    cfg = DictDefault(keys)
+    HardwarePlugin().load_datasets(cfg)
+    assert cfg.device_map == place

@@ -7,13 +7,15 @@ import dataclasses
 
 import pytest
 import torch
+from axolotl.utils.dict import DictDefault
 from test_falcon_packing import relative, with_adapter
 from tiny_falcon import make_falcon, pack
 from torch import nn
 
 from plugins.falcon import operations as ops
+from plugins.falcon.args import FalconOptions
 from plugins.falcon.model import install
-from plugins.falcon.paths import Paths
+from plugins.falcon.paths import Paths, choose_paths
 
 FUSED = Paths(block=True, memory="fast")
 FUSABLE = ["multi_query", "grouped", "grouped_one_norm"]
@@ -204,3 +206,37 @@ def test_a_saved_adapter_loads_into_plain_peft(tmp_path) -> None:
     plain = PeftModel.from_pretrained(make_falcon(), tmp_path).eval()
     ids = {"input_ids": batch["input_ids"], "use_cache": False}
     assert relative(model.eval()(**ids).logits, plain(**ids).logits) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "wanted,sharded,taken",
+    [
+        ({}, "", Paths(True, "shared", True, True)),
+        ({}, "FSDP", Paths(False, "shared", False, False)),
+        ({"block": "plain"}, "", Paths(False, "shared", False, True)),
+        ({"block": "plain", "attention": "flash"}, "", Paths(False, "mask", False, True)),
+        ({"attention": "plain"}, "DeepSpeed ZeRO-3", Paths(False, "mask", False, False)),
+        ({"kernels": "plain"}, "", Paths(True, "flash", False, True)),
+    ],
+)
+def test_paths_on_a_new_gpu(wanted, sharded, taken, monkeypatch) -> None:
+    import plugins.falcon.paths as falcon_paths
+
+    for asked in ("flash_runs", "triton_runs"):
+        monkeypatch.setattr(falcon_paths, asked, lambda *_: "")
+    options = FalconOptions(**wanted)
+    device = torch.device("cuda")
+    assert choose_paths(options, device, torch.bfloat16, 64, sharded, "") == taken
+
+
+def test_a_model_that_waits_on_the_cpu_takes_the_paths_of_its_gpu(monkeypatch) -> None:
+    """A launcher leaves a 16-bit model there until the Trainer moves it."""
+    from plugins.falcon import plugin
+
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        plugin, "choose_paths", lambda options, device, *_: asked.append(device.type) or FUSED
+    )
+    plugin.FalconPlugin().post_model_load(DictDefault({"bf16": True}), make_falcon())
+    assert asked == ["cuda"]

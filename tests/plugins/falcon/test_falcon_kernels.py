@@ -214,3 +214,57 @@ def test_shared_attention(dtype, groups, heads, d, lengths) -> None:
             assert_near(got_part, want_part, dtype)
         else:
             assert got_part.float().norm() < 1e-2
+
+
+@direct
+@pytest.mark.parametrize("layout", ["multi_query", "grouped", "sequential", "own_keys"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_document_attention_in_the_modules(layout, checkpointing, monkeypatch) -> None:
+    """As with a mask; two passes wait for their backward, which checkpointing makes once more."""
+    from plugins.falcon import shared_attention
+
+    changes = {"multi_query": False} if layout == "own_keys" else {}
+    made = make_falcon("multi_query" if changes else layout, head_dim=16, **changes)
+    model = with_adapter(made).to(DEVICE).train()
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.enable_input_require_grads()
+    results, calls = [], []
+    run = shared_attention.forward
+    monkeypatch.setattr(shared_attention, "forward", lambda *a: calls.append(1) or run(*a))
+    for attention in ("shared", "mask"):
+        install(model, Paths(attention=attention))
+        model.zero_grad()
+        total = torch.zeros((), device=DEVICE)
+        for lengths in ([9, 1, 4], [3, 13]):
+            batch = {key: value.to(DEVICE) for key, value in pack(lengths, padding=2).items()}
+            real = batch["attention_mask"].bool()
+            total += model(**batch, use_cache=False).logits[real].square().mean()
+        total.backward()
+        results.append((total, [p.grad for p in model.parameters() if p.grad is not None]))
+    assert len(calls) == 2 * 2 * (1 + checkpointing)  # passes, layers, and again for the backward
+    (got, got_gradients), (want, want_gradients) = results
+    assert_near(got, want, torch.float32)
+    for gradient, wanted in zip(got_gradients, want_gradients, strict=True):
+        assert_near(gradient, wanted, torch.float32)
+
+
+@direct
+def test_document_attention_computes_in_autocasts_dtype(monkeypatch) -> None:
+    from plugins.falcon import shared_attention
+
+    model = with_adapter(make_falcon(head_dim=16)).to(DEVICE).train()
+    install(model, Paths(attention="shared"))
+    # As a 4-bit layer does, which answers a float32 norm in float32.
+    projection = model.base_model.model.transformer.h[0].self_attention.query_key_value
+    projection.register_forward_hook(lambda module, args, output: output.float())
+    seen = []
+    run = shared_attention.forward
+    monkeypatch.setattr(
+        shared_attention, "forward", lambda qkv, *a: seen.append(qkv.dtype) or run(qkv, *a)
+    )
+    batch = {key: value.to(DEVICE) for key, value in pack([9, 4]).items()}
+    with torch.autocast(DEVICE, torch.bfloat16):
+        loss = model(**batch, use_cache=False).loss
+    loss.backward()
+    assert seen == [torch.bfloat16] * 2
