@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from typing import Any
 
 from recipes.errors import UserErrors
@@ -18,6 +19,14 @@ def count_gpus() -> int:
     if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(number)):
         return 0
     return number.value
+
+
+def device_names(there: int) -> list[str]:
+    """The ``there`` visible devices, named as CUDA_VISIBLE_DEVICES takes them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if visible:
+        return [name.strip() for name in visible.split(",")]
+    return [str(place) for place in range(there)]
 
 
 def refuse_without_gpu(config: dict[str, Any]) -> None:

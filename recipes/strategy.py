@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from recipes.address import free_port
 from recipes.errors import UserError
-from recipes.gpu import count_gpus
+from recipes.gpu import count_gpus, device_names
 from recipes.recipe import did_you_mean, display_path
 from recipes.sharding import FOLDER, STRATEGIES
 
@@ -56,7 +56,9 @@ def plan_launch(wanted: Wanted) -> Launch:
     if gpus and processes != gpus:
         raise UserError("a GPU carries one process", "PROCESSES", f"Leave it out, or GPUS={gpus}")
     nodes = _number("NODES", wanted.nodes, 1, least=1)
-    environment = {"CUDA_VISIBLE_DEVICES": ""} if there and not gpus else {}
+    # What else a process sees, the Trainer uses: one would split each batch between two.
+    used = ",".join(device_names(there)[:gpus])
+    environment = {"CUDA_VISIBLE_DEVICES": used} if gpus < there else {}
     if strategy != "ddp" and (not gpus or processes * nodes == 1):
         raise _nothing_shared(strategy, gpus)
     if processes * nodes == 1:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from recipes.errors import UserError, UserErrors
-from recipes.gpu import count_gpus
+from recipes.gpu import count_gpus, device_names
 from recipes.hashes import file_hash
 from recipes.jobs import Job, Outcome, run_jobs
 from recipes.overrides import Overrides, apply, parse_overrides
@@ -149,15 +149,13 @@ def device_slots(parallel: str, spread: dict[str, str]) -> list[dict[str, str]]:
         )
     if not there:
         return [{}]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    devices = visible.split(",") if visible else [str(index) for index in range(there)]
     threads = max(1, (os.cpu_count() or 1) // wanted)
     return [
         {
-            "CUDA_VISIBLE_DEVICES": device.strip(),
+            "CUDA_VISIBLE_DEVICES": device,
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
         }
-        for device in devices[:wanted]
+        for device in device_names(there)[:wanted]
     ]
 
 

@@ -6,6 +6,8 @@ in groups of ``per_group``: queries, one key, one value.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.nn import functional as F
 
@@ -32,6 +34,15 @@ def shared_runs(head_dim: int) -> str:
     if head_dim not in (16, 32, 64, 128):
         return f"heads of {head_dim} fit no tile"
     return ""
+
+
+def heads_per_group(config: Any) -> int:
+    """Heads in a group of query_key_value's output: those that share a key, that key, its value."""
+    if config.new_decoder_architecture:
+        groups = config.num_kv_heads
+    else:
+        groups = 1 if config.multi_query else config.num_attention_heads
+    return int(config.num_attention_heads // groups + 2)
 
 
 def attend(

@@ -20,10 +20,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from plugins.falcon import operations as ops
-from plugins.falcon.attention import Saved, attend, attend_backward
+from plugins.falcon.attention import Saved, attend, attend_backward, heads_per_group
 from plugins.falcon.documents import Documents
 from plugins.falcon.projection import NotFusable, Projection, read_projection
 
@@ -101,12 +102,9 @@ def read_block(layer: Any, place: int, keep: bool, training: bool, triton: bool 
     if training and (config.hidden_dropout or config.attention_dropout):
         raise NotFusable("the model has dropout of its own")
     attention, mlp = layer.self_attention, layer.mlp
-    if config.new_decoder_architecture:
-        groups = config.num_kv_heads
-    elif config.multi_query:
-        groups = 1
-    else:
+    if not (config.new_decoder_architecture or config.multi_query):
         raise NotFusable("every query head has its own key and value")
+    per_group = heads_per_group(config)
     two = config.new_decoder_architecture and config.num_ln_in_parallel_attn == 2
     norms = (layer.ln_attn, layer.ln_mlp) if two else (layer.input_layernorm,)
     if any(p.requires_grad for norm in norms for p in norm.parameters()):
@@ -114,7 +112,6 @@ def read_block(layer: Any, place: int, keep: bool, training: bool, triton: bool 
     linears = (attention.query_key_value, attention.dense, mlp.dense_h_to_4h, mlp.dense_4h_to_h)
     q, d, u, w = (read_projection(linear, training) for linear in linears)
     head_dim = config.hidden_size // config.num_attention_heads
-    per_group = config.num_attention_heads // groups + 2
     joined = triton and not two and q.rank == u.rank and q.joins() and u.joins()
     return Block((q, d, u, w), norms, per_group, head_dim, place, keep, joined)
 
@@ -157,10 +154,10 @@ def _project(
     p = block.projections[which]
     weight = block.weight(batch, which, x.dtype) if weight is None else weight
     if block.joined:
-        inputs = x.shape[1] - p.rank
-        u = _lora_down(x[:, :inputs], block, batch, which)
+        width = x.shape[1] - p.rank
+        u = _lora_down(x[:, :width], block, batch, which)
         assert u is not None
-        x[:, inputs:] = u
+        x[:, width:] = u
         return x @ weight.T, u
     u = _lora_down(x, block, batch, which)
     if u is None or p.b is None:
@@ -232,6 +229,7 @@ class _FusedBlock(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         with torch.autocast(dy.device.type, enabled=False):
             return (None, None, *_backward(ctx, dy.contiguous()))
@@ -255,8 +253,8 @@ def _backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     grads: list[torch.Tensor | None] = [None] * 8
     dus: dict[int, torch.Tensor] = {}
 
-    def outputs(dout: torch.Tensor, *which: int, inner: bool = True) -> None:
-        """Gradients of b, and of the inner activations, of adapters added to one output."""
+    def of_outputs(dout: torch.Tensor, *which: int, through: bool = True) -> None:
+        """Gradients of b, and ``through`` it of the inner activation, of adapters of one output."""
         found = [(i, block.projections[i], u) for i in which if (u := us[i]) is not None]
         if not found:
             return
@@ -264,15 +262,19 @@ def _backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         u = found[0][2] if len(found) == 1 else torch.cat([u for _, _, u in found], 1)
         of_b = (dout.T @ u).split(ranks, 1)
         b = torch.cat([p.b.to(dtype) for _, p, _ in found if p.b is not None], 1)
-        of_u = (dout @ b).split(ranks, 1) if inner else ()
+        of_u = (dout @ b).split(ranks, 1) if through else ()
         for place, (i, p, _) in enumerate(found):
             grads[2 * i + 1] = of_b[place].to(p.dtype)
-            if inner:
+            if through:
                 dus[i] = of_u[place] * p.scale
 
-    def inputs(dx: torch.Tensor, x: torch.Tensor, *which: int, gelu: bool = False) -> None:
-        """Gradients of a of adapters that read x; their part goes into dx, then through GELU."""
+    def of_inputs(dx: torch.Tensor, entered: torch.Tensor, *which: int, gelu: bool = False) -> None:
+        """Gradients of a of adapters that read ``entered``; their part goes into dx, then GELU."""
         found = [(i, block.projections[i]) for i in which if i in dus]
+        if not found:
+            if gelu:
+                dx.copy_(torch.ops.aten.gelu_backward(dx, entered))
+            return
         alike = len({(p.rank, p.dropout) for _, p in found}) == 1
         for group in [found] if alike else [[one] for one in found]:
             adapters = [
@@ -281,11 +283,9 @@ def _backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
                 if p.a is not None
             ]
             dropout = group[0][1].dropout
-            of_a = ops.lora_backward_(dx, x, adapters, dropout, gelu, batch.triton)
+            of_a = ops.lora_backward_(dx, entered, adapters, dropout, gelu, batch.triton)
             for (i, p), grad in zip(group, of_a, strict=True):
                 grads[2 * i] = grad.to(p.dtype)
-        if gelu and not found:
-            dx.copy_(torch.ops.aten.gelu_backward(dx, x))
 
     def take(dx: torch.Tensor, which: int) -> None:
         """The gradient of an inner activation from beside that of its input; leave zeros there."""
@@ -293,18 +293,18 @@ def _backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         dus[which] = beside * block.projections[which].scale
         beside.zero_()
 
-    outputs(dy, DENSE, DOWN)
+    of_outputs(dy, DENSE, DOWN)
     dpre = dy @ block.weight(batch, DOWN, dtype)
-    inputs(dpre, inner.pre, DOWN, gelu=True)
+    of_inputs(dpre, inner.pre, DOWN, gelu=True)
 
-    outputs(dpre, UP, inner=not block.joined)
+    of_outputs(dpre, UP, through=not block.joined)
     dmlp = dpre @ w_up
     del w_up, dpre
     if block.joined:
         take(dmlp, UP)
 
     dattended = dy @ block.weight(batch, DENSE, dtype)
-    inputs(dattended, inner.attended, DENSE)
+    of_inputs(dattended, inner.attended, DENSE)
     heads = inner.qkv.view(inner.qkv.shape[0], -1, block.head_dim)
     out = inner.attended.view(heads.shape[0], -1, block.head_dim)
     dheads = attend_backward(
@@ -315,18 +315,18 @@ def _backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     ops.rotate_(dheads, batch.cos, batch.sin, block.per_group, -1.0, batch.triton)
     dqkv = dheads.view_as(inner.qkv)
 
-    outputs(dqkv, QKV, inner=not block.joined)
+    of_outputs(dqkv, QKV, through=not block.joined)
     w_qkv = block.weight(batch, QKV, dtype)
     if len(norms) == 1:
         dattn = dmlp.addmm_(dqkv, w_qkv)
         if block.joined:
             take(dattn, QKV)
         incoming = [dattn[:, :hidden]]
-        inputs(incoming[0], normed[0][:, :hidden], QKV, UP)
+        of_inputs(incoming[0], normed[0][:, :hidden], QKV, UP)
     else:
         incoming = [dqkv @ w_qkv, dmlp]
-        inputs(incoming[0], normed[0], QKV)
-        inputs(incoming[1], normed[1], UP)
+        of_inputs(incoming[0], normed[0], QKV)
+        of_inputs(incoming[1], normed[1], UP)
     del w_qkv
 
     if not ctx.needs_input_grad[2]:

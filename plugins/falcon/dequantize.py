@@ -2,7 +2,8 @@
 
 bitsandbytes' own kernel writes a matrix of its own, after another that makes the scales. Here both
 are one pass, and the weight may lie beside other columns: the adapter's, which then take part in
-the same matrix product. Values are those of bitsandbytes, bit for bit.
+the same matrix product. In the dtype that a weight was quantised from, values are those of
+bitsandbytes bit for bit; in another they are rounded once, where bitsandbytes rounds twice.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
@@ -48,7 +49,7 @@ def _dequantize_kernel(
 
 
 def can_dequantize(weight: Any) -> bool:
-    """Whether `dequantize_into` takes this parameter: 4-bit on CUDA, in blocks within rows."""
+    """Whether `dequantize_into` takes it: 4-bit, and no word of 8 lies across rows or blocks."""
     state = getattr(weight, "quant_state", None)
     if state is None or len(state.shape) != 2 or weight.shape[0] == 1:
         return False

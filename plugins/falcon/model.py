@@ -21,7 +21,11 @@ from plugins.falcon.block import Batch, read_block, run_block
 from plugins.falcon.documents import Documents, find_documents
 from plugins.falcon.loss import find_target_rows, fused_cross_entropy
 from plugins.falcon.memory import blocks_that_fit, bytes_kept_per_block
-from plugins.falcon.module_attention import extents, install_document_attention
+from plugins.falcon.module_attention import (
+    DocumentAttention,
+    extents,
+    install_document_attention,
+)
 from plugins.falcon.paths import Paths
 from plugins.falcon.projection import NotFusable
 from plugins.fallbacks import note_fallback
@@ -56,6 +60,8 @@ class PackedFalconModel(FalconModel):
                 tokens.shape[0], tokens.shape[1], position_ids, attention_mask, tokens.device
             )
             caching = self.config.use_cache if use_cache is None else use_cache
+            if output_attentions is None:
+                output_attentions = self.config.output_attentions
             asked = (past_key_values is not None, output_attentions, output_hidden_states)
             plain = any(asked) or (caching and not self.training) or return_dict is False
             if self.paths.block and not plain:
@@ -66,7 +72,8 @@ class PackedFalconModel(FalconModel):
                     note_fallback("falcon.block", "the modules", str(reason))
                 else:
                     return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)  # type: ignore[arg-type]
-            if self.paths.attention == "shared" and not plain and not self.use_alibi:
+            knows = isinstance(self.h[0].self_attention, DocumentAttention)
+            if self.paths.attention == "shared" and knows and not plain and not self.use_alibi:
                 attention_mask, use_cache = extents(documents), False
             elif documents.packed:
                 attention_mask = self._mask_for_attention(documents.mask())

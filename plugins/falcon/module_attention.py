@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from transformers.models.falcon.modeling_falcon import FalconAttention
 
 from plugins.falcon import operations as ops
+from plugins.falcon.attention import heads_per_group
 from plugins.falcon.documents import Documents
 
 
@@ -58,13 +60,8 @@ class DocumentAttention(FalconAttention):
             table[..., :half].expand(batch, -1, -1).reshape(-1, half).float().contiguous()
             for table in position_embeddings
         )
-        if self.new_decoder_architecture:
-            groups = int(self.num_kv_heads or self.num_heads)
-        else:
-            groups = 1 if self.multi_query else self.num_heads
-        per_group = self.num_heads // groups + 2
         heads = qkv.reshape(batch * length, -1, self.head_dim)
-        out = _Attention.apply(heads, cos, sin, attention_mask[0, 0], per_group)
+        out = _Attention.apply(heads, cos, sin, attention_mask[0, 0], heads_per_group(self.config))
         return self.dense(out.reshape(batch, length, -1)), None
 
 
@@ -90,6 +87,7 @@ class _Attention(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         from plugins.falcon import shared_attention
 

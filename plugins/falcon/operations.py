@@ -130,7 +130,7 @@ def norm(
         return out, mean, rstd
     weight, bias = layer.weight.to(x.dtype), layer.bias.to(x.dtype)
     out, mean, rstd = torch.native_layer_norm(x, layer.normalized_shape, weight, bias, layer.eps)
-    return F.pad(out, (0, beside)), mean, rstd
+    return (F.pad(out, (0, beside)) if beside else out), mean, rstd
 
 
 def empty_rows(rows: int, columns: int, like: torch.Tensor) -> torch.Tensor:

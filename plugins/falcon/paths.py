@@ -21,7 +21,7 @@ class Paths:
         block: blocks as one autograd function each.
         attention: ``shared`` by Triton; of a fused block also ``flash`` by PyTorch's kernels; or
             ``mask``.
-        triton: LoRA and rotary embedding by Triton.
+        triton: a fused block's LoRA, norms, rotary embedding and 4-bit weights by Triton.
         loss: language model head and cross entropy fused.
         memory: how many blocks keep their activations: all (fast), none (low), or what fits (auto).
     """
@@ -104,6 +104,8 @@ def _choose_attention(
     # Only a fused block calls PyTorch's flash kernels over documents.
     kind, name = ("flash", "flash attention") if block else ("mask", "SDPA with a mask")
     if options.attention == "flash" or not triton:
+        if options.attention == "flash" and not block:
+            note_fallback("falcon.attention", name, "only fused blocks call flash attention")
         return kind
     if reason := shared_runs(head_dim):
         note_fallback("falcon.attention", name, reason)

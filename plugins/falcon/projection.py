@@ -11,6 +11,8 @@ from torch import nn
 
 from plugins.falcon.operations import empty_rows
 
+WIDEST = 256  # rank for which the kernels' tiles fit every card that Triton takes
+
 
 class NotFusable(Exception):
     """This layer asks for something that the fused block doesn't compute; the text says what."""
@@ -95,7 +97,8 @@ def read_projection(layer: nn.Module, training: bool) -> Projection:
     """Read a linear layer or a PEFT LoRA layer as it stands now (adapters may be switched).
 
     Raises:
-        NotFusable: more than one adapter, DoRA or another variant, a bias, a trained base.
+        NotFusable: more than one adapter, DoRA or another variant, a bias, a trained base, a rank
+            above `WIDEST`.
     """
     base = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
     if not isinstance(base, nn.Linear):
@@ -118,6 +121,8 @@ def read_projection(layer: nn.Module, training: bool) -> Projection:
         raise NotFusable("the adapter is a variant of LoRA")
     if layer.lora_bias.get(name):
         raise NotFusable("the adapter has a bias")
+    if layer.r[name] > WIDEST:
+        raise NotFusable(f"the adapter's rank is above {WIDEST}")
     dropout = layer.lora_dropout[name]
     probability = dropout.p if isinstance(dropout, nn.Dropout) and training else 0.0
     return Projection(

@@ -48,3 +48,14 @@ def test_machines_reach_accelerate(eight_gpus):
 def test_what_cannot_be_is_refused(eight_gpus, wanted, words):
     with pytest.raises(UserError, match=words):
         plan_launch(wanted)
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus", "seen"),
+    [("", "1", "0"), ("", "3", "0,1,2"), ("4,GPU-5a,7", "2", "4,GPU-5a"), ("", "0", "")],
+)
+def test_fewer_gpus_than_there_are_hide_the_others(eight_gpus, monkeypatch, visible, gpus, seen):
+    """One process that saw two would have the Trainer split each batch between them."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert plan_launch(Wanted(gpus=gpus)).environment == {"CUDA_VISIBLE_DEVICES": seen}
+    assert plan_launch(Wanted()).environment == {}

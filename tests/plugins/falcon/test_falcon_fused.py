@@ -11,6 +11,7 @@ from axolotl.utils.dict import DictDefault
 from test_falcon_packing import relative, with_adapter
 from tiny_falcon import make_falcon, pack
 from torch import nn
+from transformers.models.falcon.modeling_falcon import FalconAttention
 
 from plugins.falcon import operations as ops
 from plugins.falcon.args import FalconOptions
@@ -145,11 +146,12 @@ def test_the_mask_has_dropouts_statistics(dropout) -> None:
     assert abs(between.item()) < 0.01
 
 
-def test_what_cannot_be_fused_runs_in_the_modules(fused_calls) -> None:
+@pytest.mark.parametrize("layout,rank", [("sequential", 4), ("multi_query", 264)])
+def test_what_cannot_be_fused_runs_in_the_modules(layout, rank, fused_calls) -> None:
     from plugins.fallbacks import fallbacks_taken, forget_fallbacks
 
     forget_fallbacks()
-    model = with_adapter(make_falcon("sequential")).train()
+    model = with_adapter(make_falcon(layout), rank).train()
     reference = copy.deepcopy(model)
     install(reference)
     install(model, FUSED)
@@ -157,6 +159,19 @@ def test_what_cannot_be_fused_runs_in_the_modules(fused_calls) -> None:
     assert fused_calls == []
     assert [taken["part"] for taken in fallbacks_taken()] == ["falcon.block"]
     forget_fallbacks()
+
+
+def test_an_attention_of_another_class_gets_a_mask() -> None:
+    class Other(FalconAttention):
+        pass
+
+    model = with_adapter(make_falcon()).train()
+    for layer in model.base_model.model.transformer.h:
+        layer.self_attention.__class__ = Other
+    reference = copy.deepcopy(model)
+    install(reference)
+    install(model, Paths(attention="shared"))
+    assert_same(model, reference, pack([5, 8], padding=2), 1e-6)
 
 
 def test_a_disabled_adapter_is_left_out(fused_calls) -> None:
