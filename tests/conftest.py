@@ -12,6 +12,7 @@ import pytest
 
 from eval.quiet import quiet_libraries
 from eval.runs import ADAPTER_CONFIG
+from plugins.fallbacks import forget_fallbacks
 
 quiet_libraries()
 # Started in the background, the suite inherits a Ctrl-C that is ignored, and so do the programmes
@@ -114,6 +115,12 @@ def teach(
         optimizer.step()
         optimizer.zero_grad()
     model.eval()
+
+
+@pytest.fixture(autouse=True)
+def no_fallbacks() -> None:
+    """A process keeps what it fell back to; a test starts without what others did."""
+    forget_fallbacks()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from conftest import KNOWN, make_llama, make_tokenizer
 from eval.generation.decoding import Decoding
 from eval.generation.generate import end_tokens, generate, out_of_memory, prompt_ids
 from eval.generation.heldout import negative_log_likelihood, perplexity, read_held_out
-from plugins.fallbacks import fallbacks_taken, forget_fallbacks
+from plugins.fallbacks import fallbacks_taken
 
 TEXTS = [
     "Hi", "What is the capital of France?", "I feel a bit lost today and do not know why.",
@@ -116,7 +116,6 @@ CPU_ERROR = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate mem
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), CPU_ERROR])
 def test_out_of_memory_halves_and_goes_on(error: BaseException) -> None:
-    forget_fallbacks()
     model, tokenizer = tiny_llama(), make_tokenizer()
     ends = end_tokens(model, tokenizer)
     whole = generate(model, tokenizer, BATCH, Decoding(10), ends, "x")
@@ -124,7 +123,6 @@ def test_out_of_memory_halves_and_goes_on(error: BaseException) -> None:
     assert halved == whole
     taken = fallbacks_taken()
     assert [fallback["part"] for fallback in taken] == ["eval.generate"]
-    forget_fallbacks()
     with pytest.raises(type(error)) as caught:
         generate(Small(model, 0, error), tokenizer, BATCH, Decoding(10), ends, "x")
     assert out_of_memory(caught.value)

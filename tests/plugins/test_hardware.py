@@ -9,7 +9,7 @@ from axolotl.utils.dict import DictDefault
 from bitsandbytes.functional import has_avx512bf16
 from bitsandbytes.nn import Linear4bit
 
-from plugins.fallbacks import fallbacks_taken, forget_fallbacks
+from plugins.fallbacks import fallbacks_taken
 from plugins.hardware import HardwarePlugin, keep_gradients_on_cpu
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -59,7 +59,6 @@ def test_gradient_is_the_same_before_and_after_an_evaluation():
 
 @no_gpu
 def test_recipe_is_fitted_to_the_cpu_and_each_change_is_said():
-    forget_fallbacks()
     cfg = {"bf16": "auto", "tf32": True, "optimizer": "paged_adamw_8bit", "lora_mlp_kernel": True}
     HardwarePlugin().register(cfg)
     assert cfg["optimizer"] == "adamw_torch"
@@ -67,7 +66,6 @@ def test_recipe_is_fitted_to_the_cpu_and_each_change_is_said():
     assert cfg["fp16"] is False
     assert isinstance(cfg["bf16"], bool)
     assert {"device", "optimizer"} <= {taken["part"] for taken in fallbacks_taken()}
-    forget_fallbacks()
 
 
 def test_fsdp_hands_the_loss_on_in_float32():

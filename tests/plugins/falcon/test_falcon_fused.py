@@ -148,9 +148,8 @@ def test_the_mask_has_dropouts_statistics(dropout) -> None:
 
 @pytest.mark.parametrize("layout,rank", [("sequential", 4), ("multi_query", 264)])
 def test_what_cannot_be_fused_runs_in_the_modules(layout, rank, fused_calls) -> None:
-    from plugins.fallbacks import fallbacks_taken, forget_fallbacks
+    from plugins.fallbacks import fallbacks_taken
 
-    forget_fallbacks()
     model = with_adapter(make_falcon(layout), rank).train()
     reference = copy.deepcopy(model)
     install(reference)
@@ -158,7 +157,6 @@ def test_what_cannot_be_fused_runs_in_the_modules(layout, rank, fused_calls) -> 
     assert_same(model, reference, pack([5, 8]), 1e-6)
     assert fused_calls == []
     assert [taken["part"] for taken in fallbacks_taken()] == ["falcon.block"]
-    forget_fallbacks()
 
 
 def test_an_attention_of_another_class_gets_a_mask() -> None:
