@@ -42,8 +42,8 @@ def quantisation_cost(results: dict[str, dict[str, Any]]) -> float | None:
 def print_table(bench: dict[str, Any]) -> None:
     """Print one line a case."""
     table = Table(title=f"{bench['recipe']} on {bench['machine']['device']}")
-    for heading in ("run", "rows x length", "tokens/s", "useful/s", "x", "of ceiling", "peak GiB",
-                    "memory /"):  # fmt: skip
+    for heading in ("run", "rows x length", "tokens/s", "useful/s", "x stock", "of ceiling",
+                    "peak GiB", "x less memory"):  # fmt: skip
         table.add_column(heading, justify="left" if heading == "run" else "right")
     for name, result in bench["cases"].items():
         shape = f"{result['rows']} x {result['length']}"
