@@ -9,7 +9,7 @@ import pytest
 import torch
 from axolotl.utils.dict import DictDefault
 from test_falcon_packing import relative, with_adapter
-from tiny_falcon import make_falcon, pack
+from tiny_falcon import make_4bit_falcon, make_falcon, pack
 from torch import nn
 from transformers.models.falcon.modeling_falcon import FalconAttention
 
@@ -186,19 +186,7 @@ def test_a_disabled_adapter_is_left_out(fused_calls) -> None:
 
 
 def test_quantised_base(tmp_path, fused_calls) -> None:
-    from transformers import BitsAndBytesConfig, FalconForCausalLM
-
-    from plugins.falcon import quantization
-
-    quantization.enable()
-    make_falcon(head_dim=16, num_attention_heads=4, hidden_size=64).save_pretrained(tmp_path)
-    config = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.float32,
-    )  # fmt: skip
-    model = with_adapter(
-        FalconForCausalLM.from_pretrained(tmp_path, quantization_config=config, device_map="cpu")
-    ).train()
+    model = with_adapter(make_4bit_falcon(tmp_path)).train()
     reference = copy.deepcopy(model)
     install(reference)
     install(model, FUSED)

@@ -15,10 +15,9 @@ import pytest
 import torch
 from test_falcon_fused import outputs_and_gradients
 from test_falcon_packing import with_adapter
-from tiny_falcon import make_falcon, pack
+from tiny_falcon import make_4bit_falcon, make_falcon, pack
 
 from plugins.falcon import operations as ops
-from plugins.falcon import quantization
 from plugins.falcon.attention import attend, attend_backward
 from plugins.falcon.block import read_block
 from plugins.falcon.documents import find_documents
@@ -117,9 +116,9 @@ def test_norm(dtype: torch.dtype, shape: tuple[int, int]) -> None:
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter)
     out, mean, rstd = ops.norm(x, layer, 8, triton=True)
-    want, exact_mean, exact_rstd = ops.norm(x.double(), layer, 0, triton=False)
-    assert out.shape == (shape[0], shape[1] + 8)
-    assert_near(out[:, : shape[1]], want, dtype)
+    want, exact_mean, exact_rstd = ops.norm(x.double(), layer, 8, triton=False)
+    assert out.shape == want.shape == (shape[0], shape[1] + 8)
+    assert_near(out[:, : shape[1]], want[:, : shape[1]], dtype)
     statistics = exact_mean, exact_rstd, layer.weight
     exact = (t.double() for t in (grad, x, *statistics, added))
     want = ops.norm_backward(*exact, triton=False)
@@ -157,17 +156,7 @@ def test_dequantised_as_by_bitsandbytes(dtype, kind, nested, shape) -> None:
 @pytest.mark.parametrize("memory", ["fast", "low"])
 @pytest.mark.parametrize("ranks", [{}, {"query_key_value": 16}])
 def test_adapters_in_the_product_of_a_4bit_base(tmp_path, memory, ranks) -> None:
-    from transformers import BitsAndBytesConfig, FalconForCausalLM
-
-    quantization.enable()
-    make_falcon(head_dim=16, num_attention_heads=4, hidden_size=64).save_pretrained(tmp_path)
-    config = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.float32,
-    )  # fmt: skip
-    model = FalconForCausalLM.from_pretrained(
-        tmp_path, quantization_config=config, device_map={"": DEVICE}, dtype=torch.float32
-    )
+    model = make_4bit_falcon(tmp_path, DEVICE)
     model = with_adapter(model, rank=8, dropout=0.3, rank_pattern=ranks).train()
     batch = {key: value.to(DEVICE) for key, value in pack([9, 1, 4], padding=2).items()}
     results = []
@@ -216,22 +205,30 @@ def test_shared_attention(dtype, groups, heads, d, lengths) -> None:
             assert got_part.float().norm() < 1e-2
 
 
+@pytest.fixture
+def shared_calls(monkeypatch):
+    """The dtype of every qkv that goes through the shared kernels' forward."""
+    from plugins.falcon import shared_attention
+
+    seen, run = [], shared_attention.forward
+    monkeypatch.setattr(
+        shared_attention, "forward", lambda qkv, *args: seen.append(qkv.dtype) or run(qkv, *args)
+    )
+    return seen
+
+
 @direct
 @pytest.mark.parametrize("layout", ["multi_query", "grouped", "sequential", "own_keys"])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_document_attention_in_the_modules(layout, checkpointing, monkeypatch) -> None:
+def test_document_attention_in_the_modules(layout, checkpointing, shared_calls) -> None:
     """As with a mask; two passes wait for their backward, which checkpointing makes once more."""
-    from plugins.falcon import shared_attention
-
     changes = {"multi_query": False} if layout == "own_keys" else {}
     made = make_falcon("multi_query" if changes else layout, head_dim=16, **changes)
     model = with_adapter(made).to(DEVICE).train()
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
-    results, calls = [], []
-    run = shared_attention.forward
-    monkeypatch.setattr(shared_attention, "forward", lambda *a: calls.append(1) or run(*a))
+    results = []
     for attention in ("shared", "mask"):
         install(model, Paths(attention=attention))
         model.zero_grad()
@@ -242,7 +239,8 @@ def test_document_attention_in_the_modules(layout, checkpointing, monkeypatch) -
             total += model(**batch, use_cache=False).logits[real].square().mean()
         total.backward()
         results.append((total, [p.grad for p in model.parameters() if p.grad is not None]))
-    assert len(calls) == 2 * 2 * (1 + checkpointing)  # passes, layers, and again for the backward
+    # Passes, layers, and again for the backward.
+    assert len(shared_calls) == 2 * 2 * (1 + checkpointing)
     (got, got_gradients), (want, want_gradients) = results
     assert_near(got, want, torch.float32)
     for gradient, wanted in zip(got_gradients, want_gradients, strict=True):
@@ -250,21 +248,14 @@ def test_document_attention_in_the_modules(layout, checkpointing, monkeypatch) -
 
 
 @direct
-def test_document_attention_computes_in_autocasts_dtype(monkeypatch) -> None:
-    from plugins.falcon import shared_attention
-
+def test_document_attention_computes_in_autocasts_dtype(shared_calls) -> None:
     model = with_adapter(make_falcon(head_dim=16)).to(DEVICE).train()
     install(model, Paths(attention="shared"))
     # As a 4-bit layer does, which answers a float32 norm in float32.
     projection = model.base_model.model.transformer.h[0].self_attention.query_key_value
     projection.register_forward_hook(lambda module, args, output: output.float())
-    seen = []
-    run = shared_attention.forward
-    monkeypatch.setattr(
-        shared_attention, "forward", lambda qkv, *a: seen.append(qkv.dtype) or run(qkv, *a)
-    )
     batch = {key: value.to(DEVICE) for key, value in pack([9, 4]).items()}
     with torch.autocast(DEVICE, torch.bfloat16):
         loss = model(**batch, use_cache=False).loss
     loss.backward()
-    assert seen == [torch.bfloat16] * 2
+    assert shared_calls == [torch.bfloat16] * 2

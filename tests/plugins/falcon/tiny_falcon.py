@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
-from transformers import FalconConfig, FalconForCausalLM
+from transformers import BitsAndBytesConfig, FalconConfig, FalconForCausalLM
+
+from plugins.falcon import quantization
 
 LAYOUTS = {
     "multi_query": {"num_attention_heads": 5},
@@ -44,6 +48,19 @@ def make_falcon(
         if "ln" in name or "norm" in name:
             torch.nn.init.normal_(parameter, 1.0 if name.endswith("weight") else 0.0, 0.1)
     return model
+
+
+def make_4bit_falcon(folder: Path, device: str = "cpu") -> FalconForCausalLM:
+    """A tiny Falcon in nf4 with double quantisation, computing in float32."""
+    quantization.enable()
+    make_falcon(head_dim=16, num_attention_heads=4, hidden_size=64).save_pretrained(folder)
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float32,
+    )  # fmt: skip
+    return FalconForCausalLM.from_pretrained(
+        folder, quantization_config=config, device_map={"": device}, dtype=torch.float32
+    )
 
 
 def pack(lengths: list[int], padding: int = 0, seed: int = 0) -> dict[str, torch.Tensor]:
