@@ -15,6 +15,7 @@ the right of the base weight, and one product takes both, forward and backward.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,7 +174,12 @@ def _residual(
     if not pairs:
         return x.clone()
     us, bs = zip(*pairs, strict=True)
-    return torch.addmm(x, torch.cat(us, 1), torch.cat(bs, 1).T)
+    return torch.addmm(x, _side_by_side(us), _side_by_side(bs).T)
+
+
+def _side_by_side(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Matrices of as many rows as one; itself where it is alone."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), 1)
 
 
 @dataclass
@@ -259,9 +265,8 @@ def _backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         if not found:
             return
         ranks = [p.rank for _, p, _ in found]
-        u = found[0][2] if len(found) == 1 else torch.cat([u for _, _, u in found], 1)
-        of_b = (dout.T @ u).split(ranks, 1)
-        b = torch.cat([p.b.to(dtype) for _, p, _ in found if p.b is not None], 1)
+        of_b = (dout.T @ _side_by_side([u for _, _, u in found])).split(ranks, 1)
+        b = _side_by_side([p.b.to(dtype) for _, p, _ in found if p.b is not None])
         of_u = (dout @ b).split(ranks, 1) if through else ()
         for place, (i, p, _) in enumerate(found):
             grads[2 * i + 1] = of_b[place].to(p.dtype)

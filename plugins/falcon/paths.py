@@ -53,7 +53,7 @@ def choose_paths(
 
     Args:
         options: the recipe's `falcon:` block.
-        device: where the model is.
+        device: where the model trains.
         dtype: of the activations in training.
         head_dim: width of an attention head.
         sharded: FSDP or ZeRO-3 by name, empty when parameters are whole on every device.
@@ -103,9 +103,9 @@ def _choose_attention(
         return "mask"
     # Only a fused block calls PyTorch's flash kernels over documents.
     kind, name = ("flash", "flash attention") if block else ("mask", "SDPA with a mask")
+    if options.attention == "flash" and not block:
+        note_fallback("falcon.attention", name, "only fused blocks call flash attention")
     if options.attention == "flash" or not triton:
-        if options.attention == "flash" and not block:
-            note_fallback("falcon.attention", name, "only fused blocks call flash attention")
         return kind
     if reason := shared_runs(head_dim):
         note_fallback("falcon.attention", name, reason)

@@ -49,7 +49,7 @@ class Projection:
 
     def joins(self) -> bool:
         """Whether `beside_adapter` can be had: a 4-bit base, and a rank that is a multiple of 8."""
-        if self.b is None or self.b.shape[1] % 8 or not hasattr(self.base.weight, "quant_state"):
+        if not self.rank or self.rank % 8:
             return False
         from plugins.falcon.dequantize import can_dequantize
 
@@ -67,7 +67,7 @@ class Projection:
         weight: Any = self.base.weight
         rows, columns = weight.quant_state.shape
         like = self.b.new_empty(0, dtype=dtype)
-        wide = empty_rows(rows, columns + self.b.shape[1], like)
+        wide = empty_rows(rows, columns + self.rank, like)
         dequantize_into(weight, wide[:, :columns])
         wide[:, columns:] = self.b
         return wide
@@ -75,14 +75,14 @@ class Projection:
     def weight(self, dtype: torch.dtype, triton: bool = False) -> torch.Tensor:
         """The base weight [out, in] at full width, made anew from its 4 or 8 bits."""
         weight: Any = self.base.weight
-        if hasattr(weight, "quant_state"):
-            if triton:
-                from plugins.falcon.dequantize import can_dequantize, dequantize_into
+        if triton:
+            from plugins.falcon.dequantize import can_dequantize, dequantize_into
 
-                if can_dequantize(weight):
-                    out = weight.data.new_empty(weight.quant_state.shape, dtype=dtype)
-                    dequantize_into(weight, out)
-                    return out
+            if can_dequantize(weight):
+                out = weight.data.new_empty(weight.quant_state.shape, dtype=dtype)
+                dequantize_into(weight, out)
+                return out
+        if hasattr(weight, "quant_state"):
             from bitsandbytes.functional import dequantize_4bit
 
             return dequantize_4bit(weight.data, weight.quant_state).to(dtype)

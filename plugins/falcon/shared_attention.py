@@ -50,9 +50,23 @@ def _rows(block, tokens, HEADS: tl.constexpr, ROWS: tl.constexpr):
 
 @triton.jit
 def _seen(starts, block, token, inside, tokens, HEADS: tl.constexpr, ROWS: tl.constexpr):
-    """First token of each row's document, and the last token that any row of the tile looks at."""
+    """What the rows of a tile look at.
+
+    First token of each row's document, last token that any row looks at, and from where to where
+    all rows do.
+    """
     first = tl.load(starts + token, mask=inside, other=tokens)
-    return first, tl.minimum(((block + 1) * ROWS - 1) // HEADS, tokens - 1)
+    last = tl.minimum(((block + 1) * ROWS - 1) // HEADS, tokens - 1)
+    return first, last, tl.max(first), block * ROWS // HEADS + 1
+
+
+@triton.jit
+def _hide(scores, start, key, token, first, all_from, all_to, COLUMNS: tl.constexpr):
+    """Scores without those of keys that a row may not see; worked out only where some may not."""
+    if (start < all_from) | (start + COLUMNS > all_to):
+        allowed = (key[None, :] <= token[:, None]) & (key[None, :] >= first[:, None])
+        scores = tl.where(allowed, scores, NONE)
+    return scores
 
 
 @triton.jit
@@ -79,9 +93,7 @@ def _forward_kernel(
     base = qkv + group * (HEADS + 2) * D
     place, mine, row = _places(token, head, group, GROUPS, HEADS, D)
     q = tl.load(base + place, mask=inside[:, None], other=0.0)
-    first, last = _seen(starts, block, token, inside, tokens, HEADS, ROWS)
-    # Keys from one of these to the other are seen by all rows, and need no mask.
-    all_from, all_to = tl.max(first), block * ROWS // HEADS + 1
+    first, last, all_from, all_to = _seen(starts, block, token, inside, tokens, HEADS, ROWS)
     top = tl.full((ROWS,), NONE, tl.float32)
     total = tl.zeros((ROWS,), tl.float32)
     sums = tl.zeros((ROWS, D), tl.float32)
@@ -92,9 +104,7 @@ def _forward_kernel(
         k = tl.load(spot[None, :] + d[:, None], mask=there[None, :], other=0.0)
         v = tl.load(spot[:, None] + D + d[None, :], mask=there[:, None], other=0.0)
         scores = tl.dot(q, k, input_precision="ieee") * scale
-        if (start < all_from) | (start + COLUMNS > all_to):
-            allowed = (key[None, :] <= token[:, None]) & (key[None, :] >= first[:, None])
-            scores = tl.where(allowed, scores, NONE)
+        scores = _hide(scores, start, key, token, first, all_from, all_to, COLUMNS)
         highest = tl.maximum(top, tl.max(scores, 1))
         p = tl.exp2(scores - highest[:, None])
         shrink = tl.exp2(top - highest)
@@ -126,9 +136,7 @@ def _queries_kernel(
     sum_log = tl.load(lse + row, mask=inside, other=0.0)
     diff = tl.sum(o.to(tl.float32) * dout.to(tl.float32), 1)
     tl.store(delta + row, diff, mask=inside)
-    first, last = _seen(starts, block, token, inside, tokens, HEADS, ROWS)
-    # Keys from one of these to the other are seen by all rows, and need no mask.
-    all_from, all_to = tl.max(first), block * ROWS // HEADS + 1
+    first, last, all_from, all_to = _seen(starts, block, token, inside, tokens, HEADS, ROWS)
     sums = tl.zeros((ROWS, D), tl.float32)
     for start in range(tl.min(first), last + 1, COLUMNS):
         key = start + tl.arange(0, COLUMNS)
@@ -137,9 +145,7 @@ def _queries_kernel(
         k = tl.load(spot[None, :] + d[:, None], mask=there[None, :], other=0.0)
         v = tl.load(spot[None, :] + D + d[:, None], mask=there[None, :], other=0.0)
         scores = tl.dot(q, k, input_precision="ieee") * scale
-        if (start < all_from) | (start + COLUMNS > all_to):
-            allowed = (key[None, :] <= token[:, None]) & (key[None, :] >= first[:, None])
-            scores = tl.where(allowed, scores, NONE)
+        scores = _hide(scores, start, key, token, first, all_from, all_to, COLUMNS)
         p = tl.exp2(scores - sum_log[:, None])
         dp = tl.dot(dout, v, input_precision="ieee")
         ds = p * (dp - diff[:, None])
