@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUN_PYTHON := $(BIN)/python
-SETUP := $(PYTHON) recipes/install.py --venv $(VENV)
+SETUP := $(PYTHON) recipes/runner/setup/install.py --venv $(VENV)
 
 export AXOLOTL_DO_NOT_TRACK := 1
 export DO_NOT_TRACK := 1
@@ -19,7 +19,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: help setup train sweep check plan table data eval card merge publish serve export compare bench bench-lm bench-launch chat lint test clean
 
 help: ## this list
-	$(PYTHON) recipes/help.py Makefile
+	$(PYTHON) recipes/runner/setup/help.py Makefile
 
 setup: ## set up .venv, once (EXTRAS="deepspeed,pii,judge,bench,serve,dev")
 	$(SETUP) --extras "$(EXTRAS)"
@@ -61,24 +61,24 @@ bench-lm: ## lm-eval tasks on base and tuned, from one load (RECIPE= or RUN=, TA
 
 card: ## write a run's model card anew; train and eval do so by themselves (RUN= or RECIPE=)
 	$(SETUP)
-	$(RUN_PYTHON) -m recipes.release card --run "$(RUN)" --recipe "$(RECIPE)"
+	$(RUN_PYTHON) -m eval.release card --run "$(RUN)" --recipe "$(RECIPE)"
 
 merge: ## base and adapter in one safetensors model, proven the same (RUN= or RECIPE=, DTYPE=bf16, FORCE=1)
 	$(SETUP)
-	$(RUN_PYTHON) -m recipes.release merge --run "$(RUN)" --recipe "$(RECIPE)" --dtype "$(DTYPE)"
+	$(RUN_PYTHON) -m eval.release merge --run "$(RUN)" --recipe "$(RECIPE)" --dtype "$(DTYPE)"
 
 publish: ## push adapter and card to the Hub, privately (RUN=, REPO=user/name, PUBLIC=1, WITHOUT_EVAL=1)
 	$(SETUP)
-	$(RUN_PYTHON) -m recipes.release publish --run "$(RUN)" --recipe "$(RECIPE)" --repo "$(REPO)" \
+	$(RUN_PYTHON) -m eval.release publish --run "$(RUN)" --recipe "$(RECIPE)" --repo "$(REPO)" \
 	  $(if $(PUBLIC),--public) $(if $(WITHOUT_EVAL),--without-eval)
 
 serve: ## the merged model behind an OpenAI-compatible API on 127.0.0.1 (RUN= or RECIPE=, PORT=8000)
 	$(SETUP) --extras serve
-	$(RUN_PYTHON) -m recipes.release serve --run "$(RUN)" --recipe "$(RECIPE)" --port "$(PORT)"
+	$(RUN_PYTHON) -m eval.release serve --run "$(RUN)" --recipe "$(RECIPE)" --port "$(PORT)"
 
 export: ## the merged model as a file for llama.cpp (RUN= or RECIPE=, FORMAT=gguf, TYPE=bf16|f16|f32|q8_0)
 	$(SETUP)
-	$(RUN_PYTHON) -m recipes.release export --run "$(RUN)" --recipe "$(RECIPE)" \
+	$(RUN_PYTHON) -m eval.release export --run "$(RUN)" --recipe "$(RECIPE)" \
 	  --format "$(FORMAT)" --type "$(TYPE)"
 
 chat: ## talk to base and tuned, in a page on this machine (RECIPE= or RUN=, UI=terminal, PORT=, HOST=)
@@ -96,7 +96,7 @@ bench: ## stock Axolotl beside this repository, same run (RECIPE=)
 
 bench-launch: ## time from command to training, make train beside plain accelerate (RECIPE=, ARGS="--repeat 3")
 	$(SETUP)
-	$(RUN_PYTHON) -m recipes.launch_overhead $(if $(RECIPE),--recipe "$(RECIPE)") $(ARGS)
+	$(RUN_PYTHON) -m recipes.runner.launch.overhead $(if $(RECIPE),--recipe "$(RECIPE)") $(ARGS)
 
 lint: ## ruff and mypy
 	$(SETUP) --extras dev
@@ -107,4 +107,4 @@ test: ## every test (ARGS="-k falcon" for some)
 	OMP_NUM_THREADS=1 $(RUN_PYTHON) -m pytest -n 2 --dist loadfile --durations 15 $(ARGS)
 
 clean: ## remove caches; asks before it touches runs or data
-	$(PYTHON) recipes/clean.py
+	$(PYTHON) recipes/runner/setup/clean.py

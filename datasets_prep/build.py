@@ -24,8 +24,8 @@ from datasets_prep.split import SPLITS, Labels, split
 from datasets_prep.store import Mask, Store
 from datasets_prep.tally import Tally
 from datasets_prep.workspace import work_folder
-from recipes.errors import UserError
-from recipes.recipe import Recipe, display_path
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.recipe import Recipe, display_path
 
 _PROVE_BATCH = 1000
 _EXAMPLES = 3

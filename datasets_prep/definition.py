@@ -17,9 +17,9 @@ from datasets_prep.settings import (
     Settings,
     SplitSettings,
 )
-from recipes.errors import UserError
-from recipes.recipe import nearest
-from recipes.yaml_positions import key_positions, refuse_duplicates
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.recipe import nearest
+from recipes.runner.core.yaml_file import key_positions, refuse_duplicates
 
 DEFINITIONS = Path(__file__).parent / "definitions"
 

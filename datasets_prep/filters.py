@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from datasets_prep.conversation import Conversation, Ledger, Message, Span
+from datasets_prep.crisis import detect_crisis, human_help_in
 from datasets_prep.patterns import GAPS
 from datasets_prep.phones import digits_of, names_crisis_line
 from datasets_prep.residue import (
@@ -18,8 +19,7 @@ from datasets_prep.residue import (
 )
 from datasets_prep.sentences import sentences
 from datasets_prep.settings import FilterSettings
-from eval.checks.crisis import detect_crisis, human_help_in
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 _LEXICONS = Path(__file__).parent / "lexicons"
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)?")

@@ -7,7 +7,7 @@ from typing import Any
 
 from datasets_prep.definition import Source
 from datasets_prep.quiet import quiet
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 # What the libraries below datasets raise when nobody answers; each wraps the other.
 _NO_CONNECTION = (

@@ -10,7 +10,7 @@ from lingua import Language, LanguageDetector, LanguageDetectorBuilder
 
 from datasets_prep.patterns import PLACEHOLDER
 from datasets_prep.sentences import sentences
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 _WORD = re.compile(r"[^\W\d_]+")
 # Below four words lingua guesses; below eight it must be sure; above, a margin will do.

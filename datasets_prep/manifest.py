@@ -9,7 +9,7 @@ from typing import Any
 
 from datasets_prep.definition import Definition
 from datasets_prep.recipe_tokens import facts, tokenizer_files
-from recipes.hashes import file_hash
+from recipes.runner.core.hashes import file_hash
 
 MANIFEST = "manifest.json"
 

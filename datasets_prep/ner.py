@@ -8,7 +8,7 @@ from typing import Any
 
 from datasets_prep.names import NameSpan, trim_name
 from datasets_prep.patterns import PLACEHOLDER
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 # The small English pipeline under its own name, and under that of its copy on the package index.
 MODELS = (

@@ -14,7 +14,7 @@ from itertools import chain, islice
 
 from datasets_prep import worker
 from datasets_prep.definition import Definition
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 BATCH = 500
 

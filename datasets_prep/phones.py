@@ -9,7 +9,7 @@ from pathlib import Path
 import phonenumbers
 import yaml
 
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 _LINES = Path(__file__).parent / "lexicons" / "crisis_lines.yaml"
 # North American numbers as people type them, valid by numbering plan or not ("555" is not).

@@ -10,9 +10,9 @@ from datasets_prep import manifest
 from datasets_prep.definition import Definition, load_definition
 from datasets_prep.readers import local_file
 from datasets_prep.recipe_tokens import token_config, why_no_tokenizer
-from plugins.fallbacks import note_fallback
-from recipes.errors import UserError
-from recipes.recipe import ROOT, display_path, load_recipe
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.fallbacks import note_fallback
+from recipes.runner.core.recipe import ROOT, display_path, load_recipe
 
 if TYPE_CHECKING:
     from datasets_prep.build import Outcome

@@ -17,7 +17,7 @@ from typing import Any
 from datasets_prep.conversation import Conversation, Ledger, Message, Span
 from datasets_prep.quiet import quiet
 from datasets_prep.settings import FilterSettings, ProveSettings
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 _IGNORED = -100
 _AXOLOTL_SEQUENCE_LEN = 512

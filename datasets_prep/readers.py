@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets_prep.definition import Format, Source
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 Row = dict[str, Any]
 # A CSV row with more or fewer fields than the header, kept for the ledger under this key.

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from recipes.recipe import ROOT, Recipe
+from recipes.runner.core.recipe import ROOT, Recipe
 
 # A change of the learning rate makes no new data.
 _KEYS = (

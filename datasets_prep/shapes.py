@@ -15,7 +15,7 @@ from datasets_prep.conversation import Conversation, Ledger, Message, without_su
 from datasets_prep.definition import SHAPES, Definition
 from datasets_prep.readers import RAGGED, Row
 from datasets_prep.signatures import normalise
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 _DEFAULT_ROLES = {
     "system": ("system",),

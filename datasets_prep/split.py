@@ -13,7 +13,7 @@ from datasets_prep.pairs import Pairs, candidate_pairs
 from datasets_prep.settings import SplitSettings
 from datasets_prep.signatures import jaccard
 from datasets_prep.store import Mask, Store, hashes, opening
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 # Up to here every two questions are compared; above, those that share a MinHash band.

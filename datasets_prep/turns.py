@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datasets_prep.conversation import Conversation, Ledger, Message, Span
 from datasets_prep.definition import Turns
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 
 def alternate(conversation: Conversation, settings: Turns, ledger: Ledger) -> bool:

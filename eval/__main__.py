@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from eval.quiet import quiet_libraries
-from recipes.arguments import positive
-from recipes.errors import UserError, user_errors_exit
-from recipes.recipe import display_path
+from recipes.runner.core.arguments import positive
+from recipes.runner.core.errors import UserError, user_errors_exit
+from recipes.runner.core.recipe import display_path
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from eval.runs import Run
+    from recipes.runner.run.finished import Run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -88,10 +88,10 @@ def main(argv: list[str] | None = None) -> int:
         quiet_libraries()
         from rich.console import Console
 
+        from eval.release.card import renew_card
         from eval.report.terminal import print_end, print_summary
-        from eval.runs import find_run
         from eval.scoring.gates import GATE_FAILED
-        from recipes.release.card import renew_card
+        from recipes.runner.run.finished import find_run
 
         console = Console()
         run = find_run(args.run, args.recipe)
@@ -121,7 +121,7 @@ def _with_votes(args: argparse.Namespace, run: Run) -> dict[str, Any]:
 
 
 def _evaluate(args: argparse.Namespace, run: Run, console: Console) -> dict[str, Any]:
-    from eval.suites import load_suites
+    from eval.suite import load_suites
 
     suites = load_suites(args.suites, args.limit)
     for suite in suites:

@@ -22,12 +22,12 @@ from eval.report.charts import verdict_class
 from eval.report.page import TEMPLATES, flat
 from eval.report.templating import page_environment
 from eval.report.wording import gates_said
-from eval.runs import Run, find_run
-from eval.suites import HELD_OUT
-from plugins.run_record.record import ENDED_WELL
-from recipes.errors import UserError, user_errors_exit
-from recipes.files import write_text
-from recipes.recipe import ROOT, display_path
+from eval.suite import HELD_OUT
+from recipes.runner.core.errors import UserError, user_errors_exit
+from recipes.runner.core.files import write_text
+from recipes.runner.core.recipe import ROOT, display_path
+from recipes.runner.run.finished import Run, find_run
+from recipes.runner.run.record import ENDED_WELL
 
 # Say where a run's files lie, or what Axolotl counted, and nothing about how it was trained.
 _NOT_SETTINGS = (
@@ -235,9 +235,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m eval.compare", description=__doc__)
     parser.add_argument("--runs", nargs="+", required=True, metavar="RUN")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "compare.html")
+    parser.add_argument("--picture", type=Path, help="a PNG that the page shows too")
     with user_errors_exit():
         args = parser.parse_args(argv)
-        compare_runs(args.runs, args.output)
+        compare_runs(args.runs, args.output, args.picture)
     return 0
 
 

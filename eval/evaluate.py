@@ -18,17 +18,17 @@ from eval.generation.base_model import load_base
 from eval.generation.decoding import Decoding
 from eval.generation.dialogue import answers_wanted, cache_file, check_lengths, hold
 from eval.generation.endpoint import ChatEndpoint
-from eval.generation.fingerprint import code_version
 from eval.generation.generate import out_of_memory
 from eval.generation.heldout import HeldOut, read_held_out, score_held_out
 from eval.generation.remote import IN_PARALLEL, RemoteArm
-from eval.runs import Run
+from eval.generation.version import generation_version
 from eval.scoring.judge import Judge, judge_items
 from eval.scoring.pairs import Item, pair
-from eval.suites import Suite
-from plugins.fallbacks import fallbacks_taken, note_fallback
-from recipes.errors import UserError
-from recipes.recipe import display_path
+from eval.suite import Suite
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.fallbacks import fallbacks_taken, note_fallback
+from recipes.runner.core.recipe import display_path
+from recipes.runner.run.finished import Run
 
 Scores = list[tuple[float, int]]
 
@@ -258,7 +258,7 @@ def describe(options: Options, suites: list[Suite]) -> dict[str, Any]:
         "limit": options.limit,
         "dtype": options.dtype,
         "embedding_model": str(options.embedding_model) if options.embedding_model else None,
-        "code_version": code_version(),
+        "code_version": generation_version(),
         "fallbacks": fallbacks_taken(),
     }
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.quiet import quiet_libraries
-from recipes.errors import UserError, user_errors_exit
-from recipes.recipe import did_you_mean, display_path
+from recipes.runner.core.errors import UserError, user_errors_exit
+from recipes.runner.core.recipe import did_you_mean, display_path
 
 MARGIN = 0.02
 
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
             import lm_eval  # noqa: F401
         except ImportError:
             raise UserError("lm-eval is not installed", todo="pip install lm-eval") from None
-        from eval.runs import find_run
+        from recipes.runner.run.finished import find_run
 
         run = find_run(args.run, args.recipe)
         run.check_adapter()
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
         from eval.generation.arms import local_arms
         from eval.generation.base_model import load_base
-        from recipes.files import write_json
+        from recipes.runner.core.files import write_json
 
         base = load_base(run.config)
         samples = [

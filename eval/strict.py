@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from recipes.errors import UserError
-from recipes.recipe import did_you_mean, display_path
-from recipes.yaml_positions import positions_in, refuse_duplicates
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.recipe import did_you_mean, display_path
+from recipes.runner.core.yaml_file import positions_in, refuse_duplicates
 
 
 class Strict(BaseModel):

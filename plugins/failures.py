@@ -9,8 +9,8 @@ import traceback
 from collections.abc import Callable
 from types import TracebackType
 
-from recipes import terminal
-from recipes.errors import UserError
+from recipes.runner.core import terminal
+from recipes.runner.core.errors import UserError
 
 _when_failing: list[Callable[[str], None]] = []
 

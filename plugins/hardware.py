@@ -12,7 +12,7 @@ from axolotl.integrations.base import BasePlugin
 from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
-from plugins.fallbacks import note_fallback
+from recipes.runner.core.fallbacks import note_fallback
 
 _LORA_KERNELS = ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel")
 _CPU_OPTIMIZERS = ("adamw_torch", "sgd", "adafactor")

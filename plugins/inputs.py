@@ -8,8 +8,8 @@ from pathlib import Path
 from axolotl.integrations.base import BasePlugin
 from filelock import FileLock
 
-from recipes.recipe import ROOT, Recipe, load_recipe
-from recipes.terminal import send
+from recipes.runner.core.recipe import ROOT, Recipe, load_recipe
+from recipes.runner.core.terminal import send
 
 
 class InputsPlugin(BasePlugin):
@@ -36,7 +36,7 @@ def make_inputs(recipe: Recipe) -> None:
 
 
 def _make_model(recipe: Recipe) -> None:
-    from recipes.small_model import FOLDER, is_ready, make_small_model
+    from recipes.runner.models.smollm2 import FOLDER, is_ready, make_small_model
 
     if ROOT / str(recipe.config.get("base_model")) == FOLDER and not is_ready():
         send("status", text="Making models/smollm2-135m-instruct, once ...")

@@ -9,8 +9,8 @@ from axolotl.integrations.base import BasePlugin
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import TrainerCallback
 
-from recipes.recipe import display_path
-from recipes.terminal import send
+from recipes.runner.core.recipe import display_path
+from recipes.runner.core.terminal import send
 
 
 class OverfittingOptions(BaseModel):

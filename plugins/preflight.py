@@ -7,9 +7,9 @@ import os
 from axolotl.integrations.base import BasePlugin
 
 from plugins.failures import say_failures_in_one_line
-from recipes.errors import UserErrors
-from recipes.preflight import find_problems
-from recipes.terminal import send
+from recipes.runner.core.errors import UserErrors
+from recipes.runner.core.terminal import send
+from recipes.runner.estimate.preflight import find_problems
 
 
 class PreflightPlugin(BasePlugin):

@@ -13,7 +13,7 @@ from axolotl.integrations.base import BasePlugin
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 
 def unquantised_targets(model: nn.Module, bits: int) -> Counter[str]:

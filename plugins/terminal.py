@@ -10,9 +10,9 @@ from axolotl.integrations.base import BasePlugin
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from plugins.run_record.plugin import tokens_seen
-from plugins.run_record.record import read_record
-from recipes.recipe import display_path
-from recipes.terminal import duration, send
+from recipes.runner.core.recipe import display_path
+from recipes.runner.core.terminal import duration, send
+from recipes.runner.run.record import read_record
 
 
 class TerminalPlugin(BasePlugin):

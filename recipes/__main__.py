@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 
-from recipes.errors import UserErrors, user_errors_exit
-from recipes.recipe import Recipe, load_recipe, recipe_paths
+from recipes.runner.core.errors import UserErrors, user_errors_exit
+from recipes.runner.core.recipe import Recipe, load_recipe, recipe_paths
 
 
 def main() -> int:
@@ -51,10 +52,10 @@ def main() -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from recipes.gpu import refuse_without_gpu
-    from recipes.launch import make_run, train
-    from recipes.overrides import apply, parse_overrides
-    from recipes.strategy import Wanted, plan_launch
+    from recipes.runner.core.overrides import apply, parse_overrides
+    from recipes.runner.estimate.preflight import refuse_without_gpu
+    from recipes.runner.launch.strategy import Wanted, plan_launch
+    from recipes.runner.launch.train import make_run, train
 
     recipe = load_recipe(args.recipe)
     launch = plan_launch(
@@ -76,12 +77,12 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _sweep(args: argparse.Namespace) -> int:
-    from recipes.check import problems_with
-    from recipes.gpu import refuse_without_gpu
-    from recipes.overrides import apply, parse_overrides
-    from recipes.strategy import Wanted, plan_launch
-    from recipes.sweep import device_slots, refuse_problems, run_sweep, sweep_runs
-    from recipes.sweep_grid import read_grid
+    from recipes.runner.check.check import problems_with
+    from recipes.runner.core.overrides import apply, parse_overrides
+    from recipes.runner.estimate.preflight import refuse_without_gpu
+    from recipes.runner.launch.strategy import Wanted, plan_launch
+    from recipes.runner.sweep.grid import read_grid
+    from recipes.runner.sweep.sweep import device_slots, refuse_problems, run_sweep, sweep_runs
 
     recipe = load_recipe(args.recipe)
     spread = {name.upper(): getattr(args, name) for name in _SPREAD}
@@ -102,16 +103,16 @@ def _sweep(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from recipes.check import check_recipes
+    from recipes.runner.check.check import check_recipes
 
     paths = [load_recipe(args.recipe).path] if args.recipe else recipe_paths()
     return check_recipes(paths)
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from recipes.overrides import apply, parse_overrides
-    from recipes.plan import plan_lines
-    from recipes.strategy import Wanted, plan_spread
+    from recipes.runner.core.overrides import apply, parse_overrides
+    from recipes.runner.estimate.plan import plan_lines
+    from recipes.runner.launch.strategy import Wanted, plan_spread
 
     recipe = load_recipe(args.recipe)
     gpus, strategy = plan_spread(Wanted(gpus=args.gpus, strategy=args.strategy))
@@ -121,22 +122,23 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _table(args: argparse.Namespace) -> int:
-    from recipes.sizing import write_sizing
-    from recipes.table import write_table
+    from recipes.runner.check.table import write_table
+    from recipes.runner.estimate.sizing import write_sizing
 
     print(f"wrote {write_table()}\nwrote {write_sizing()}")
     return 0
 
 
 def _data(args: argparse.Namespace) -> int:
-    from recipes.data import make_data
-
-    return make_data(load_recipe(args.recipe))
+    # Data preparation stands above the recipes: it is started, not imported.
+    recipe = load_recipe(args.recipe)
+    command = [sys.executable, "-m", "datasets_prep", "--recipe", str(recipe.path)]
+    return subprocess.run(command, check=False).returncode
 
 
 def _shape(args: argparse.Namespace) -> int:
-    from recipes.architecture import keep
-    from recipes.recipe import display_path
+    from recipes.runner.core.recipe import display_path
+    from recipes.runner.models.architecture import keep
 
     print(f"wrote {display_path(keep(args.base_model))}")
     return 0

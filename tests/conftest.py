@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from eval.quiet import quiet_libraries
-from eval.runs import ADAPTER_CONFIG
-from plugins.fallbacks import forget_fallbacks
+from recipes.runner.core.fallbacks import forget_fallbacks
+from recipes.runner.run.finished import ADAPTER_CONFIG
 
 quiet_libraries()
 # Started in the background, the suite inherits a Ctrl-C that is ignored, and so do the programmes

@@ -8,10 +8,10 @@ import sys
 from eval.chat.model_process import ModelProcess
 from eval.chat.session import open_session
 from eval.quiet import quiet_libraries
-from eval.runs import find_run
-from recipes.address import HOST, LOCAL, free_port, port_number
-from recipes.errors import UserError, user_errors_exit
-from recipes.recipe import did_you_mean
+from recipes.runner.core.address import HOST, LOCAL, free_port, port_number
+from recipes.runner.core.errors import UserError, user_errors_exit
+from recipes.runner.core.recipe import did_you_mean
+from recipes.runner.run.finished import find_run
 
 UIS = ("web", "terminal")
 

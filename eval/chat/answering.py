@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from transformers import DynamicCache, TemperatureLogitsWarper, TextStreamer, TopPLogitsWarper
 
+from eval.answers import Messages
 from eval.chat.settings import ChatSettings
-from eval.generation.answers import Messages
 from eval.generation.generate import prompt_ids
 
 Reason = Literal["end", "length", "stopped"]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from eval.answers import ArmName, Messages
 from eval.chat.settings import ChatSettings
-from eval.generation.answers import ArmName, Messages
 
 Who = Literal["tuned", "base", "both"]
 ARMS_OF: dict[Who, tuple[ArmName, ...]] = {

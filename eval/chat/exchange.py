@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from datasets_prep.crisis import detect_crisis
 from eval.chat.conversation import ARMS_OF, Conversation, Reply, Turn, Who
 from eval.chat.model_process import Event, ModelProcess, Request
 from eval.chat.settings import ChatSettings
-from eval.checks.crisis import detect_crisis
 
 # The checks read the whole answer so far, so not at every token.
 _CHARACTERS_BETWEEN_CHECKS = 40

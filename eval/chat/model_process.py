@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypedDict
 
-from eval.generation.answers import ArmName, Messages
-from recipes.errors import UserError
-from recipes.recipe import ROOT
+from eval.answers import ArmName, Messages
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.recipe import ROOT
 
 Event = dict[str, Any]
 # The last event of an answer is of one of these kinds.

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from datasets_prep.crisis import HELP_NOTICE
 from eval.chat.conversation import ARMS_OF, Conversation, Who
 from eval.chat.exchange import exchange
 from eval.chat.figures import figures_in_words
 from eval.chat.model_process import ModelProcess
 from eval.chat.session import NOT_A_CLINICIAN, Session
-from eval.checks.crisis import HELP_NOTICE
 from eval.report.templating import page_environment
 
 # Set before gradio is imported: it phones home otherwise.

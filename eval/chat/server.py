@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from eval.chat.model_process import ModelProcess
 from eval.chat.page import TEMPLATES, Page
 from eval.chat.session import Session
-from recipes.address import LOCAL
+from recipes.runner.core.address import LOCAL
 
 # Gradio's page asks a CDN for a script and warms up connections to a font server: cut out.
 _FOREIGN = re.compile(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from eval.chat.conversation import Conversation
 from eval.chat.settings import ChatSettings, settings_of
-from eval.runs import Run
+from recipes.runner.run.finished import Run
 
 NOT_A_CLINICIAN = (
     "This is a computer program and not a clinician. It can be wrong, it gives no medical advice, "

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from recipes.recipe import ROOT
+from recipes.runner.core.recipe import ROOT
 
 # As Axolotl's own `inference --gradio` takes it; no key of a recipe names it.
 TOP_P = 0.95

@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 
+from datasets_prep.crisis import HELP_NOTICE
 from eval.chat.conversation import ARMS_OF, Conversation, Reply, Who
 from eval.chat.exchange import exchange
 from eval.chat.figures import figures_in_words
 from eval.chat.model_process import ENDS, Event, ModelProcess
 from eval.chat.session import NOT_A_CLINICIAN, Session
-from eval.checks.crisis import HELP_NOTICE
-from recipes.recipe import did_you_mean
+from recipes.runner.core.recipe import did_you_mean
 
 _COMMANDS = {
     "/tuned": "the tuned model answers",

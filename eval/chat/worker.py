@@ -18,7 +18,7 @@ import time
 from typing import Any, TextIO
 
 from eval.quiet import quiet_libraries
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 Line = dict[str, Any]
 
@@ -58,7 +58,7 @@ class Worker:
         from eval.chat.settings import settings_of
         from eval.generation.arms import local_arms
         from eval.generation.base_model import load_base
-        from eval.runs import find_run
+        from recipes.runner.run.finished import find_run
 
         began = time.monotonic()
         found = find_run(run, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from eval.generation.answers import Answer, Conversation
+from eval.answers import Answer, Conversation
 from eval.strict import Strict
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from datasets_prep.crisis import crisis_help_in, detect_crisis, human_help_in
+from eval.answers import Answer, Conversation
 from eval.checks import red_lines
 from eval.checks.base import Check
-from eval.checks.crisis import crisis_help_in, detect_crisis, human_help_in
-from eval.generation.answers import Answer, Conversation
 
 
 class NamesHumanHelp(Check):

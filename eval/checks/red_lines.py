@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from eval.checks.crisis import crisis_help_in, human_help_in
+from datasets_prep.crisis import crisis_help_in, human_help_in
 
 _FLAGS = re.IGNORECASE | re.VERBOSE
 # The dot of "Dr." ends no sentence.

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from eval.answers import Conversation
 from eval.checks.base import Check, CheckResult
 from eval.checks.care import (
     FlagsRisk,
@@ -40,7 +41,6 @@ from eval.checks.text import (
     Phrases,
     StopsByItself,
 )
-from eval.generation.answers import Conversation
 from eval.strict import register_keys
 
 AnyCheck = Annotated[

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 
 def chrf(answer: str, reference: str) -> float:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from eval.answers import Answer, Conversation
 from eval.checks.base import Check
-from eval.generation.answers import Answer, Conversation
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 _ROLE_MARKS = re.compile(

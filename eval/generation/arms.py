@@ -8,14 +8,14 @@ from typing import Any, Protocol
 
 import torch
 
-from eval.generation.answers import Answer, ArmName, Messages
+from eval.answers import Answer, ArmName, Messages
 from eval.generation.base_model import Base
 from eval.generation.decoding import Decoding
-from eval.generation.fingerprint import digest, folder_digest
 from eval.generation.generate import end_tokens, generate, prompt_ids
-from eval.runs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Run
-from recipes.errors import UserError
-from recipes.recipe import display_path
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.recipe import display_path
+from recipes.runner.run.fingerprint import digest, folder_digest
+from recipes.runner.run.finished import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Run
 
 _PROBES = (
     "I feel anxious and I can't sleep. What can I do?",

@@ -12,11 +12,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
-from eval.generation.fingerprint import digest, folder_digest
-from eval.runs import base_bits
 from plugins.falcon import quantization as falcon_quantization
-from recipes.errors import UserError
-from recipes.recipe import ROOT
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.recipe import ROOT
+from recipes.runner.run.fingerprint import digest, folder_digest
+from recipes.runner.run.finished import base_bits
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 

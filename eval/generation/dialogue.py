@@ -6,13 +6,14 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-from eval.generation.answers import Answer, Conversation, build_messages
+from eval.answers import Answer, Conversation, build_messages
 from eval.generation.arms import Arm
 from eval.generation.decoding import Decoding
-from eval.generation.fingerprint import code_version, digest
 from eval.generation.store import Store
-from eval.suites import Prompt, Suite
-from recipes.errors import UserError
+from eval.generation.version import generation_version
+from eval.suite import Prompt, Suite
+from recipes.runner.core.errors import UserError
+from recipes.runner.run.fingerprint import digest
 
 Progress = Callable[[int], None]
 
@@ -20,7 +21,7 @@ Progress = Callable[[int], None]
 def cache_file(folder: Path, arm: Arm, suite: Suite, decoding: Decoding) -> Path:
     """Where this arm's answers to this suite are kept; the name says what they depend on."""
     asked = [[prompt.id, prompt.turns] for prompt in suite.prompts]
-    key = digest([arm.digest, suite.system, asked, decoding.to_json(), code_version()])
+    key = digest([arm.digest, suite.system, asked, decoding.to_json(), generation_version()])
     return folder / f"{arm.name}-{suite.name}-{key[:20]}.jsonl"
 
 

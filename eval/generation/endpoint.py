@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 _RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from eval.generation.answers import Answer, Messages
+from eval.answers import Answer, Messages
 from eval.generation.decoding import Decoding
-from plugins.fallbacks import note_fallback
+from recipes.runner.core.fallbacks import note_fallback
 
 
 def end_tokens(model: Any, tokenizer: Any, extra: list[str] | None = None) -> list[int]:

@@ -13,10 +13,11 @@ import torch
 from eval.generation.arms import LocalArm
 from eval.generation.base_model import axolotl_config
 from eval.generation.dialogue import Progress
-from eval.generation.fingerprint import code_version, digest
 from eval.generation.store import Store
-from recipes.errors import UserError
-from recipes.recipe import display_path
+from eval.generation.version import generation_version
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.recipe import display_path
+from recipes.runner.run.fingerprint import digest
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def score_held_out(
     arm: LocalArm, rows: list[HeldOut], folder: Path, progress: Progress = lambda n: None
 ) -> list[tuple[float, int]]:
     """(sum of nats, number of assistant tokens) of each conversation, kept as they come."""
-    key = digest([arm.digest, code_version()])
+    key = digest([arm.digest, generation_version()])
     store = Store(folder / f"{arm.name}-held_out-{key[:20]}.jsonl")
     scores = []
     with arm.active() as model:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from eval.generation.answers import Answer, ArmName, Messages
+from eval.answers import Answer, ArmName, Messages
 from eval.generation.decoding import Decoding
 from eval.generation.endpoint import ChatEndpoint, parallel
-from eval.generation.fingerprint import digest
 from eval.generation.generate import derived_seed
+from recipes.runner.run.fingerprint import digest
 
 KEY_VARIABLE = "EVAL_ENDPOINT_API_KEY"
 IN_PARALLEL = 8

@@ -10,10 +10,10 @@ from eval.evaluate import Outcome
 from eval.report.page import render_report, report_id
 from eval.scoring.summary import summarise
 from eval.scoring.votes import VOTES, count_votes, read_votes
-from eval.suites import HELD_OUT, Suite
-from recipes.errors import UserError
-from recipes.files import write_json, write_jsonl, write_text
-from recipes.recipe import display_path
+from eval.suite import HELD_OUT, Suite
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.files import write_json, write_jsonl, write_text
+from recipes.runner.core.recipe import display_path
 
 
 def write_results(

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from eval.checks.registry import RED_LINES
-from eval.generation.fingerprint import digest
 from eval.report.charts import forest_plot, loss_curves, verdict_class
 from eval.report.differences import mark_differences
 from eval.report.templating import page_environment
 from eval.report.wording import cut_answers, few_differ, gates_said
 from eval.scoring.statistics import LEAST_PAIRS
-from eval.suites import HELD_OUT
+from eval.suite import HELD_OUT
+from recipes.runner.run.fingerprint import digest
 
 TEMPLATES = Path(__file__).parent / "templates"
 _RANK = {"worse": 0, "better": 1, "same": 2}

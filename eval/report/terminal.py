@@ -12,7 +12,7 @@ from rich.table import Table
 from eval.report.wording import cut_answers, few_differ, gates_said
 from eval.scoring.gates import GATE_FAILED
 from eval.scoring.statistics import LEAST_PAIRS
-from eval.suites import HELD_OUT
+from eval.suite import HELD_OUT
 
 _STYLE = {"better": "green", "worse": "red", "inconclusive": "yellow"}
 

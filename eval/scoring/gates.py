@@ -9,7 +9,7 @@ from statistics import fmean
 from eval.checks.registry import RED_LINES
 from eval.scoring.pairs import Item
 from eval.scoring.statistics import LEAST_PAIRS, Paired
-from eval.suites import AnyGate, NoNewRedLines, NonInferiority, Suite
+from eval.suite import AnyGate, NoNewRedLines, NonInferiority, Suite
 
 GATE_FAILED = 3  # the command's exit code
 

@@ -13,11 +13,11 @@ from statistics import fmean
 from typing import Any
 
 from eval.generation.endpoint import ChatEndpoint, Reply, parallel
-from eval.generation.fingerprint import digest
 from eval.generation.store import Store
 from eval.scoring.pairs import Item, Scored
 from eval.scoring.statistics import rank_correlation, win_rate
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
+from recipes.runner.run.fingerprint import digest
 
 KEY_VARIABLE = "EVAL_JUDGE_API_KEY"
 _PARALLEL = 4

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
+from eval.answers import Conversation
 from eval.checks.registry import CheckResult, run_checks
 from eval.checks.similarity import chrf, rouge_l
-from eval.generation.answers import Conversation
-from eval.suites import Prompt, Suite
+from eval.suite import Prompt, Suite
 
 Embed = Callable[[str, str], float]
 YES_NO = ("passed", "no_red_line")

@@ -19,7 +19,7 @@ from eval.scoring.statistics import (
     verdict,
     wilson,
 )
-from eval.suites import HELD_OUT, Suite
+from eval.suite import HELD_OUT, Suite
 
 # Nats per token; about 2% of the perplexity.
 HELD_OUT_MARGIN = 0.02

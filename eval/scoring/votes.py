@@ -12,8 +12,8 @@ from pydantic import Field, ValidationError
 
 from eval.scoring.statistics import rank_correlation, win_rate
 from eval.strict import Strict
-from eval.suites import HELD_OUT
-from recipes.errors import UserError
+from eval.suite import HELD_OUT
+from recipes.runner.core.errors import UserError
 
 VOTES = "votes.json"  # beside the results, once they were read in
 Side = Literal["base", "tuned"]

@@ -16,7 +16,7 @@ import torch
 import triton
 import triton.language as tl
 
-from plugins.falcon.operations import Adapted
+from plugins.falcon.adapted import Adapted
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from plugins.falcon.module_attention import (
 )
 from plugins.falcon.paths import Paths
 from plugins.falcon.projection import NotFusable
-from plugins.fallbacks import note_fallback
+from recipes.runner.core.fallbacks import note_fallback
 
 
 class PackedFalconModel(FalconModel):

@@ -6,25 +6,12 @@ All tensors are [T, width], T being the tokens of the whole batch laid end to en
 from __future__ import annotations
 
 import importlib.util
-from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-
-class Adapted(NamedTuple):
-    """An adapter in the backward.
-
-    Attributes:
-        du: [T, r], gradient of its inner activation, contiguous.
-        a: [r, in], its first weight, in du's dtype.
-        seed: of its dropout.
-    """
-
-    du: torch.Tensor
-    a: torch.Tensor
-    seed: int
+from plugins.falcon.adapted import Adapted
 
 
 def triton_runs(device: torch.device) -> str:

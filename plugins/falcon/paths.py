@@ -10,7 +10,7 @@ import torch
 from plugins.falcon.args import FalconOptions
 from plugins.falcon.attention import flash_runs, shared_runs
 from plugins.falcon.operations import triton_runs
-from plugins.fallbacks import note_fallback
+from recipes.runner.core.fallbacks import note_fallback
 
 
 @dataclass(frozen=True)

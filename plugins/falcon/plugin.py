@@ -14,7 +14,7 @@ from plugins.falcon.args import FalconOptions
 from plugins.falcon.loss import WithTargetRows
 from plugins.falcon.model import FusedLossFalcon, find_falcon, install, why_not_fused
 from plugins.falcon.paths import choose_paths
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 ZERO3 = "DeepSpeed ZeRO-3"
 LORA_KERNELS = ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from recipes.recipe import ROOT
+from recipes.runner.core.recipe import ROOT
 
 _PACKAGES = (
     "torch",

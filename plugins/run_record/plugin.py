@@ -14,13 +14,13 @@ from torch import nn
 from transformers import TrainerCallback
 
 from plugins.failures import on_failure, say_failures_in_one_line
-from plugins.fallbacks import fallbacks_taken
-from plugins.run_record import facts, folder, record
+from plugins.run_record import facts
 from plugins.run_record.curves import draw_curves
-from recipes.hashes import file_hash
-from recipes.parent import end_with_parent
-from recipes.release.card import renew_card
-from recipes.terminal import PIPE_VARIABLE, send
+from recipes.runner.core.fallbacks import fallbacks_taken
+from recipes.runner.core.hashes import file_hash
+from recipes.runner.core.processes import end_with_parent
+from recipes.runner.core.terminal import PIPE_VARIABLE, send
+from recipes.runner.run import folder, record
 
 _UNSHOWN = ("axolotl_config_path", "capabilities", "env_capabilities")
 _WRITE_EVERY = 2.0  # seconds; quick steps need not each rewrite the file
@@ -111,13 +111,12 @@ class RunRecordPlugin(BasePlugin):
         return [_Follow(self.record)] if self.record is not None else []
 
     def post_train_unload(self, cfg: Any) -> None:
-        """The adapter is saved: the run is done, and gets its model card."""
+        """The adapter is saved: the run is done."""
         if self.record is None:
             return
         data = self.record.data
         stopped = data.get("steps", 0) < data.get("steps_planned", 0)
         self._end(record.STOPPED_EARLY if stopped else record.FINISHED, None)
-        renew_card(self.record.folder)
 
     def _end(self, status: str, reason: str | None) -> None:
         if self.record is None or self.record.data.get("status") != record.RUNNING:

@@ -9,8 +9,8 @@ import pytest
 from prep_data import definition
 
 from datasets_prep.definition import DEFINITIONS, load_definition
-from recipes.errors import UserError
-from recipes.recipe import load_recipe
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.recipe import load_recipe
 
 SHIPPED = sorted(path.stem for path in DEFINITIONS.glob("*.yaml"))
 

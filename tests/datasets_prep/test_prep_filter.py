@@ -12,7 +12,7 @@ from datasets_prep.filters import Filter
 from datasets_prep.language import segments
 from datasets_prep.sentences import sentences
 from datasets_prep.settings import FilterSettings
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 ENGLISH = "You are not alone with this, and it can get better with time."
 SPANISH = "No estás solo en esto, y puede mejorar con el tiempo y con ayuda."

@@ -23,7 +23,7 @@ from datasets_prep.settings import AnonymiseSettings, CleanSettings, FilterSetti
 from datasets_prep.shapes import UnknownRole
 from datasets_prep.signatures import normalise
 from datasets_prep.worker import RowSteps
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 # Pieces that the steps look for, so that a random text meets their rules.
 _PIECES = st.sampled_from(

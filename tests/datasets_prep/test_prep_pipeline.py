@@ -19,7 +19,7 @@ from datasets_prep.__main__ import main
 from datasets_prep.definition import DEFINITIONS
 from datasets_prep.pipeline import OUTPUTS
 from datasets_prep.workspace import work_folder
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 FILES = (*OUTPUTS, "manifest.json")
 

@@ -20,9 +20,9 @@ from datasets_prep.conversation import Ledger
 from datasets_prep.prove import Prover
 from datasets_prep.recipe_tokens import token_config
 from datasets_prep.settings import ProveSettings
-from plugins.fallbacks import forget_fallbacks
-from recipes.errors import UserError
-from recipes.recipe import RECIPES, load_recipe
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.fallbacks import forget_fallbacks
+from recipes.runner.core.recipe import RECIPES, load_recipe
 
 TEMPLATE = RECIPES / "chat_templates" / "falcon.jinja"
 

@@ -12,7 +12,7 @@ import pytest
 
 from datasets_prep.definition import Source
 from datasets_prep.readers import RAGGED, local_file, read_rows
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 ROWS = [{"q": "Wie geht's?", "a": 'Gut, danke;\n"sehr" gut'}, {"q": "ü", "a": "€ \U0001f600"}]
 

@@ -11,7 +11,7 @@ from prep_data import reasons
 from datasets_prep.conversation import Conversation, Ledger
 from datasets_prep.definition import Definition
 from datasets_prep.shapes import Shaper, UnknownRole, unknown_role_error
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 Row = dict[str, Any]
 

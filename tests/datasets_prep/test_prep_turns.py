@@ -10,7 +10,7 @@ from prep_data import reasons, talk
 from datasets_prep.conversation import Conversation, Ledger, Message
 from datasets_prep.definition import Turns
 from datasets_prep.turns import alternate
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 
 def conversation(*turns: tuple[str, str]) -> Conversation:

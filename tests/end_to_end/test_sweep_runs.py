@@ -11,9 +11,9 @@ import pytest
 import torch
 from training import recipe_with, tiny_llama, training_processes
 
-from plugins.run_record.record import read_record
-from recipes.recipe import ROOT, load_recipe
-from recipes.run_log import LOG_FILE
+from recipes.runner.core.recipe import ROOT, load_recipe
+from recipes.runner.launch.run_log import LOG_FILE
+from recipes.runner.run.record import read_record
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="written for a CPU's paths")
 

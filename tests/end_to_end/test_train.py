@@ -14,7 +14,7 @@ from training import (
     train_and_kill,
 )
 
-from recipes.recipe import load_recipe
+from recipes.runner.core.recipe import load_recipe
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="written for a CPU's paths")
 

@@ -22,8 +22,8 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from recipes.recipe import ROOT, load_recipe
-from recipes.small_model import make_small_model
+from recipes.runner.core.recipe import ROOT, load_recipe
+from recipes.runner.models.smollm2 import make_small_model
 
 SHARED_TOKENIZER = ROOT.parent / "shared" / "falcon-7b-tokenizer"
 

@@ -14,9 +14,9 @@ from eval.generation.arms import local_arms, prove_honest
 from eval.generation.base_model import load_base
 from eval.generation.decoding import Decoding
 from eval.generation.dialogue import cache_file, check_lengths, hold
-from eval.runs import Run, find_run
-from eval.suites import Suite, load_suite
-from recipes.errors import UserError
+from eval.suite import Suite, load_suite
+from recipes.runner.core.errors import UserError
+from recipes.runner.run.finished import Run, find_run
 
 
 @pytest.fixture(scope="module")

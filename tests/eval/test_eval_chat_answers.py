@@ -22,7 +22,7 @@ from eval.chat.terminal import printable
 from eval.generation.arms import LocalArm, local_arms
 from eval.generation.base_model import load_base
 from eval.generation.decoding import Decoding
-from eval.runs import find_run
+from recipes.runner.run.finished import find_run
 
 GREEDY = ChatSettings(temperature=0.0, max_new_tokens=40)
 SAMPLED = ChatSettings(temperature=1.5, max_new_tokens=40)

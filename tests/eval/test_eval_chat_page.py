@@ -27,7 +27,7 @@ from eval.chat.__main__ import main
 from eval.chat.model_process import ModelProcess
 from eval.chat.server import make_app
 from eval.chat.session import NOT_A_CLINICIAN, open_session
-from eval.runs import find_run
+from recipes.runner.run.finished import find_run
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(

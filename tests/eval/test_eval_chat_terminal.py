@@ -18,8 +18,8 @@ import pytest
 from conftest import ATTACK
 
 from eval.chat.__main__ import main
-from eval.runs import ADAPTER_CONFIG
-from recipes.recipe import ROOT
+from recipes.runner.core.recipe import ROOT
+from recipes.runner.run.finished import ADAPTER_CONFIG
 
 
 class Screen:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
+from eval.answers import Answer, Conversation
 from eval.checks.registry import CHECKS, AnyCheck, run_checks
-from eval.generation.answers import Answer, Conversation
 
 
 def conversation(*texts: str, stopped: bool = True, special: tuple[str, ...] = (),

@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from eval.checks.crisis import (
+from datasets_prep.crisis import (
     HELP_NOTICE,
     crisis_help_in,
     detect_crisis,
     human_help_in,
     needs_help_notice,
 )
-from eval.suites import load_suite
+from eval.suite import load_suite
 
 CRISES = [
     "i dont want to live anymore",
@@ -129,6 +129,6 @@ def test_an_alarming_answer_needs_the_notice_too() -> None:
 
 def test_it_imports_nothing_heavy() -> None:
     heavy = "{'torch', 'transformers', 'pydantic'}"
-    code = f"import eval.checks.crisis, sys; print({heavy} & set(sys.modules))"
+    code = f"import datasets_prep.crisis, sys; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

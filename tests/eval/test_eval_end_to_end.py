@@ -256,7 +256,7 @@ def test_served_models_as_arms(
     from eval.generation.arms import local_arms
     from eval.generation.base_model import load_base
     from eval.generation.decoding import Decoding
-    from eval.runs import find_run
+    from recipes.runner.run.finished import find_run
 
     local = find_run(str(worse_run), None)
     arms = dict(

@@ -13,7 +13,7 @@ from conftest import KNOWN, make_llama, make_tokenizer
 from eval.generation.decoding import Decoding
 from eval.generation.generate import end_tokens, generate, out_of_memory, prompt_ids
 from eval.generation.heldout import negative_log_likelihood, perplexity, read_held_out
-from plugins.fallbacks import fallbacks_taken
+from recipes.runner.core.fallbacks import fallbacks_taken
 
 TEXTS = [
     "Hi", "What is the capital of France?", "I feel a bit lost today and do not know why.",

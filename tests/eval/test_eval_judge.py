@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from chat_server import ChatServer
 
-from eval.generation.answers import Answer, Conversation
+from eval.answers import Answer, Conversation
 from eval.generation.decoding import Decoding
 from eval.generation.endpoint import ChatEndpoint
 from eval.generation.remote import RemoteArm
 from eval.scoring.judge import Judge, judge_items, read_pair, read_rubric
 from eval.scoring.pairs import Item, pair
-from eval.suites import load_suite
-from recipes.errors import UserError
+from eval.suite import load_suite
+from recipes.runner.core.errors import UserError
 
 
 class Server(ChatServer):

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
+from eval.answers import Answer, Conversation
 from eval.evaluate import Options, Outcome, describe
-from eval.generation.answers import Answer, Conversation
 from eval.generation.heldout import HeldOut
 from eval.report.differences import mark_differences
 from eval.report.files import add_votes, write_results
 from eval.report.wording import gates_said
 from eval.scoring.pairs import pair
-from eval.suites import Suite, load_suite
+from eval.suite import Suite, load_suite
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eval.checks.similarity import Embedder, chrf, rouge_l
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 
 def test_chrf_by_hand() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from eval.checks.registry import CHECKS
-from eval.suites import load_suite, load_suites, suite_names
-from recipes.errors import UserError
+from eval.suite import load_suite, load_suites, suite_names
+from recipes.runner.core.errors import UserError
 
 SHIPPED = {
     "coherence": 30, "context": 30, "empathy": 30, "information": 30, "out_of_domain": 30,

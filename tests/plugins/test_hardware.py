@@ -9,8 +9,8 @@ from axolotl.utils.dict import DictDefault
 from bitsandbytes.functional import has_avx512bf16
 from bitsandbytes.nn import Linear4bit
 
-from plugins.fallbacks import fallbacks_taken
 from plugins.hardware import HardwarePlugin, keep_gradients_on_cpu
+from recipes.runner.core.fallbacks import fallbacks_taken
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 

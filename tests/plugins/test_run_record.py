@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import save_file
 
 from plugins.failures import describe
-from plugins.run_record import folder
-from plugins.run_record.checkpoints import checkpoints, damage, set_damaged_aside
 from plugins.run_record.facts import base_as_held
-from plugins.run_record.record import FINISHED, RunRecord, read_record
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
+from recipes.runner.run import folder
+from recipes.runner.run.checkpoints import checkpoints, damage, set_damaged_aside
+from recipes.runner.run.record import FINISHED, RunRecord, read_record
 
 
 def make_checkpoint(run, step):
@@ -106,7 +106,7 @@ def test_shards_are_read_again_by_the_ranks_that_wrote_them(tmp_path, monkeypatc
 def test_only_one_process_trains_into_a_folder(tmp_path):
     held = folder.lock(tmp_path)
     code = (
-        "import sys; from pathlib import Path; from plugins.run_record.folder import lock;"
+        "import sys; from pathlib import Path; from recipes.runner.run.folder import lock;"
         "lock(Path(sys.argv[1]))"
     )
     other = subprocess.run(

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from plugins.strict.check import check_config
-from recipes.recipe import load_recipe, recipe_paths
+from recipes.runner.check.keys import check_config
+from recipes.runner.core.recipe import load_recipe, recipe_paths
 
 
 def keys_of(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 import recipes.__main__
-from recipes import gpu, launch, strategy
-from recipes.recipe import RECIPES, ROOT
+from recipes.runner.core.recipe import RECIPES, ROOT
+from recipes.runner.estimate import preflight
+from recipes.runner.launch import strategy
+from recipes.runner.launch import train as launch
 
 FOLDER = RECIPES / "launch"
 SLURM = FOLDER / "slurm.sh"
@@ -41,7 +43,7 @@ def cluster(tmp_path, monkeypatch):
     for path, text in files.items():
         path.write_text(text)
         path.chmod(0o755)
-    for module in (gpu, strategy):
+    for module in (preflight, strategy):
         monkeypatch.setattr(module, "count_gpus", lambda: 8)
     kept = {key: os.environ[key] for key in ("HOME", "LANG") if key in os.environ}
     return {

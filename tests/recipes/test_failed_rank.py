@@ -1,6 +1,6 @@
 import pytest
 
-from recipes.failed_rank import FailedRank, how_it_ended
+from recipes.runner.launch.failed_rank import FailedRank, how_it_ended
 
 
 @pytest.mark.parametrize(

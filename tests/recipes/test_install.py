@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-INSTALL = ROOT / "recipes" / "install.py"
+INSTALL = ROOT / "recipes/runner/setup/install.py"
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -37,7 +37,7 @@ def test_unknown_extra_lists_the_known_ones(tmp_path):
 
 def test_an_installed_environment_is_left_alone(tmp_path):
     sys.path.insert(0, str(ROOT))
-    from recipes.install import _digest
+    from recipes.runner.setup.install import _digest
 
     venv = tmp_path / "venv"
     venv.mkdir()

@@ -1,7 +1,7 @@
 import pytest
 
-from recipes.errors import UserError
-from recipes.overrides import apply, as_flags, parse_overrides
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.overrides import apply, as_flags, parse_overrides
 
 
 def test_values_are_read_as_yaml_and_numbers_as_people_write_them():

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from recipes.recipe import ROOT, load_recipe
+from recipes.runner.core.recipe import ROOT, load_recipe
 
 README = ROOT / "README.md"
 # What runs it, as file::test; or why nothing does, in words.
@@ -40,16 +40,16 @@ COMMANDS = {
         "tests/recipes/test_sweep.py::test_axolotl_expands_the_grid"
     ),
     "make merge RUN=x": (
-        "tests/recipes/release/test_release_merge.py::test_merged_answers_as_base_and_adapter_and_its_proof_is_kept"
+        "tests/eval/release/test_release_merge.py::test_merged_answers_as_base_and_adapter_and_its_proof_is_kept"
     ),
     "make serve RUN=x": (
-        "tests/recipes/release/test_release_serve.py::test_answers_are_those_of_eval"
+        "tests/eval/release/test_release_serve.py::test_answers_are_those_of_eval"
     ),
     "make export RUN=x FORMAT=gguf": (
-        "tests/recipes/release/test_release_export.py::test_the_file_is_read_back_and_kept"
+        "tests/eval/release/test_release_export.py::test_the_file_is_read_back_and_kept"
     ),
     "make publish RUN=x REPO=user/name": (
-        "tests/recipes/release/test_release_publish.py::test_adapter_card_and_record_are_pushed_privately"
+        "tests/eval/release/test_release_publish.py::test_adapter_card_and_record_are_pushed_privately"
     ),
     "make bench RECIPE=falcon7b-qlora": (
         "it trains stock and ours for minutes, and means something on a GPU alone"

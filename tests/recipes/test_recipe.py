@@ -1,8 +1,9 @@
 import pytest
 
-from recipes.errors import UserError
-from recipes.preflight import find_problems
-from recipes.recipe import load_recipe, nearest
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.recipe import load_recipe, nearest
+from recipes.runner.estimate.gpu import count_gpus
+from recipes.runner.estimate.preflight import find_problems
 
 
 def test_unknown_recipe_names_the_nearest():
@@ -21,7 +22,7 @@ def test_data_set_is_the_folder_under_data():
     assert load_recipe("falcon7b-qlora").dataset == "mental_health_support"
 
 
-@pytest.mark.skipif("__import__('recipes.gpu').gpu.count_gpus() > 0", reason="there is a GPU here")
+@pytest.mark.skipif(count_gpus() > 0, reason="there is a GPU here")
 def test_without_a_gpu_one_message_says_what_works():
     (problem,) = find_problems(load_recipe("falcon7b-qlora").config)
     assert "no CUDA GPU here" in str(problem)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from recipes.architecture import architecture, as_json, build, keep, kept_file
-from recipes.check import problems_of, validated
-from recipes.recipe import RECIPES, ROOT, load_recipe, recipe_paths
-from recipes.table import TABLE, table_text
+from recipes.runner.check.check import problems_of, validated
+from recipes.runner.check.table import TABLE, table_text
+from recipes.runner.core.recipe import RECIPES, ROOT, load_recipe, recipe_paths
+from recipes.runner.models.architecture import architecture, as_json, build, keep, kept_file
 
 FALCON_TOKENIZER = ROOT.parent / "shared" / "falcon-7b-tokenizer"
 PATHS = recipe_paths()
@@ -43,7 +43,7 @@ def test_shape_kept_for_the_recipe_is_the_models_own(path: Path):
 def test_shape_of_a_new_base_is_kept_for_plan_and_check(tmp_path, monkeypatch):
     import transformers
 
-    monkeypatch.setattr("recipes.architecture.RECIPES", tmp_path)
+    monkeypatch.setattr("recipes.runner.models.architecture.RECIPES", tmp_path)
     (tmp_path / "architectures").mkdir()
     base = tmp_path / "base"
     transformers.LlamaConfig(hidden_size=64, num_hidden_layers=2, vocab_size=100).save_pretrained(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from recipes.errors import UserError
-from recipes.run_log import RunLog
+from recipes.runner.core.errors import UserError
+from recipes.runner.launch.run_log import RunLog
 
 
 def test_log_goes_into_the_folder_behind_an_earlier_one(tmp_path: Path):

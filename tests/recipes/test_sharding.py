@@ -10,24 +10,24 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils import DeepSpeedPlugin, patch_environment
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
-from recipes import sharding, strategy
-from recipes.architecture import architecture
-from recipes.check import problems_with
-from recipes.errors import UserError
-from recipes.memory import GIB, estimate
-from recipes.overrides import apply, as_flags
-from recipes.plan import needed_bytes, plan_lines
-from recipes.recipe import ROOT, Recipe, load_recipe, recipe_paths
-from recipes.sharding import (
+from recipes.runner.check.check import problems_with
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.overrides import apply, as_flags
+from recipes.runner.core.recipe import ROOT, Recipe, load_recipe, recipe_paths, strategy_of
+from recipes.runner.estimate import sharding
+from recipes.runner.estimate.memory import GIB, estimate
+from recipes.runner.estimate.plan import needed_bytes, plan_lines
+from recipes.runner.estimate.sharding import (
     FOLDER,
     STRATEGIES,
     estimate_shared,
     loading_bytes,
     refuse_uninstalled,
-    strategy_of,
     strategy_settings,
 )
-from recipes.strategy import Wanted, plan_launch, plan_spread
+from recipes.runner.launch import strategy
+from recipes.runner.launch.strategy import Wanted, plan_launch, plan_spread
+from recipes.runner.models.architecture import architecture
 
 RECIPES = [load_recipe(path.stem) for path in recipe_paths()]
 
@@ -221,7 +221,7 @@ def test_plan_shows_every_strategy():
 
 
 def test_preflight_counts_a_share_where_weights_are_parted(monkeypatch):
-    from recipes import preflight
+    from recipes.runner.estimate import preflight
 
     asked = []
     monkeypatch.setattr(preflight, "count_gpus", lambda: 2)

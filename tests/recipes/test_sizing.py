@@ -2,8 +2,15 @@
 
 import pytest
 
-from recipes.architecture import architecture
-from recipes.sizing import FILE, SHARES, SMALL, exchange_seconds, sizing_text, tokens_per_second
+from recipes.runner.estimate.sizing import (
+    FILE,
+    SHARES,
+    SMALL,
+    exchange_seconds,
+    sizing_text,
+    tokens_per_second,
+)
+from recipes.runner.models.architecture import architecture
 
 
 def test_file_is_fresh():

@@ -2,9 +2,9 @@
 
 import pytest
 
-from recipes import strategy
-from recipes.errors import UserError
-from recipes.strategy import Wanted, plan_launch
+from recipes.runner.core.errors import UserError
+from recipes.runner.launch import strategy
+from recipes.runner.launch.strategy import Wanted, plan_launch
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from recipes import sweep
-from recipes.errors import UserError
-from recipes.overrides import parse_overrides
-from recipes.recipe import ROOT, load_recipe
-from recipes.sweep import device_slots, refuse_problems, sweep_runs
-from recipes.sweep_grid import read_grid, sweep_paths
-from recipes.sweep_plot import Dot, dot
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.overrides import parse_overrides
+from recipes.runner.core.recipe import ROOT, load_recipe
+from recipes.runner.sweep import sweep
+from recipes.runner.sweep.grid import read_grid, sweep_paths
+from recipes.runner.sweep.plot import Dot, dot
+from recipes.runner.sweep.sweep import device_slots, refuse_problems, sweep_runs
 
 RECIPE = load_recipe("smollm2-135m-qlora")
 NOTHING = {"GPUS": "", "PROCESSES": "", "STRATEGY": ""}
@@ -147,7 +147,7 @@ def test_without_a_gpu_runs_go_one_by_one(monkeypatch):
 
 JOBS = """
 import sys
-from recipes.jobs import Job, run_jobs
+from recipes.runner.launch.jobs import Job, run_jobs
 words = "import os, sys, time; print(os.environ['CARD'], flush=True); time.sleep({}); sys.exit({})"
 jobs = [Job(f"job{n}", [sys.executable, "-c", words.format(seconds, code)])
         for n, (seconds, code) in enumerate(JOBS)]

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from plugins.falcon.benchmark import cases as bench_cases
 from plugins.falcon.benchmark import report, stand_in
 from plugins.falcon.benchmark.cases import RESULT_VARIABLE, WARM_UP_VARIABLE
-from recipes.errors import UserError, user_errors_exit
-from recipes.recipe import ROOT, Recipe, display_path, load_recipe
+from recipes.runner.core.errors import UserError, user_errors_exit
+from recipes.runner.core.recipe import ROOT, Recipe, display_path, load_recipe
 
 OWN_DATA = ROOT / "datasets_prep" / "definitions" / "mental_health_support.jsonl"
 SHORT_PAIRS = 172  # as many as the mental health chatbot data set that small Falcons are shown on

@@ -9,7 +9,7 @@ import time
 import torch
 
 from plugins.run_record import facts
-from recipes.architecture import build
+from recipes.runner.models.architecture import build
 
 
 def matmul_rate(size: int, repeats: int = 10) -> float:

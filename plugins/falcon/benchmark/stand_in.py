@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from recipes.recipe import RECIPES
+from recipes.runner.core.recipe import RECIPES
 
 VOCABULARY = 16_384  # of the stand-in tokenizer; fits the 32,000 of Llama and Falcon's 65,024
 TINY = {

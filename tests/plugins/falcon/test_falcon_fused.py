@@ -148,7 +148,7 @@ def test_the_mask_has_dropouts_statistics(dropout) -> None:
 
 @pytest.mark.parametrize("layout,rank", [("sequential", 4), ("multi_query", 264)])
 def test_what_cannot_be_fused_runs_in_the_modules(layout, rank, fused_calls) -> None:
-    from plugins.fallbacks import fallbacks_taken
+    from recipes.runner.core.fallbacks import fallbacks_taken
 
     model = with_adapter(make_falcon(layout), rank).train()
     reference = copy.deepcopy(model)

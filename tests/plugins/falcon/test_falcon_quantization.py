@@ -14,7 +14,7 @@ from transformers.models.falcon.modeling_falcon import FalconLinear
 
 from plugins.falcon import quantization
 from plugins.quantization_guard import check_quantised
-from recipes.errors import UserError
+from recipes.runner.core.errors import UserError
 
 TARGETS = ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"]
 NF4 = BitsAndBytesConfig(

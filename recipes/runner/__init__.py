@@ -1,0 +1,1 @@
+"""The Python behind `make train`, `check`, `plan`, `sweep` and `setup`."""

@@ -1,0 +1,168 @@
+"""What each strategy asks of a recipe and of a GPU, and the combinations that can't be right."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from typing import Any
+
+import yaml
+
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.overrides import Overrides
+from recipes.runner.core.recipe import RECIPES, display_path
+from recipes.runner.estimate.memory import Memory, estimate, weight_bytes
+from recipes.runner.models.architecture import Architecture, architecture
+
+STRATEGIES = ("ddp", "zero2", "zero3", "fsdp")
+FOLDER = RECIPES / "accelerate"
+_BLOCKS = {
+    "falcon": "FalconDecoderLayer",
+    "llama": "LlamaDecoderLayer",
+    "mistral": "MistralDecoderLayer",
+    "qwen2": "Qwen2DecoderLayer",
+}
+"""The decoder block of each family, gathered as one by FSDP; transformers' `_no_split_modules`."""
+
+_STORAGE = "bnb_config_kwargs.bnb_4bit_quant_storage"
+PARTS_WEIGHTS = ("zero3", "fsdp")
+"""Those that leave no GPU with a whole model; the Falcon plugin steps aside there."""
+_BLOCKS_GATHERED = 2
+"""Whose weights are held whole at once: the block at work, and the one that is fetched."""
+
+
+def strategy_settings(strategy: str, config: dict[str, Any], given: Overrides) -> Overrides:
+    """Keys that Axolotl needs beside the recipe's own.
+
+    Args:
+        strategy: one of `STRATEGIES`.
+        config: the recipe's keys, the command line's applied.
+        given: those of the command line.
+
+    Raises:
+        UserError: this recipe can't run so.
+    """
+    if strategy == "ddp":
+        return {}
+    for key in ("deepspeed", "fsdp_config"):
+        if config.get(key):
+            raise UserError(
+                f"the recipe has {key} of its own, and STRATEGY={strategy} would bring another",
+                key,
+                "Leave one out",
+            )
+    if strategy == "fsdp":
+        return _fsdp(config, given)
+    return _deepspeed(strategy, config)
+
+
+def refuse_uninstalled(strategy: str) -> None:
+    """Stop where a strategy's library is missing.
+
+    Raises:
+        UserError: DeepSpeed is not installed.
+    """
+    if strategy.startswith("zero") and importlib.util.find_spec("deepspeed") is None:
+        raise UserError(
+            f"{strategy} needs DeepSpeed, which is not installed",
+            "STRATEGY",
+            "make setup EXTRAS=deepspeed, or STRATEGY=ddp",
+        )
+
+
+def _deepspeed(strategy: str, config: dict[str, Any]) -> Overrides:
+    settings: Overrides = {"deepspeed": display_path(FOLDER / f"{strategy}.json")}
+    if strategy == "zero3":
+        return settings | _parted_base(strategy, config)
+    if config.get("load_in_4bit"):
+        # DeepSpeed casts every floating-point parameter, and packed 4-bit weights are no numbers.
+        settings[_STORAGE] = "uint8"
+    return settings
+
+
+def _fsdp(config: dict[str, Any], given: Overrides) -> Overrides:
+    keys = yaml.safe_load((FOLDER / "fsdp.yaml").read_text(encoding="utf-8"))["fsdp_config"]
+    plain = {key.removeprefix("fsdp_"): value for key, value in keys.items()}
+    settings: Overrides = {"fsdp_version": plain.pop("version")}
+    settings |= {f"fsdp_config.{key}": value for key, value in plain.items()}
+    settings["fsdp_config.transformer_layer_cls_to_wrap"] = _block(str(config.get("base_model")))
+    if config.get("load_in_4bit"):
+        # bitsandbytes quantises on the GPU, each rank for itself.
+        settings["fsdp_config.cpu_ram_efficient_loading"] = False
+    settings |= _parted_base("fsdp", config)
+    optimizer = str(config.get("optimizer") or "")
+    if "8bit" in optimizer or optimizer.startswith("paged_"):
+        if "optimizer" in given:
+            raise UserError(
+                f"{optimizer} of bitsandbytes can't step parameters in FSDP's shards",
+                "optimizer",
+                "SET=optimizer=adamw_torch_fused, or STRATEGY=zero2",
+            )
+        settings["optimizer"] = "adamw_torch_fused"
+    return settings
+
+
+def _parted_base(strategy: str, config: dict[str, Any]) -> Overrides:
+    """What a base in shards asks for, where it is quantised."""
+    if config.get("load_in_8bit"):
+        raise UserError(
+            f"an 8-bit base has not been tried in {strategy}'s shards",
+            "load_in_8bit",
+            "STRATEGY=zero2 or ddp keep it whole; load_in_4bit can be in shards",
+        )
+    if not config.get("load_in_4bit"):
+        return {}
+    # Shards travel in the dtype of computing, and packed 4-bit weights must arrive as they left.
+    if config.get("fp16"):
+        return {_STORAGE: "float16"}
+    return {_STORAGE: "bfloat16", "bf16": True}
+
+
+def _block(base_model: str) -> str:
+    family = architecture(base_model).model_type
+    if family not in _BLOCKS:
+        raise UserError(
+            f"fsdp has not been set up for {family} models ({', '.join(_BLOCKS)} it knows)",
+            "STRATEGY",
+            "STRATEGY=zero3 or ddp",
+        )
+    return _BLOCKS[family]
+
+
+def estimate_shared(
+    config: dict[str, Any], shape: Architecture, strategy: str, gpus: int
+) -> Memory:
+    """Estimate the memory of each of ``gpus`` devices (over all machines) that share a run.
+
+    Reckoned from ZeRO's partitioning (arXiv 1910.02054, section 5: stage 2 parts gradients and
+    optimizer, stage 3 the weights too), FSDP's gathering by blocks (arXiv 2304.11277, section 3)
+    and the buckets that DDP copies gradients into (arXiv 2006.15704, section 3.2).
+    """
+    if gpus == 1:
+        return estimate(config, shape)
+    if strategy in PARTS_WEIGHTS and shape.model_type == "falcon":
+        # The Falcon plugin steps aside, and all logits stand at once.
+        config = {**config, "falcon": {**(config.get("falcon") or {}), "loss": "plain"}}
+    memory = estimate(config, shape)
+    if strategy == "ddp":
+        return replace(memory, gradients=2 * memory.gradients)
+    parted = replace(memory, gradients=memory.gradients / gpus, optimizer=memory.optimizer / gpus)
+    if strategy == "zero2":
+        return parted
+    blocks, rest = weight_bytes(config, shape)
+    gathered = _BLOCKS_GATHERED * blocks / max(shape.layers, 1) + rest
+    return replace(
+        parted,
+        weights=min(memory.weights, memory.weights / gpus + gathered),
+        adapters=memory.adapters / gpus,
+    )
+
+
+def loading_bytes(config: dict[str, Any], shape: Architecture, strategy: str) -> float:
+    """What stands on each GPU before the shards are cut: a quantised base, whole.
+
+    One in 16 bits is read in shards. 0 where nothing is cut.
+    """
+    if strategy not in PARTS_WEIGHTS or not config.get("load_in_4bit"):
+        return 0.0
+    return sum(weight_bytes(config, shape)) + estimate(config, shape).context

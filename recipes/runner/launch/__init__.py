@@ -1,0 +1,1 @@
+"""Starts training and watches its processes."""

@@ -1,0 +1,1 @@
+"""Base models: shapes, families, where they come from."""

@@ -1,0 +1,1 @@
+"""The environment, help and clean."""
