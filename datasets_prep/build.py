@@ -33,7 +33,7 @@ _LOOK_AHEAD = 200
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BuildResult:
     """Counts of a run, in rows."""
 
     read: int
@@ -65,11 +65,11 @@ def build(
     tokenising: Tokenising | None,
     wanted: dict[str, Any],
     workers: int | None,
-) -> Outcome:
+) -> BuildResult:
     """Run every step and put the result into ``folder``.
 
     Raises:
-        UserError: anything a user can mend; ``folder`` stays as it was.
+        UserError: anything a user can fix; ``folder`` stays as it was.
     """
     with work_folder(folder) as work:
         run = _Run(definition, path, work, tokenising, workers)
@@ -134,7 +134,7 @@ class _Run:
                 "Give --recipe one that can be had, or set the limits in words",
             )
 
-    def __call__(self) -> Outcome:
+    def __call__(self) -> BuildResult:
         with (self.result / "ledger.jsonl").open("w", encoding="utf-8") as self.ledger_file:
             self._row_steps()
             keep: Mask = np.ones(len(self.store), bool)
@@ -162,9 +162,9 @@ class _Run:
             self.warnings,
         )
         write_cards(self.result, facts)
-        return Outcome(self.tally.read, int(keep.sum()), written, self.unproven, self.warnings)
+        return BuildResult(self.tally.read, int(keep.sum()), written, self.unproven, self.warnings)
 
-    def counts(self, outcome: Outcome) -> dict[str, Any]:
+    def counts(self, outcome: BuildResult) -> dict[str, Any]:
         """Counts for the manifest; tokens are of all splits, None when not measured."""
         return {
             "tokens": sum(self.tokens.lengths) if self.tokens else None,
@@ -214,7 +214,7 @@ class _Run:
             row = json.loads(line)["id"]
             if hash(row) in seen:
                 raise UserError(
-                    f"id '{row}' occurs twice", self.name, "Drop columns.id, or mend the ids"
+                    f"id '{row}' occurs twice", self.name, "Drop columns.id, or fix the ids"
                 )
             seen.add(hash(row))
 

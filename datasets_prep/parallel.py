@@ -43,7 +43,7 @@ def batches(units: Iterable[worker.Unit]) -> Iterator[list[worker.Unit]]:
 
 def run_batches(
     definition: Definition, source_name: str, units: Iterable[worker.Unit], workers: int | None
-) -> Iterator[worker.Batch]:
+) -> Iterator[worker.RowBatch]:
     """Run the row-wise steps; yields batches in the order of the source.
 
     Small inputs run in this process. No more than two batches a worker are in flight, so that
@@ -60,7 +60,7 @@ def run_batches(
     with ProcessPoolExecutor(
         workers, initializer=_start_worker, initargs=(definition, source_name)
     ) as pool:
-        waiting: deque[Future[worker.Batch]] = deque()
+        waiting: deque[Future[worker.RowBatch]] = deque()
         try:
             for batch in chain(head, stream):
                 waiting.append(pool.submit(worker.run, batch))
@@ -70,7 +70,7 @@ def run_batches(
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise UserError(
-                "a worker was killed, most likely for want of memory",
+                "a worker was killed, most likely by the system when out of memory",
                 source_name,
                 "Give --workers fewer",
             ) from None

@@ -15,7 +15,7 @@ from recipes.runner.core.fallbacks import note_fallback
 from recipes.runner.core.recipe import ROOT, display_path, load_recipe
 
 if TYPE_CHECKING:
-    from datasets_prep.build import Outcome
+    from datasets_prep.build import BuildResult
 
 OUTPUTS = ("train.jsonl", "validation.jsonl", "test.jsonl", "ledger.jsonl", "card.md", "card.html")
 
@@ -33,7 +33,7 @@ def prepare(
     """Make a data set, unless the manifest says that nothing changed.
 
     Without a tokenizer (the Hub is out of reach, a local model is not there yet) the rows are made
-    and left unproven: said once, noted in card and manifest, and mended by the next run that finds
+    and left unproven: said once, noted in card and manifest, and fixed by the next run that finds
     the tokenizer.
 
     Args:
@@ -89,7 +89,7 @@ def prepare(
     return folder
 
 
-def _say(definition: Definition, folder: Path, outcome: Outcome, recipe: str | None) -> None:
+def _say(definition: Definition, folder: Path, outcome: BuildResult, recipe: str | None) -> None:
     for warning in outcome.warnings:
         print(f"note: {warning}", file=sys.stderr)
     train, validation, test = outcome.written

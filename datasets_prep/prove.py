@@ -145,7 +145,7 @@ class Prover:
                 continue
             text = f"the special token {match.group()} stands in the {message['role']} text"
             if settings.special_token == "fail":
-                todo = "Mend the text, or set steps.prove.special_token: drop"
+                todo = "Fix the text, or set steps.prove.special_token: drop"
                 raise UserError(text, row["id"], todo)
             ledger.dropped(_conversation(row), text)
             return Proven([], [])

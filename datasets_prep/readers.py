@@ -131,7 +131,7 @@ def _read_csv(path: Path, source: Source, delimiter: str) -> Iterator[Row]:
             raise UserError(
                 f"broken CSV: {error}",
                 f"{path}:{reader.line_num}",
-                "Mend the quotation marks in or before this line; where they are plain text in the "
+                "Fix the quotation marks in or before this line; where they are plain text in the "
                 "whole file, set source.quotes: false",
             ) from None
 
@@ -145,7 +145,7 @@ def _read_jsonl(path: Path, encoding: str) -> Iterator[Row]:
             try:
                 row = json.loads(line)
             except (json.JSONDecodeError, RecursionError) as error:
-                raise UserError(f"broken JSON line: {error}", where, "Mend the line") from None
+                raise UserError(f"broken JSON line: {error}", where, "Fix the line") from None
             if not isinstance(row, dict):
                 raise UserError(f"a {type(row).__name__} where an object is wanted", where)
             yield row

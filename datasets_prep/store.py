@@ -24,7 +24,7 @@ OPENING_WORDS = 8
 
 
 @dataclass
-class Block:
+class RowBlock:
     """What a worker hands back for a batch of rows."""
 
     lines: list[bytes] = field(default_factory=list)
@@ -108,7 +108,7 @@ class Store:
         """Rows so far."""
         return len(self.offsets)
 
-    def add(self, block: Block) -> None:
+    def add(self, block: RowBlock) -> None:
         """Append a worker's rows."""
         first = len(self)
         for line in block.lines:

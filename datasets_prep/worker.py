@@ -8,18 +8,18 @@ from typing import Any
 from datasets_prep.conversation import Ledger
 from datasets_prep.definition import Definition
 from datasets_prep.shapes import Shaper
-from datasets_prep.store import Block
+from datasets_prep.store import RowBlock
 from datasets_prep.turns import alternate
 
 Unit = tuple[int, Any]
 
 
 @dataclass
-class Batch:
+class RowBatch:
     """The outcome of a batch: rows that go on, and the ledger lines of those that do not."""
 
     units: int
-    block: Block
+    block: RowBlock
     ledger: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -45,7 +45,7 @@ class RowSteps:
             lines = steps.anonymise.keep_phones if steps.anonymise else []
             self._filter = Filter(steps.filter, lines)
 
-    def __call__(self, units: list[Unit]) -> Batch:
+    def __call__(self, units: list[Unit]) -> RowBatch:
         """Run every row-wise step on a batch.
 
         Raises:
@@ -53,7 +53,7 @@ class RowSteps:
         """
         from datasets_prep.clean import clean
 
-        batch = Batch(len(units), Block())
+        batch = RowBatch(len(units), RowBlock())
         for number, unit in units:
             ledgers = [Ledger(n) for n in ("shape", "clean", "anonymise", "filter", "turns")]
             conversation = self.shaper.convert(number, unit, ledgers[0])
@@ -83,7 +83,7 @@ def start(definition: Definition, source_name: str) -> None:
     _steps = RowSteps(definition, source_name)
 
 
-def run(units: list[Unit]) -> Batch:
+def run(units: list[Unit]) -> RowBatch:
     """`RowSteps` of this process on a batch."""
     assert _steps is not None, "start() first"
     return _steps(units)

@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
         from rich.console import Console
 
         from eval.release.card import renew_card
-        from eval.report.terminal import print_end, print_summary
+        from eval.report.console import print_end, print_summary
         from eval.scoring.gates import GATE_FAILED
         from recipes.runner.run.finished import find_run
 

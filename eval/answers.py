@@ -36,7 +36,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Conversation:
+class AnsweredConversation:
     """The scripted user turns with the answers of one model.
 
     Attributes:

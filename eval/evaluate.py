@@ -55,7 +55,7 @@ class Options:
 
 
 @dataclass
-class Outcome:
+class Evaluation:
     """What an evaluation found.
 
     Attributes:
@@ -73,7 +73,7 @@ class Outcome:
     judge: dict[str, Any] | None = None
 
 
-def evaluate_run(run: Run, suites: list[Suite], options: Options, console: Console) -> Outcome:
+def evaluate_run(run: Run, suites: list[Suite], options: Options, console: Console) -> Evaluation:
     """Evaluate a run's adapter against its base, both from one load.
 
     Raises:
@@ -119,7 +119,7 @@ def evaluate_run(run: Run, suites: list[Suite], options: Options, console: Conso
             "answering": round(time.monotonic() - loaded, 1),
         },
     }
-    return Outcome(items, (scores[0], scores[1]), rows, settings)
+    return Evaluation(items, (scores[0], scores[1]), rows, settings)
 
 
 def evaluate_endpoints(
@@ -128,7 +128,7 @@ def evaluate_endpoints(
     options: Options,
     endpoints: tuple[ChatEndpoint, ChatEndpoint],
     console: Console,
-) -> Outcome:
+) -> Evaluation:
     """Compare two served models, for example a base and its merged, tuned self.
 
     Held-out likelihood needs the weights, so it is left out, and that is noted.
@@ -164,7 +164,7 @@ def evaluate_endpoints(
         "tuned_digest": tuned.digest,
         "seconds": {"answering": round(time.monotonic() - started, 1)},
     }
-    return Outcome(items, None, [], settings)
+    return Evaluation(items, None, [], settings)
 
 
 def _say_what_is_kept(
@@ -184,7 +184,9 @@ def _say_what_is_kept(
         )
 
 
-def judge_outcome(outcome: Outcome, endpoint: ChatEndpoint, folder: Path, console: Console) -> None:
+def judge_outcome(
+    outcome: Evaluation, endpoint: ChatEndpoint, folder: Path, console: Console
+) -> None:
     """Let a judge rate every pair; says first where the answers go.
 
     Raises:

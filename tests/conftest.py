@@ -15,7 +15,7 @@ from recipes.runner.core.fallbacks import forget_fallbacks
 from recipes.runner.run.finished import ADAPTER_CONFIG
 
 quiet_libraries()
-# Started in the background, the suite inherits a Ctrl-C that is ignored, and so do the programmes
+# Started in the background, the suite inherits a Ctrl-C that is ignored, and so do the programs
 # that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

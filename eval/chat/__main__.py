@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
             ready = model.start()
             print(f"loaded in {ready['load']:.1f} s: {ready['held']}", flush=True)
             if ui == "terminal":
-                from eval.chat.terminal import chat_in_terminal
+                from eval.chat.terminal_chat import chat_in_terminal
 
                 return chat_in_terminal(session, model)
             from eval.chat.server import serve

@@ -20,7 +20,7 @@ ARMS_OF: dict[Who, tuple[ArmName, ...]] = {
 
 
 @dataclass
-class Reply:
+class ChatReply:
     """What one arm said to one message.
 
     Attributes:
@@ -41,9 +41,9 @@ class Turn:
     """A user's message and the replies to it."""
 
     user: str
-    replies: dict[ArmName, Reply] = field(default_factory=dict)
+    replies: dict[ArmName, ChatReply] = field(default_factory=dict)
 
-    def seen_by(self, arm: ArmName) -> tuple[ArmName, Reply] | None:
+    def seen_by(self, arm: ArmName) -> tuple[ArmName, ChatReply] | None:
         """The arm's own answer, or else the other's; None when neither gave one."""
         order: tuple[ArmName, ArmName] = (arm, "base" if arm == "tuned" else "tuned")
         for name in order:
@@ -54,7 +54,7 @@ class Turn:
 
 
 @dataclass
-class Conversation:
+class ChatThread:
     """All turns of one user.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from datasets_prep.crisis import detect_crisis
-from eval.chat.conversation import ARMS_OF, Conversation, Reply, Turn, Who
+from eval.chat.conversation import ARMS_OF, ChatReply, ChatThread, Turn, Who
 from eval.chat.model_process import Event, ModelProcess, Request
 from eval.chat.settings import ChatSettings
 
@@ -15,7 +15,7 @@ _CHARACTERS_BETWEEN_CHECKS = 40
 
 def exchange(
     model: ModelProcess,
-    conversation: Conversation,
+    conversation: ChatThread,
     message: str,
     who: Who,
     settings: ChatSettings,
@@ -28,7 +28,7 @@ def exchange(
     Yields:
         ``{"kind": "asked"}`` first, then the events of `ModelProcess.ask`, each with its ``arm``.
     """
-    turn = Turn(_storable(message), {arm: Reply() for arm in ARMS_OF[who]})
+    turn = Turn(_storable(message), {arm: ChatReply() for arm in ARMS_OF[who]})
     conversation.turns.append(turn)
     conversation.in_crisis = conversation.in_crisis or detect_crisis(turn.user) is not None
     yield {"kind": "asked"}
@@ -55,7 +55,7 @@ def exchange(
         yield {**event, "arm": arm}
 
 
-def _take(reply: Reply, event: Event, settings: ChatSettings) -> None:
+def _take(reply: ChatReply, event: Event, settings: ChatSettings) -> None:
     if event["kind"] == "started" and event["dropped"]:
         left_out = event["dropped"]
         what = "message was" if left_out == 1 else f"{left_out} messages were"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets_prep.crisis import HELP_NOTICE
-from eval.chat.conversation import ARMS_OF, Conversation, Who
+from eval.chat.conversation import ARMS_OF, ChatThread, Who
 from eval.chat.exchange import exchange
 from eval.chat.figures import figures_in_words
 from eval.chat.model_process import ModelProcess
@@ -43,7 +43,7 @@ _SAVE = """
 """
 
 
-def thread_html(conversation: Conversation | None) -> str:
+def thread_html(conversation: ChatThread | None) -> str:
     """All turns as HTML."""
     turns = [
         {
@@ -72,10 +72,10 @@ class Page:
         self.session, self.model = session, model
 
     def send(
-        self, message: str, conversation: Conversation | None, who: Who
+        self, message: str, conversation: ChatThread | None, who: Who
     ) -> Iterator[dict[Any, Any]]:
         """Answer one message; yields what changes on the page."""
-        conversation = conversation or Conversation()
+        conversation = conversation or ChatThread()
         if not message.strip():
             yield {self.state: conversation}
             return
@@ -102,12 +102,12 @@ class Page:
             self.stop_button: gr.update(visible=False),
         }
 
-    def stop(self, conversation: Conversation | None) -> None:
+    def stop(self, conversation: ChatThread | None) -> None:
         """Stop this user's answers; what there is of them stays."""
         if conversation:
             self.model.stop(conversation.id)
 
-    def begin_anew(self, conversation: Conversation | None) -> dict[Any, Any]:
+    def begin_anew(self, conversation: ChatThread | None) -> dict[Any, Any]:
         """Forget the conversation."""
         self.stop(conversation)
         return {
@@ -116,7 +116,7 @@ class Page:
             self.notice: "",
         }
 
-    def export(self, conversation: Conversation | None) -> dict[Any, Any]:
+    def export(self, conversation: ChatThread | None) -> dict[Any, Any]:
         """The conversation as a file's content and name."""
         if not conversation or not conversation.turns:
             gr.Info("There is nothing to save yet.")

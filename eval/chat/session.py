@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eval.chat.conversation import Conversation
+from eval.chat.conversation import ChatThread
 from eval.chat.settings import ChatSettings, settings_of
 from recipes.runner.run.finished import Run
 
@@ -31,8 +31,8 @@ class Session:
         """The run and its base, for a heading."""
         return f"{self.run.name} on {self.run.base_model}"
 
-    def export(self, conversation: Conversation) -> str:
-        """See `Conversation.export`."""
+    def export(self, conversation: ChatThread) -> str:
+        """See `ChatThread.export`."""
         return conversation.export(self.run.name, self.run.base_model, self.settings)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from eval.answers import Answer, Conversation
+from eval.answers import Answer, AnsweredConversation
 from eval.strict import Strict
 
 
@@ -54,11 +54,13 @@ class Check(Strict):
         """Label in results."""
         return self.label or str(getattr(self, "check", ""))
 
-    def score(self, answer: Answer, conversation: Conversation, turn: int) -> tuple[float, str]:
+    def score(
+        self, answer: Answer, conversation: AnsweredConversation, turn: int
+    ) -> tuple[float, str]:
         """Score one answer: (0..1, detail)."""
         raise NotImplementedError
 
-    def run(self, conversation: Conversation) -> CheckResult:
+    def run(self, conversation: AnsweredConversation) -> CheckResult:
         """The lowest score over the answers it looks at."""
         last = len(conversation.answers) - 1
         turns = range(last + 1) if self.turn == "all" else (last,)

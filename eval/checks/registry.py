@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from eval.answers import Conversation
+from eval.answers import AnsweredConversation
 from eval.checks.base import Check, CheckResult
 from eval.checks.care import (
     FlagsRisk,
@@ -84,7 +84,7 @@ for _name, _class in CHECKS.items():
 
 
 def run_checks(
-    checks: list[Any], conversation: Conversation, tags: tuple[str, ...]
+    checks: list[Any], conversation: AnsweredConversation, tags: tuple[str, ...]
 ) -> list[CheckResult]:
     """Run the checks that apply to a prompt with these tags."""
     return [

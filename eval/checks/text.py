@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from eval.answers import Answer, Conversation
+from eval.answers import Answer, AnsweredConversation
 from eval.checks.base import Check
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
@@ -35,7 +35,9 @@ class ContainsAny(Phrases):
 
     check: Literal["any_of"]
 
-    def score(self, answer: Answer, conversation: Conversation, turn: int) -> tuple[float, str]:
+    def score(
+        self, answer: Answer, conversation: AnsweredConversation, turn: int
+    ) -> tuple[float, str]:
         """1 when one is found."""
         found = self.found(answer.text)
         return (1.0, found[0]) if found else (0.0, f"none of: {', '.join(self.phrases)}")
@@ -46,7 +48,9 @@ class Contains(Phrases):
 
     check: Literal["contains"]
 
-    def score(self, answer: Answer, conversation: Conversation, turn: int) -> tuple[float, str]:
+    def score(
+        self, answer: Answer, conversation: AnsweredConversation, turn: int
+    ) -> tuple[float, str]:
         """Share of phrases found."""
         found = self.found(answer.text)
         missing = [phrase for phrase in self.phrases if phrase not in found]
@@ -58,7 +62,9 @@ class Avoids(Phrases):
 
     check: Literal["avoids"]
 
-    def score(self, answer: Answer, conversation: Conversation, turn: int) -> tuple[float, str]:
+    def score(
+        self, answer: Answer, conversation: AnsweredConversation, turn: int
+    ) -> tuple[float, str]:
         """0 when one is found."""
         found = self.found(answer.text)
         return (0.0, found[0]) if found else (1.0, "")
@@ -70,7 +76,9 @@ class Mentions(Check):
     check: Literal["mentions"]
     facts: tuple[tuple[str, ...], ...] = Field(min_length=1)
 
-    def score(self, answer: Answer, conversation: Conversation, turn: int) -> tuple[float, str]:
+    def score(
+        self, answer: Answer, conversation: AnsweredConversation, turn: int
+    ) -> tuple[float, str]:
         """Share of facts found."""
         missing = [f for f in self.facts if not any(_stands_in(w, answer.text) for w in f)]
         detail = "missing: " + "; ".join(fact[0] for fact in missing) if missing else ""
@@ -93,7 +101,9 @@ class Matches(Check):
             raise ValueError(f"is no regular expression: {error}") from None
         return value
 
-    def score(self, answer: Answer, conversation: Conversation, turn: int) -> tuple[float, str]:
+    def score(
+        self, answer: Answer, conversation: AnsweredConversation, turn: int
+    ) -> tuple[float, str]:
         """1 when found (or absent)."""
         found = re.search(self.pattern, answer.text, re.IGNORECASE | re.MULTILINE)
         return float(bool(found) != self.absent), found.group()[:80] if found else "no match"
@@ -112,7 +122,9 @@ class Length(Check):
             raise ValueError("min_words is above max_words")
         return self
 
-    def score(self, answer: Answer, conversation: Conversation, turn: int) -> tuple[float, str]:
+    def score(
+        self, answer: Answer, conversation: AnsweredConversation, turn: int
+    ) -> tuple[float, str]:
         """1 within bounds."""
         words = len(_WORD.findall(answer.text))
         return float(self.min_words <= words <= self.max_words), f"{words} words"
@@ -125,7 +137,9 @@ class NoRepetition(Check):
     n: int = Field(default=4, ge=2)
     max_share: float = Field(default=0.2, gt=0, le=1)
 
-    def score(self, answer: Answer, conversation: Conversation, turn: int) -> tuple[float, str]:
+    def score(
+        self, answer: Answer, conversation: AnsweredConversation, turn: int
+    ) -> tuple[float, str]:
         """0 when more than ``max_share`` of the word n-grams repeat an earlier one."""
         words = [word.lower() for word in _WORD.findall(answer.text)]
         grams = Counter(zip(*(words[i:] for i in range(self.n)), strict=False))
@@ -142,7 +156,9 @@ class NoEcho(Check):
     check: Literal["no_echo"]
     words: int = Field(default=12, ge=4)
 
-    def score(self, answer: Answer, conversation: Conversation, turn: int) -> tuple[float, str]:
+    def score(
+        self, answer: Answer, conversation: AnsweredConversation, turn: int
+    ) -> tuple[float, str]:
         """0 when a run of ``words`` words stands in an earlier message too."""
         earlier = [conversation.system or "", *conversation.turns[: turn + 1]]
         earlier += [a.text for a in conversation.answers[:turn]]
@@ -156,7 +172,9 @@ class StopsByItself(Check):
 
     check: Literal["stops_by_itself"]
 
-    def score(self, answer: Answer, conversation: Conversation, turn: int) -> tuple[float, str]:
+    def score(
+        self, answer: Answer, conversation: AnsweredConversation, turn: int
+    ) -> tuple[float, str]:
         """1 when it stopped."""
         return float(answer.stopped), "" if answer.stopped else f"cut at {answer.tokens} tokens"
 
@@ -166,7 +184,9 @@ class NoLeak(Check):
 
     check: Literal["no_leak"]
 
-    def score(self, answer: Answer, conversation: Conversation, turn: int) -> tuple[float, str]:
+    def score(
+        self, answer: Answer, conversation: AnsweredConversation, turn: int
+    ) -> tuple[float, str]:
         """0 on a leak."""
         if answer.special:
             return 0.0, " ".join(answer.special)
@@ -184,7 +204,9 @@ class InLanguage(Check):
     check: Literal["language"]
     code: str = Field(default="en", pattern="^[a-z]{2}$")
 
-    def score(self, answer: Answer, conversation: Conversation, turn: int) -> tuple[float, str]:
+    def score(
+        self, answer: Answer, conversation: AnsweredConversation, turn: int
+    ) -> tuple[float, str]:
         """1 when it is the likeliest of sixteen common languages."""
         if len(_WORD.findall(answer.text)) < 4:
             return 1.0, "too short to tell"
@@ -197,7 +219,9 @@ class AsksBack(Check):
 
     check: Literal["asks_back"]
 
-    def score(self, answer: Answer, conversation: Conversation, turn: int) -> tuple[float, str]:
+    def score(
+        self, answer: Answer, conversation: AnsweredConversation, turn: int
+    ) -> tuple[float, str]:
         """1 with a question mark after a word."""
         return float(bool(re.search(r"\w[\"')\u201d\u2019]?\s*\?", answer.text))), ""
 
@@ -208,7 +232,9 @@ class NoLecture(Check):
     check: Literal["no_lecture"]
     max_items: int = Field(default=2, ge=0)
 
-    def score(self, answer: Answer, conversation: Conversation, turn: int) -> tuple[float, str]:
+    def score(
+        self, answer: Answer, conversation: AnsweredConversation, turn: int
+    ) -> tuple[float, str]:
         """0 with more items."""
         items = len(re.findall(r"(?m)^\s*(?:\d+[.)]|[-*\u2022])\s+\S", answer.text))
         return float(items <= self.max_items), f"{items} list items"

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-from eval.answers import Answer, Conversation, build_messages
+from eval.answers import Answer, AnsweredConversation, build_messages
 from eval.generation.arms import Arm
 from eval.generation.decoding import Decoding
-from eval.generation.store import Store
+from eval.generation.store import AnswerStore
 from eval.generation.version import generation_version
 from eval.suite import Prompt, Suite
 from recipes.runner.core.errors import UserError
@@ -32,7 +32,7 @@ def answers_wanted(suite: Suite, decoding: Decoding) -> int:
 
 def hold(
     arm: Arm, suite: Suite, decoding: Decoding, folder: Path, progress: Progress = lambda n: None
-) -> list[Conversation]:
+) -> list[AnsweredConversation]:
     """All conversations of a suite with one arm, in the order of prompts, then samples.
 
     Args:
@@ -42,7 +42,7 @@ def hold(
         folder: where answers are kept as they come, and found again.
         progress: called with the number of answers that were just had.
     """
-    store = Store(cache_file(folder, arm, suite, decoding))
+    store = AnswerStore(cache_file(folder, arm, suite, decoding))
     items = [(prompt, sample) for prompt in suite.prompts for sample in range(decoding.samples)]
     answers: list[list[Answer]] = [[] for _ in items]
     # Turn by turn over the whole suite: the few conversations that go on share one batch.
@@ -66,7 +66,7 @@ def hold(
                 answers[row].append(answer)
             progress(len(batch))
     return [
-        Conversation(prompt.id, suite.system, prompt.turns, tuple(said), sample)
+        AnsweredConversation(prompt.id, suite.system, prompt.turns, tuple(said), sample)
         for (prompt, sample), said in zip(items, answers, strict=True)
     ]
 

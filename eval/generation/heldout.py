@@ -13,7 +13,7 @@ import torch
 from eval.generation.arms import LocalArm
 from eval.generation.base_model import axolotl_config
 from eval.generation.dialogue import Progress
-from eval.generation.store import Store
+from eval.generation.store import AnswerStore
 from eval.generation.version import generation_version
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.recipe import display_path
@@ -92,7 +92,7 @@ def score_held_out(
 ) -> list[tuple[float, int]]:
     """(sum of nats, number of assistant tokens) of each conversation, kept as they come."""
     key = digest([arm.digest, generation_version()])
-    store = Store(folder / f"{arm.name}-held_out-{key[:20]}.jsonl")
+    store = AnswerStore(folder / f"{arm.name}-held_out-{key[:20]}.jsonl")
     scores = []
     with arm.active() as model:
         for row in rows:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 
-class Store:
+class AnswerStore:
     """Values by key in one append-only JSONL file.
 
     A line that was cut by a crash is dropped when the file is opened; everything before it holds.

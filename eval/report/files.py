@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from eval.evaluate import Outcome
+from eval.evaluate import Evaluation
 from eval.report.page import render_report, report_id
 from eval.scoring.summary import summarise
 from eval.scoring.votes import VOTES, count_votes, read_votes
@@ -17,7 +17,7 @@ from recipes.runner.core.recipe import display_path
 
 
 def write_results(
-    folder: Path, suites: list[Suite], outcome: Outcome, record: dict[str, Any]
+    folder: Path, suites: list[Suite], outcome: Evaluation, record: dict[str, Any]
 ) -> dict[str, Any]:
     """Write the three files into ``folder``; returns the summary.
 
@@ -71,7 +71,7 @@ def _write_pages(
     write_text(folder / "report.html", render_report(summary, rows, record))
 
 
-def held_out_rows(outcome: Outcome) -> list[dict[str, Any]]:
+def held_out_rows(outcome: Evaluation) -> list[dict[str, Any]]:
     """One row a held-out conversation: nats per assistant token in both arms."""
     if outcome.held_out is None:
         return []

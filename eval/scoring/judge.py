@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from eval.generation.endpoint import ChatEndpoint, Reply, parallel
-from eval.generation.store import Store
+from eval.generation.store import AnswerStore
 from eval.scoring.pairs import Item, Scored
 from eval.scoring.statistics import rank_correlation, win_rate
 from recipes.runner.core.errors import UserError
@@ -94,7 +94,7 @@ class Judge:
     ) -> None:
         self.endpoint = endpoint
         self.asked = self.cached = 0
-        self._store = Store(cache)
+        self._store = AnswerStore(cache)
         self._progress = progress
 
     def replies(self, prompts: list[Messages]) -> list[str]:

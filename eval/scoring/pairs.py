@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
-from eval.answers import Conversation
+from eval.answers import AnsweredConversation
 from eval.checks.registry import CheckResult, run_checks
 from eval.checks.similarity import chrf, rouge_l
 from eval.suite import Prompt, Suite
@@ -26,7 +26,7 @@ class Scored:
         metrics: figures by name; judge figures are added later.
     """
 
-    conversation: Conversation
+    conversation: AnsweredConversation
     checks: list[CheckResult]
     metrics: dict[str, float]
     judge: dict[str, Any] = field(default_factory=dict)
@@ -102,7 +102,9 @@ class Item:
         }
 
 
-def score(conversation: Conversation, suite: Suite, prompt: Prompt, embed: Embed | None) -> Scored:
+def score(
+    conversation: AnsweredConversation, suite: Suite, prompt: Prompt, embed: Embed | None
+) -> Scored:
     """Run the checks of a prompt, and measure likeness when it has a reference."""
     checks = run_checks(suite.checks_of(prompt), conversation, prompt.tags)
     scored = [check.score for check in checks if check.scored]
@@ -123,7 +125,10 @@ def score(conversation: Conversation, suite: Suite, prompt: Prompt, embed: Embed
 
 
 def pair(
-    suite: Suite, base: Sequence[Conversation], tuned: Sequence[Conversation], embed: Embed | None
+    suite: Suite,
+    base: Sequence[AnsweredConversation],
+    tuned: Sequence[AnsweredConversation],
+    embed: Embed | None,
 ) -> list[Item]:
     """Score both arms and put them side by side, in the suite's order."""
     prompts = {prompt.id: prompt for prompt in suite.prompts}

@@ -1,4 +1,4 @@
-"""Clean: what is mended, what is left alone, and that the ledger says so exactly."""
+"""Clean: what is fixed, what is left alone, and that the ledger says so exactly."""
 
 from __future__ import annotations
 

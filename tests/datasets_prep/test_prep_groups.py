@@ -19,13 +19,13 @@ from datasets_prep.dedupe import dedupe
 from datasets_prep.pairs import candidate_pairs
 from datasets_prep.settings import DedupeSettings, SplitSettings
 from datasets_prep.signatures import jaccard, normalise, shingles
-from datasets_prep.store import Block, Store, answers, opening
+from datasets_prep.store import RowBlock, Store, answers, opening
 
 WORDS = [f"word{n}" for n in range(400)]
 
 
 def store_of(folder: Path, rows: list[Conversation]) -> Store:
-    store, block = Store(folder), Block()
+    store, block = Store(folder), RowBlock()
     for row in rows:
         block.add(row, DedupeSettings())
     store.add(block)

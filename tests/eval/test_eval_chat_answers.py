@@ -16,9 +16,9 @@ from datasets_prep.readers import read_rows
 from datasets_prep.shapes import Shaper
 from eval.chat import answering
 from eval.chat.answering import Answering, TooLong, fit, plain_text
-from eval.chat.conversation import Conversation, Reply, Turn
+from eval.chat.conversation import ChatReply, ChatThread, Turn
 from eval.chat.settings import ChatSettings, settings_of
-from eval.chat.terminal import printable
+from eval.chat.terminal_chat import printable
 from eval.generation.arms import LocalArm, local_arms
 from eval.generation.base_model import load_base
 from eval.generation.decoding import Decoding
@@ -118,11 +118,11 @@ def test_nobody_speaks_in_another_turn(arms: Any) -> None:
 
 
 def test_each_arm_sees_its_own_answers_and_the_other_where_it_gave_none() -> None:
-    talk = Conversation()
+    talk = ChatThread()
     talk.turns = [
-        Turn("one", {"base": Reply("B1"), "tuned": Reply("T1")}),
-        Turn("two", {"tuned": Reply("T2")}),
-        Turn("three", {"tuned": Reply("", "failed", "died")}),
+        Turn("one", {"base": ChatReply("B1"), "tuned": ChatReply("T1")}),
+        Turn("two", {"tuned": ChatReply("T2")}),
+        Turn("three", {"tuned": ChatReply("", "failed", "died")}),
         Turn("four"),
     ]
     said = [m["content"] for m in talk.messages("base", None)]
@@ -132,11 +132,11 @@ def test_each_arm_sees_its_own_answers_and_the_other_where_it_gave_none() -> Non
 
 
 def test_the_export_is_what_datasets_prep_reads(tmp_path: Path) -> None:
-    talk = Conversation(in_crisis=True)
+    talk = ChatThread(in_crisis=True)
     talk.turns = [
-        Turn("one\u2028\n<b>", {"base": Reply("B1"), "tuned": Reply("T1")}),
-        Turn("two", {"tuned": Reply("T2")}),
-        Turn("too long", {"tuned": Reply("", "failed", "refused")}),
+        Turn("one\u2028\n<b>", {"base": ChatReply("B1"), "tuned": ChatReply("T1")}),
+        Turn("two", {"tuned": ChatReply("T2")}),
+        Turn("too long", {"tuned": ChatReply("", "failed", "refused")}),
     ]
     path = tmp_path / "chat.json"
     path.write_text(talk.export("r", "b", ChatSettings(system="Be kind.")), encoding="utf-8")

@@ -23,7 +23,7 @@ from recipes.runner.run.finished import ADAPTER_CONFIG
 
 
 class Screen:
-    """A programme behind a terminal."""
+    """A program behind a terminal."""
 
     def __init__(self, command: list[str]) -> None:
         self.master, slave = pty.openpty()
@@ -74,7 +74,7 @@ def test_a_whole_conversation_in_the_terminal(screen: Screen, tmp_path: Path) ->
     screen.type("What is the capital of France?\n")
     assert "Paris it is." in screen.until("you (base): ")
 
-    # Ctrl-C stops the answer, not the programme.
+    # Ctrl-C stops the answer, not the program.
     screen.type("/new\nSing.\n")
     screen.until("la la la la la")
     screen.type("\x03")

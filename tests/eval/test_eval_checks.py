@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from eval.answers import Answer, Conversation
+from eval.answers import Answer, AnsweredConversation
 from eval.checks.registry import CHECKS, AnyCheck, run_checks
 
 
 def conversation(*texts: str, stopped: bool = True, special: tuple[str, ...] = (),
-                 system: str | None = None) -> Conversation:  # fmt: skip
+                 system: str | None = None) -> AnsweredConversation:  # fmt: skip
     answers = tuple(Answer(text, stopped, 20, special) for text in texts)
     turns = tuple(f"Question number {i} about my sister?" for i in range(len(texts)))
-    return Conversation("p", system, turns, answers)
+    return AnsweredConversation("p", system, turns, answers)
 
 
-def run(settings: dict[str, Any], held: Conversation) -> float:
+def run(settings: dict[str, Any], held: AnsweredConversation) -> float:
     check: Any = TypeAdapter(AnyCheck).validate_python(settings)
     return float(check.run(held).score)
 
@@ -85,7 +85,7 @@ def test_echo_of_an_earlier_answer_and_of_the_user() -> None:
     assert run(echo, conversation(long, "Something else.")) == 1.0
     assert run(echo, conversation("Something else.", "Well. " + long)) == 1.0
     assert run(echo, conversation(long, long)) == 0.0
-    parrot = Conversation("p", None, (long,), (Answer(long, True, 9),))
+    parrot = AnsweredConversation("p", None, (long,), (Answer(long, True, 9),))
     assert run(echo, parrot) == 0.0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from chat_server import ChatServer
 
-from eval.answers import Answer, Conversation
+from eval.answers import Answer, AnsweredConversation
 from eval.generation.decoding import Decoding
 from eval.generation.endpoint import ChatEndpoint
 from eval.generation.remote import RemoteArm
@@ -67,9 +67,9 @@ def items(tuned_good: int = 8) -> list[Item]:
     suite = load_suite("empathy")
     suite = suite.model_copy(update={"prompts": suite.prompts[:10]})
 
-    def said(text: str, row: int) -> Conversation:
+    def said(text: str, row: int) -> AnsweredConversation:
         prompt = suite.prompts[row]
-        return Conversation(prompt.id, None, prompt.turns, (Answer(text, True, 5),))
+        return AnsweredConversation(prompt.id, None, prompt.turns, (Answer(text, True, 5),))
 
     base = [said("It is what it is.", row) for row in range(10)]
     tuned = [

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from eval.answers import Answer, Conversation
-from eval.evaluate import Options, Outcome, describe
+from eval.answers import Answer, AnsweredConversation
+from eval.evaluate import Evaluation, Options, describe
 from eval.generation.heldout import HeldOut
 from eval.report.differences import mark_differences
 from eval.report.files import add_votes, write_results
@@ -39,13 +39,13 @@ def write_report(folder: Path, suites: list[Suite], evil: bool = False) -> dict[
     Base and tuned take turns in being good, so that every outcome occurs.
     """
 
-    def held(suite: Suite, good: int) -> list[Conversation]:
+    def held(suite: Suite, good: int) -> list[AnsweredConversation]:
         rows = []
         for index, prompt in enumerate(suite.prompts):
             text = f"{index}: " + (GOOD if (index + good) % 3 else BAD)
             text = ATTACK if evil and index == 0 else "the same" if index % 10 == 9 else text
             answers = tuple(Answer(text, True, 20) for _ in prompt.turns)
-            rows.append(Conversation(prompt.id, suite.system, prompt.turns, answers))
+            rows.append(AnsweredConversation(prompt.id, suite.system, prompt.turns, answers))
         return rows
 
     items = {suite.name: pair(suite, held(suite, 0), held(suite, 1), None) for suite in suites}
@@ -53,7 +53,7 @@ def write_report(folder: Path, suites: list[Suite], evil: bool = False) -> dict[
     rows = [HeldOut(f"row-{i}", (1, 2), (-100, 2), hello) for i in range(5)]
     nats = ([(40.0 + i, 10) for i in range(5)], [(38.0 + i, 10) for i in range(5)])
     settings = describe(Options(), suites) | {"run": f"run {ATTACK}", "base_model": "tiny"}
-    return write_results(folder, suites, Outcome(items, nats, rows, settings), RECORD)
+    return write_results(folder, suites, Evaluation(items, nats, rows, settings), RECORD)
 
 
 RECORD = {

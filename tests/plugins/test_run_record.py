@@ -166,7 +166,7 @@ def test_base_that_is_not_four_bit_shows():
     [
         (OSError(28, "No space left on device"), "the disk is full"),
         (torch.cuda.OutOfMemoryError("CUDA out of memory"), "out of GPU memory"),
-        (UserError("wrong", "file:3", "Mend it"), "file:3: wrong. Mend it"),
+        (UserError("wrong", "file:3", "Fix it"), "file:3: wrong. Fix it"),
         (ValueError("odd\nmore"), "training failed: ValueError: odd"),
     ],
 )

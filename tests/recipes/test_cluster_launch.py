@@ -61,9 +61,11 @@ def run(command: list[str], environment: dict[str, str], folder: Path = ROOT):
     )
 
 
-def launches(environment: dict[str, str], monkeypatch) -> list[tuple[launch.Run, strategy.Launch]]:
+def launches(
+    environment: dict[str, str], monkeypatch
+) -> list[tuple[launch.NewRun, strategy.Launch]]:
     """What the real command line makes of every recorded call, short of starting it."""
-    found: list[tuple[launch.Run, strategy.Launch]] = []
+    found: list[tuple[launch.NewRun, strategy.Launch]] = []
     monkeypatch.setattr(launch, "train", lambda run, how, _: found.append((run, how)) or 0)
     for path in sorted(Path(environment["RECORD"]).glob("python.*")):
         words = path.read_bytes().decode().split("\0")[:-1]

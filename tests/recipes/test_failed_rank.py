@@ -7,7 +7,7 @@ from recipes.runner.launch.failed_rank import FailedRank, how_it_ended
     ("code", "words"),
     [
         (1, "ended with exit code 1"),
-        (-9, "was killed (SIGKILL, by hand or for want of memory)"),
+        (-9, "was killed (SIGKILL, by hand or by the system when out of memory)"),
         (-15, "was killed (SIGTERM)"),
         (-99, "was killed (signal 99)"),
     ],

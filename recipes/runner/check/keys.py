@@ -119,11 +119,11 @@ def _missing_files(config: dict[str, Any]) -> list[Problem]:
                 problems.append(((key, index, "path"), f"there is no {path}", _data_hint(path)))
     template = config.get("chat_template_jinja")
     if isinstance(template, str) and template.endswith(".jinja") and not Path(template).is_file():
-        problems.append((("chat_template_jinja",), f"there is no {template}", "Mend the path"))
+        problems.append((("chat_template_jinja",), f"there is no {template}", "Correct the path"))
     for key in ("deepspeed", "base_model", "tokenizer_config"):
         path = config.get(key)
         if isinstance(path, str) and _is_local(path) and not _can_be_made(path):
-            problems.append(((key,), f"there is no {path}", "Mend the path"))
+            problems.append(((key,), f"there is no {path}", "Correct the path"))
     return problems
 
 
@@ -156,4 +156,4 @@ def _data_hint(path: str) -> str:
     parts = Path(path).parts
     near = nearest(parts[1], _definitions()) if len(parts) == 3 and parts[0] == "data" else None
     made = f"data/{near}/{parts[2]} can be made: is that meant?" if near else ""
-    return made or "Mend the path, or add a definition to datasets_prep/definitions"
+    return made or "Correct the path, or add a definition to datasets_prep/definitions"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """A mistake the user can mend: shown as one line, never as a traceback.
+    """A mistake the user can fix: shown as one line, never as a traceback.
 
     Args:
         what: what is wrong, in words.

@@ -91,7 +91,7 @@ def read_mapping(path: Path, todo: str) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f"{display_path(path)}:{mark.line + 1}" if mark else display_path(path)
         problem = getattr(error, "problem", None) or "not YAML"
-        raise UserError(f"can't be read as YAML: {problem}", where, "Mend this line") from None
+        raise UserError(f"can't be read as YAML: {problem}", where, "Fix this line") from None
     except UnicodeDecodeError:
         raise UserError("is not UTF-8 text", display_path(path), "Save it as UTF-8") from None
     if not isinstance(content, dict):

@@ -116,7 +116,7 @@ def _work(
     flops = FLOPS_PER_PARAMETER * shape.parameters * tokens
     modules = strategy in PARTS_WEIGHTS and shape.model_type == "falcon"
     share = _SHARE_OF_MODULES if modules else _SHARE
-    lines.append(f"Time, reckoned at {share:.0%} of each card's peak:")
+    lines.append(f"Time, estimated at {share:.0%} of each card's peak:")
     for card, teraflops in _CARDS.items():
         lines.append(f"  {card:<16}{duration(flops / (gpus * teraflops * 1e12 * share))}")
     return lines

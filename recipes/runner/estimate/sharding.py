@@ -134,7 +134,7 @@ def estimate_shared(
 ) -> Memory:
     """Estimate the memory of each of ``gpus`` devices (over all machines) that share a run.
 
-    Reckoned from ZeRO's partitioning (arXiv 1910.02054, section 5: stage 2 parts gradients and
+    Estimated from ZeRO's partitioning (arXiv 1910.02054, section 5: stage 2 parts gradients and
     optimizer, stage 3 the weights too), FSDP's gathering by blocks (arXiv 2304.11277, section 3)
     and the buckets that DDP copies gradients into (arXiv 2006.15704, section 3.2).
     """

@@ -1,4 +1,4 @@
-"""What a 40B run and a 64-GPU run would need: reckoned, from shapes and one measured GPU."""
+"""What a 40B run and a 64-GPU run would need: estimated, from shapes and one measured GPU."""
 
 from __future__ import annotations
 

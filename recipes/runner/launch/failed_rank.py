@@ -45,7 +45,7 @@ def how_it_ended(code: int) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    why = ", by hand or for want of memory" if -code == signal.SIGKILL else ""
+    why = ", by hand or by the system when out of memory" if -code == signal.SIGKILL else ""
     return f"was killed ({name}{why})"
 
 

@@ -31,7 +31,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobsOutcome:
     """How the jobs ended.
 
     Attributes:
@@ -48,7 +48,7 @@ def run_jobs(
     slots: Sequence[dict[str, str]],
     announce: Callable[[Job], None],
     ended: Callable[[Job, int], None],
-) -> Outcome:
+) -> JobsOutcome:
     """Run every job, whatever becomes of the others; as many at a time as there are slots.
 
     With one slot a job writes to this terminal itself; with more, each line of theirs is shown
@@ -77,12 +77,12 @@ class _Runner:
         self._stop = asyncio.Event()
         self._codes: dict[str, int] = {}
 
-    async def run(self) -> Outcome:
+    async def run(self) -> JobsOutcome:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop.set)
         await asyncio.gather(*(self._work(slot) for slot in self._slots))
-        return Outcome(self._codes, self._stop.is_set())
+        return JobsOutcome(self._codes, self._stop.is_set())
 
     async def _work(self, slot: dict[str, str]) -> None:
         while self._waiting and not self._stop.is_set():

@@ -26,7 +26,7 @@ _KEPT_LINES = 500  # among them the launcher's report on which rank failed
 
 
 @dataclass(frozen=True)
-class Run:
+class NewRun:
     """One training run as asked for on the command line.
 
     Attributes:
@@ -42,7 +42,7 @@ class Run:
     force: bool = False
 
 
-def make_run(recipe: Recipe, overrides: Overrides, name: str, force: bool) -> Run:
+def make_run(recipe: Recipe, overrides: Overrides, name: str, force: bool) -> NewRun:
     """Settle the run folder: `runs/<RUN>`, an overridden output_dir, or the recipe's own.
 
     Raises:
@@ -57,10 +57,10 @@ def make_run(recipe: Recipe, overrides: Overrides, name: str, force: bool) -> Ru
         overrides["output_dir"] = f"runs/{name}"
     config = apply(recipe.config, overrides)
     folder = Path(str(config.get("output_dir") or f"runs/{recipe.name}"))
-    return Run(recipe, overrides, folder, force)
+    return NewRun(recipe, overrides, folder, force)
 
 
-def train(run: Run, launch: Launch, environment: dict[str, str]) -> int:
+def train(run: NewRun, launch: Launch, environment: dict[str, str]) -> int:
     """Run the training to its end.
 
     Args:
@@ -203,7 +203,9 @@ def _follow(
             stop_group(process)
 
 
-def _explain(code: int, tail: deque[str], screen: terminal.Terminal, log: Path, run: Run) -> None:
+def _explain(
+    code: int, tail: deque[str], screen: terminal.Terminal, log: Path, run: NewRun
+) -> None:
     again = "the same command goes on from the last checkpoint" if screen.steps_seen else ""
     rank = find_failed_rank(tail)
     if code == 130:

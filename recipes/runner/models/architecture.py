@@ -25,7 +25,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What memory and time are reckoned from.
+    """What memory and time are estimated from.
 
     Attributes:
         model_type: transformers' name for the family.
@@ -159,5 +159,5 @@ def _config(base_model: str) -> Any:
         raise UserError(
             f"{base_model} is neither a local model nor in reach on the Hub",
             "base_model",
-            "Mend the name, or check the network",
+            "Correct the name, or check the network",
         ) from None

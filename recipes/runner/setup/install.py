@@ -78,7 +78,7 @@ def _install(venv: Path, stamp: Path, extras: list[str]) -> int:
                 shutil.rmtree(venv, ignore_errors=True)
             return _fail(
                 f"set-up step {number} ({what}): {_reason(log)} (exit code {code}). "
-                f"All of it: {log.name}. Mend that and run the same command again"
+                f"All of it: {log.name}. Fix that and run the same command again"
             )
         print(f" {time.monotonic() - started:.0f} s", flush=True)
     partial = stamp.with_suffix(".partial")

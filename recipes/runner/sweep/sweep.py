@@ -19,7 +19,7 @@ from recipes.runner.core.hashes import file_hash
 from recipes.runner.core.overrides import Overrides, apply, parse_overrides
 from recipes.runner.core.recipe import ROOT, Recipe, display_path
 from recipes.runner.estimate.gpu import count_gpus, device_names
-from recipes.runner.launch.jobs import Job, Outcome, run_jobs
+from recipes.runner.launch.jobs import Job, JobsOutcome, run_jobs
 from recipes.runner.sweep.grid import Grid, Point
 
 INTERRUPTED = 130
@@ -234,7 +234,7 @@ def _changed_since(run: SweepRun, recipe: Recipe) -> str:
     return "" if same else "  (take care: the recipe has changed since; FORCE=1 trains all anew)"
 
 
-def _close(recipe: Recipe, grid: Grid, runs: Sequence[SweepRun], outcome: Outcome) -> int:
+def _close(recipe: Recipe, grid: Grid, runs: Sequence[SweepRun], outcome: JobsOutcome) -> int:
     finished = [run for run in runs if _finished(run)]
     if outcome.interrupted:
         print(
@@ -255,7 +255,7 @@ def _close(recipe: Recipe, grid: Grid, runs: Sequence[SweepRun], outcome: Outcom
     return 0
 
 
-def _reason(run: SweepRun, outcome: Outcome) -> str:
+def _reason(run: SweepRun, outcome: JobsOutcome) -> str:
     from recipes.runner.run.record import FAILED, read_record
 
     record = read_record(ROOT / run.folder)

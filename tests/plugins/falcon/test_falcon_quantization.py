@@ -91,15 +91,15 @@ def test_the_guard_passes_a_quantised_falcon(checkpoint, stock, config, bits) ->
 
 
 def test_enable_steps_aside_when_upstream_is_mended(stock, monkeypatch) -> None:
-    def mended(model, *args, **kwargs):
+    def fixed(model, *args, **kwargs):
         for name, module in list(model.named_modules()):
             if isinstance(module, nn.Linear):
                 model.set_submodule(name, bnb.nn.Linear4bit(8, 8))
         return model
 
-    monkeypatch.setattr(bnb_integration, "replace_with_bnb_linear", mended)
+    monkeypatch.setattr(bnb_integration, "replace_with_bnb_linear", fixed)
     assert not quantization.enable()
-    assert bnb_integration.replace_with_bnb_linear is mended
+    assert bnb_integration.replace_with_bnb_linear is fixed
 
 
 def test_enable_twice_hooks_once(stock) -> None:

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from datasets_prep.crisis import HELP_NOTICE
-from eval.chat.conversation import ARMS_OF, Conversation, Reply, Who
+from eval.chat.conversation import ARMS_OF, ChatReply, ChatThread, Who
 from eval.chat.exchange import exchange
 from eval.chat.figures import figures_in_words
 from eval.chat.model_process import ENDS, Event, ModelProcess
@@ -47,7 +47,7 @@ class TerminalChat:
         self.session, self.model = session, model
         self.console = Console(highlight=False, soft_wrap=True)
         self.who: Who = "tuned"
-        self.conversation = Conversation()
+        self.conversation = ChatThread()
 
     def run(self) -> int:
         """Until /quit or the end of the input; returns the exit code."""
@@ -73,7 +73,7 @@ class TerminalChat:
                 self._answer(line)
 
     def _answer(self, message: str) -> None:
-        """Ask, and print; Ctrl-C stops the answers, not the programme."""
+        """Ask, and print; Ctrl-C stops the answers, not the program."""
         events = exchange(self.model, self.conversation, message, self.who, self.session.settings)
         warned = self.conversation.in_crisis
         # One answer at a time on the screen; what the other says meanwhile waits its turn.
@@ -117,7 +117,7 @@ class TerminalChat:
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def _end(self, reply: Reply) -> None:
+    def _end(self, reply: ChatReply) -> None:
         print()
         if reply.note:
             self.console.print(f"[yellow]{escape(reply.note)}[/yellow]")
@@ -138,7 +138,7 @@ class TerminalChat:
         elif name == "/export":
             self._export(argument)
         elif name == "/new":
-            self.conversation = Conversation()
+            self.conversation = ChatThread()
             self.console.print("[dim]a new conversation[/dim]")
         elif name == "/help":
             self._help()
