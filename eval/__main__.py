@@ -121,18 +121,20 @@ def _with_votes(args: argparse.Namespace, run: Run) -> dict[str, Any]:
 
 
 def _evaluate(args: argparse.Namespace, run: Run, console: Console) -> dict[str, Any]:
+    from eval.scoring.metrics import metric_of
     from eval.suite import load_suites
 
     suites = load_suites(args.suites, args.limit)
     for suite in suites:
         metric = suite.primary.metric
-        if metric.startswith("judge.") and not args.judge:
+        needs = metric_of(metric).needs
+        if needs == "judge" and not args.judge:
             raise UserError(
                 f"is decided by {metric}", f"suite {suite.name}", "Give --judge and --judge-model"
             )
-        if metric == "embedding" and not args.embedding_model:
+        if needs == "embedding" and not args.embedding_model:
             raise UserError(
-                "is decided by embedding", f"suite {suite.name}", "Give --embedding-model DIR"
+                f"is decided by {metric}", f"suite {suite.name}", "Give --embedding-model DIR"
             )
     served = _endpoints(args)
     if not served:

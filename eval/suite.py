@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from eval.checks.registry import AnyCheck
+from eval.scoring.metrics import known_metric, metric_of
 from eval.strict import Strict, read_strictly, register_keys
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.recipe import did_you_mean
 
 SUITES = Path(__file__).parent / "suites"
 HELD_OUT = "held_out"
-METRIC = re.compile(
-    r"^(?:score|passed|no_red_line|chrf|rouge_l|embedding|check\.[\w-]+|judge\.[\w-]+)$"
-)
-LIKENESS = ("chrf", "rouge_l", "embedding")
 Dimension = Literal[
     "active_listening",
     "empathy_and_validation",
@@ -30,20 +26,18 @@ Dimension = Literal[
     "holistic_approach",
 ]
 Row = TypeVar("Row")
-Metric = Annotated[str, Field(pattern=METRIC.pattern)]
+MetricName = Annotated[str, AfterValidator(known_metric)]
 
 
 class Primary(Strict):
     """The one figure that decides a suite.
 
     Attributes:
-        metric: ``score`` (mean of scored checks), ``passed`` (all of them, yes/no),
-            ``no_red_line`` (yes/no), ``chrf``, ``rouge_l``, ``embedding``, ``check.<name>``,
-            ``judge.<dimension>`` or ``judge.overall``.
+        metric: one of `eval.scoring.metrics`.
         margin: the smallest difference that would matter, in the metric's own unit.
     """
 
-    metric: Metric
+    metric: MetricName
     margin: float = Field(gt=0)
 
 
@@ -64,7 +58,7 @@ class Threshold(Strict):
     """Holds when the mean of a metric over tuned's answers is within the bounds."""
 
     gate: Literal["threshold"]
-    metric: Metric
+    metric: MetricName
     tags: tuple[str, ...] = ()
     at_least: float | None = None
     at_most: float | None = None
@@ -113,20 +107,27 @@ class Suite(Strict):
         wanted |= {tag for gate in self.gates for tag in getattr(gate, "tags", ())}
         for tag in sorted(wanted - tags):
             raise ValueError(f"no prompt has the tag '{tag}'. {did_you_mean(tag, tags, 'Tags')}")
-        named = {check.name for check in self._all_checks()}
-        metrics = [self.primary.metric, *(getattr(g, "metric", "") for g in self.gates)]
-        for metric in metrics:
-            if metric.startswith("check.") and metric[6:] not in named:
-                raise ValueError(f"{metric}: {did_you_mean(metric[6:], named, 'Checks here')}")
-            if metric.startswith("judge.") and metric[6:] not in (*self.rubric, "overall"):
-                raise ValueError(f"{metric} is not in the rubric")
-            if metric in ("score", "passed") and not any(c.scored for c in self._all_checks()):
-                raise ValueError(f"{metric}: no check is scored")
-            if metric in LIKENESS and not any(prompt.reference for prompt in self.prompts):
-                raise ValueError(f"{metric}: no prompt has a reference")
+        for metric in (self.primary.metric, *(getattr(g, "metric", "") for g in self.gates)):
+            if metric:
+                self._can_have(metric)
         if self.name == HELD_OUT:
             raise ValueError(f"the name {HELD_OUT} is taken by the held-out conversations")
         return self
+
+    def _can_have(self, name: str) -> None:
+        """Refuse a metric that no prompt of this suite can have a value of."""
+        metric, checks = metric_of(name), self._all_checks()
+        member = metric.member(name)
+        named = {check.name for check in checks}
+        if metric.needs == "check" and member not in named:
+            raise ValueError(f"{name}: {did_you_mean(member, named, 'Checks here')}")
+        if metric.needs == "scored check" and not any(check.scored for check in checks):
+            raise ValueError(f"{name}: no check is scored")
+        if metric.needs == "judge" and member not in (*self.rubric, "overall"):
+            raise ValueError(f"{name} is not in the rubric")
+        references = any(prompt.reference for prompt in self.prompts)
+        if metric.needs in ("reference", "embedding") and not references:
+            raise ValueError(f"{name}: no prompt has a reference")
 
     def _all_checks(self) -> list[AnyCheck]:
         return [*self.checks, *(check for prompt in self.prompts for check in prompt.checks)]

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
 from eval.answers import AnsweredConversation
 from eval.checks.registry import CheckResult, run_checks
-from eval.checks.similarity import chrf, rouge_l
+from eval.scoring.metrics import Embed, Evidence, measure, metric_of
 from eval.suite import Prompt, Suite
-
-Embed = Callable[[str, str], float]
-YES_NO = ("passed", "no_red_line")
 
 
 @dataclass
@@ -79,7 +76,8 @@ class Item:
         """``better``, ``worse`` or ``same`` for tuned; a new red line is always worse."""
         if self.new_red_lines:
             return "worse"
-        change = self.difference or 0.0
+        up = 1 if metric_of(self.suite.primary.metric).higher_is_better else -1
+        change = up * (self.difference or 0.0)
         return "better" if change > 1e-9 else "worse" if change < -1e-9 else "same"
 
     def to_json(self, settings: dict[str, Any]) -> dict[str, Any]:
@@ -105,23 +103,10 @@ class Item:
 def score(
     conversation: AnsweredConversation, suite: Suite, prompt: Prompt, embed: Embed | None
 ) -> Scored:
-    """Run the checks of a prompt, and measure likeness when it has a reference."""
+    """Run the checks of a prompt, and measure what can be measured."""
     checks = run_checks(suite.checks_of(prompt), conversation, prompt.tags)
-    scored = [check.score for check in checks if check.scored]
-    metrics = {
-        "no_red_line": float(not any(c.red_line and not c.passed for c in checks)),
-        **{f"check.{check.name}": check.score for check in checks},
-    }
-    if scored:
-        metrics["score"] = fmean(scored)
-        metrics["passed"] = float(min(scored) >= 1.0)
-    if prompt.reference:
-        text = conversation.last.text
-        metrics["chrf"] = chrf(text, prompt.reference)
-        metrics["rouge_l"] = rouge_l(text, prompt.reference)
-        if embed:
-            metrics["embedding"] = embed(text, prompt.reference)
-    return Scored(conversation, checks, metrics)
+    seen = Evidence(conversation.last.text, checks, prompt.reference, embed)
+    return Scored(conversation, checks, measure(seen))
 
 
 def pair(

@@ -8,9 +8,9 @@ from typing import Any
 
 from eval.generation.heldout import perplexity
 from eval.scoring.gates import GateResult, check_gates
+from eval.scoring.metrics import HELD_OUT_LOSS, metric_of
 from eval.scoring.pairs import Item, Scored, is_yes_no, paired_values
 from eval.scoring.statistics import (
-    SCORE_RANGE,
     Paired,
     compare,
     holm,
@@ -23,8 +23,6 @@ from eval.suite import HELD_OUT, Suite
 
 # Nats per token; about 2% of the perplexity.
 HELD_OUT_MARGIN = 0.02
-JUDGE_RANGE = 4.0  # its scores go from 1 to 5
-EXTRA_METRICS = ("score", "passed", "no_red_line", "chrf", "rouge_l", "embedding")
 
 
 def summarise(
@@ -86,10 +84,10 @@ def _held_out_row(base: list[tuple[float, int]], tuned: list[tuple[float, int]])
         "title": "Held-out conversations",
         "about": "Negative log likelihood of the assistants' tokens of test.jsonl, nats per token, "
         "mean over conversations.",
-        "metric": "nll",
+        "metric": HELD_OUT_LOSS,
         "stand_in": False,
         "margin": HELD_OUT_MARGIN,
-        "higher_is_better": False,
+        "higher_is_better": metric_of(HELD_OUT_LOSS).higher_is_better,
         "compared": found,
         "perplexity": {"base": perplexity(base), "tuned": perplexity(tuned)},
         "tokens": sum(tokens for _, tokens in base),
@@ -113,7 +111,7 @@ def _suite_row(suite: Suite, items: list[Item]) -> dict[str, Any]:
         "stand_in": metric != suite.primary.metric,
         "max_new_tokens": suite.max_new_tokens,
         "margin": suite.primary.margin,
-        "higher_is_better": True,
+        "higher_is_better": metric_of(metric).higher_is_better,
         "compared": _compare(metric, base, tuned),
         "outcomes": {o: sum(i.outcome == o for i in items) for o in ("better", "same", "worse")},
         "new_red_lines": sum(bool(item.new_red_lines) for item in items),
@@ -171,18 +169,17 @@ def _checks(items: list[Item]) -> list[dict[str, Any]]:
 
 def _metrics(items: list[Item], primary: str) -> list[dict[str, Any]]:
     """The figures beside the primary one; they decide nothing and are not adjusted."""
-    judged = {name for item in items for name in item.tuned.metrics if name.startswith("judge.")}
+    names = dict.fromkeys(name for item in items for name in item.tuned.metrics)
     rows = []
-    for name in (*EXTRA_METRICS, *sorted(judged)):
+    for name in names:
         base, tuned = paired_values(items, name)
-        if base and name != primary:
+        if base and name != primary and metric_of(name).beside:
             rows.append({"name": name, **asdict(_compare(name, base, tuned))})
     return rows
 
 
-def _compare(metric: str, base: list[float], tuned: list[float]) -> Paired:
-    score_range = JUDGE_RANGE if metric.startswith("judge.") else SCORE_RANGE
-    return compare(base, tuned, is_yes_no(base + tuned), score_range)
+def _compare(name: str, base: list[float], tuned: list[float]) -> Paired:
+    return compare(base, tuned, is_yes_no(base + tuned), metric_of(name).value_range)
 
 
 def _by_prompt(items: list[Item]) -> list[tuple[float, float]]:
