@@ -1,4 +1,4 @@
-"""Step 2, anonymise: personal data becomes placeholders; one person, one placeholder."""
+"""Anonymise: personal data becomes placeholders; one person, one placeholder."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Anonymiser:
 
             self._finders.append(SpacyNames(settings.ner_model, keep_names))
 
-    def __call__(self, conversation: Conversation, ledger: Ledger) -> None:
+    def __call__(self, conversation: Conversation, ledger: Ledger) -> bool:
         """Mask every turn in place; each kind of data is one ledger line for the row."""
         finders = list(self._finders)
         if finders and conversation.authors:
@@ -93,6 +93,7 @@ class Anonymiser:
             message.content = "".join(pieces) + text[end:]
         for reason, found in spans.items():
             ledger.changed(conversation.id, reason, found)
+        return True
 
     def find(self, text: str, finders: list[NameFinder] | None = None) -> list[Finding]:
         """All personal data of a text, in order, not overlapping.

@@ -13,21 +13,21 @@ from tqdm import tqdm
 
 from datasets_prep import manifest
 from datasets_prep.card import CardFacts, Tokens, write_cards
-from datasets_prep.conversation import Ledger, json_line
-from datasets_prep.dedupe import dedupe
+from datasets_prep.conversation import json_line
 from datasets_prep.definition import Definition
 from datasets_prep.parallel import run_batches
 from datasets_prep.prove import Proven, Prover
 from datasets_prep.readers import Row, read_rows
 from datasets_prep.shapes import Shaper, UnknownRole, unknown_role_error
-from datasets_prep.split import SPLITS, Labels, split
+from datasets_prep.split import SPLITS
+from datasets_prep.steps import SET_STEPS
 from datasets_prep.store import Mask, Store
 from datasets_prep.tally import Tally
+from datasets_prep.whole import Labels, WholeSet
 from datasets_prep.workspace import work_folder
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.recipe import Recipe, display_path
 
-_PROVE_BATCH = 1000
 _EXAMPLES = 3
 _LOOK_AHEAD = 200
 
@@ -137,16 +137,18 @@ class _Run:
     def __call__(self) -> BuildResult:
         with (self.result / "ledger.jsonl").open("w", encoding="utf-8") as self.ledger_file:
             self._row_steps()
-            keep: Mask = np.ones(len(self.store), bool)
-            self._need_rows(keep)
-            if self.definition.steps.dedupe:
-                ledger = Ledger("dedupe", sink=self._note)
-                dedupe(self.store, keep, self.definition.steps.dedupe, ledger)
-                ledger.flush()
-            pieces = self._prove(keep) if self.prover else {}
-            self._need_rows(keep)
-            labels = split(self.store, keep, self.definition.split)
-        written, turns, topics, examples = self._write(labels, pieces)
+            rows = WholeSet(
+                self.definition,
+                self.store,
+                np.ones(len(self.store), bool),
+                self._note,
+                self.prover,
+                self.tokens,
+            )
+            for step in SET_STEPS:
+                self._need_rows(rows.keep)
+                step.run(rows)
+        written, turns, topics, examples = self._write(rows.labels, rows.pieces)
         self.store.close()
         self._warn(written)
         facts = CardFacts(
@@ -162,7 +164,8 @@ class _Run:
             self.warnings,
         )
         write_cards(self.result, facts)
-        return BuildResult(self.tally.read, int(keep.sum()), written, self.unproven, self.warnings)
+        kept = int(rows.keep.sum())
+        return BuildResult(self.tally.read, kept, written, self.unproven, self.warnings)
 
     def counts(self, outcome: BuildResult) -> dict[str, Any]:
         """Counts for the manifest; tokens are of all splits, None when not measured."""
@@ -232,28 +235,6 @@ class _Run:
                 self.name,
                 "Check shape, columns and steps in the definition",
             )
-
-    def _prove(self, keep: Mask) -> dict[int, Proven]:
-        """Prove all kept rows; returns those that were split."""
-        assert self.prover is not None and self.tokens is not None
-        settings = self.definition.steps.prove
-        assert settings is not False
-        limits = self.definition.steps.filter or None
-        changed: dict[int, Proven] = {}
-        rows = np.flatnonzero(keep).tolist()
-        for start in tqdm(range(0, len(rows), _PROVE_BATCH), desc="prove", disable=None):
-            indices = rows[start : start + _PROVE_BATCH]
-            ledger = Ledger("prove")
-            batch = [self.store.row(i) for i in indices]
-            proven = self.prover.prove(batch, settings, limits, ledger)
-            for index, result in zip(indices, proven, strict=True):
-                self.tokens.lengths += result.tokens
-                if not result.rows:
-                    keep[index] = False
-                elif len(result.rows) > 1 or result.rows[0]["id"] != self.store.row(index)["id"]:
-                    changed[index] = result
-            self._note(ledger.lines)
-        return changed
 
     def _write(
         self, labels: Labels, pieces: dict[int, Proven]

@@ -11,19 +11,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from datasets_prep.definition import Definition
 from datasets_prep.split import SPLITS
-from datasets_prep.tally import STEPS, Tally
+from datasets_prep.steps import NAMES, STEPS
+from datasets_prep.tally import Tally
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _BINS = 24
-_WHAT = {
-    "shape": "rows become conversations",
-    "clean": "encoding, HTML, spaces, glued sentences",
-    "anonymise": "personal data become placeholders",
-    "turns": "user and assistant alternate",
-    "filter": "language, length, promotion, toxicity, what masking emptied",
-    "dedupe": "the same answer, exactly or nearly",
-    "prove": "every answer is trained whole, and nothing else",
-}
+_WHAT = {step.name: step.what for step in STEPS}
 
 
 @dataclass
@@ -76,7 +69,7 @@ class CardFacts:
         """A line a step: rows in, dropped, changed and out."""
         rows = self.tally.read
         lines = []
-        for step in STEPS:
+        for step in NAMES:
             dropped = self.tally.dropped[step]
             changed = self.tally.changed[step]
             lines.append(
@@ -108,7 +101,7 @@ def write_cards(folder: Path, facts: CardFacts) -> None:
         "kept": facts.tally.read - sum(facts.tally.dropped.values()),
         "steps": facts.steps(),
         "reasons": sorted(
-            facts.tally.reasons.items(), key=lambda r: (STEPS.index(r[0][0]), -r[1], r[0])
+            facts.tally.reasons.items(), key=lambda r: (NAMES.index(r[0][0]), -r[1], r[0])
         ),
         "masked": sorted(facts.tally.masked.items(), key=lambda m: (-m[1], m[0])),
         "splits": list(zip(SPLITS, facts.written, facts.turns, strict=True)),

@@ -1,4 +1,4 @@
-"""Step 1, clean: encodings, control characters, HTML, spacing and glued sentences."""
+"""Clean: encodings, control characters, HTML, spacing and glued sentences."""
 
 from __future__ import annotations
 
@@ -83,13 +83,21 @@ _CAPITALS = re.compile(r"[.!?]\s+[A-Z]")
 _RUNS = re.compile(r" {2,}| +(?=\n)|(?<=\n) +|\n{3,}")
 
 
-def clean(conversation: Conversation, settings: CleanSettings, ledger: Ledger) -> None:
-    """Clean every turn in place; each kind of change is one ledger line for the row."""
-    found: dict[str, list[Span]] = {}
-    for turn, message in enumerate(conversation.messages):
-        message.content = _clean_text(message.content, settings, turn, found)
-    for reason, spans in found.items():
-        ledger.changed(conversation.id, reason, spans)
+class Cleaner:
+    """Cleans texts as its settings say."""
+
+    def __init__(self, settings: CleanSettings) -> None:
+        """Keep the settings."""
+        self.settings = settings
+
+    def __call__(self, conversation: Conversation, ledger: Ledger) -> bool:
+        """Clean every turn in place; each kind of change is one ledger line for the row."""
+        found: dict[str, list[Span]] = {}
+        for turn, message in enumerate(conversation.messages):
+            message.content = _clean_text(message.content, self.settings, turn, found)
+        for reason, spans in found.items():
+            ledger.changed(conversation.id, reason, spans)
+        return True
 
 
 def _clean_text(text: str, settings: CleanSettings, turn: int, found: dict[str, list[Span]]) -> str:

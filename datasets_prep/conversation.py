@@ -28,6 +28,7 @@ class Conversation:
     Attributes:
         id: unique in the data set, and the same on every run.
         source: the file or Hub data set, ``#`` and the row's number from 1.
+        raw: the row (or rows) of the source, until its turns are read out of it.
         authors: what the author columns hold; their names are masked in the text.
         groups: values that tie rows together; rows that share one fall in one split.
     """
@@ -35,6 +36,7 @@ class Conversation:
     id: str
     source: str
     messages: list[Message]
+    raw: Any = None
     topic: str = ""
     authors: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Step 4, de-duplicate: the same answer twice, exactly or nearly, whatever the question."""
+"""De-duplicate: the same answer twice, exactly or nearly, whatever the question."""
 
 from __future__ import annotations
 
@@ -11,6 +11,15 @@ from datasets_prep.pairs import candidate_pairs
 from datasets_prep.settings import DedupeSettings
 from datasets_prep.signatures import ANSWER_SHINGLE, jaccard, shingles
 from datasets_prep.store import Mask, Store, answers
+from datasets_prep.whole import WholeSet
+
+
+def dedupe_rows(rows: WholeSet) -> None:
+    """The step: as the definition sets it."""
+    if rows.definition.steps.dedupe:
+        ledger = rows.ledger("dedupe")
+        dedupe(rows.store, rows.keep, rows.definition.steps.dedupe, ledger)
+        ledger.flush()
 
 
 def dedupe(store: Store, keep: Mask, settings: DedupeSettings, ledger: Ledger) -> None:

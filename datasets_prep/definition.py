@@ -105,7 +105,7 @@ class Turns(Settings):
 
 
 class Steps(Settings):
-    """The steps, in the order they run; ``false`` switches one off."""
+    """Settings of the steps; ``false`` switches one off. Their order is `steps.STEPS`."""
 
     clean: CleanSettings | Literal[False] = CleanSettings()
     anonymise: AnonymiseSettings | Literal[False] = AnonymiseSettings()

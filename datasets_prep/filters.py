@@ -1,4 +1,4 @@
-"""Step 3, filter: language, length, empty replies, promotion, toxicity, unanswered crises."""
+"""Filter: language, length, empty replies, promotion, toxicity, unanswered crises."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ class Settings(BaseModel):
 
 
 class CleanSettings(Settings):
-    """Step 1: encodings, control characters, HTML and spacing; ``replace`` comes first."""
+    """Encodings, control characters, HTML and spacing; ``replace`` comes first."""
 
     replace: dict[str, str] = Field(default={})
     fix_encoding: bool = True
@@ -25,7 +25,7 @@ class CleanSettings(Settings):
 
 
 class AnonymiseSettings(Settings):
-    """Step 2: which kinds of personal data are masked, and how names are found."""
+    """Which kinds of personal data are masked, and how names are found."""
 
     emails: bool = True
     urls: bool = True
@@ -48,7 +48,7 @@ class LanguageSettings(Settings):
 
 
 class FilterSettings(Settings):
-    """Step 3: rows that are not worth training on."""
+    """Rows that are not worth training on."""
 
     language: LanguageSettings | Literal[False] = LanguageSettings()
     min_answer_words: int = Field(default=2, ge=1)
@@ -67,7 +67,7 @@ class FilterSettings(Settings):
 
 
 class DedupeSettings(Settings):
-    """Step 4: the same answer twice, exactly or nearly."""
+    """The same answer twice, exactly or nearly."""
 
     exact: bool = True
     near: bool = True
@@ -76,7 +76,7 @@ class DedupeSettings(Settings):
 
 
 class SplitSettings(Settings):
-    """Step 5: sizes of the held-out splits (a fraction below 1, or a count of rows)."""
+    """Sizes of the held-out splits (a fraction below 1, or a count of rows)."""
 
     validation: float = Field(default=0.1, ge=0)
     test: float = Field(default=0.1, ge=0)
@@ -99,7 +99,7 @@ class SplitSettings(Settings):
 
 
 class ProveSettings(Settings):
-    """Step 6: what happens to rows that are too long, or hold a special token."""
+    """What happens to rows that are too long, or hold a special token."""
 
     too_long: Literal["split", "drop", "fail"] = "split"
     special_token: Literal["fail", "drop"] = "fail"

@@ -106,12 +106,8 @@ class Shaper:
         if group:
             yield first, group
 
-    def convert(self, number: int, unit: Row | list[Row], ledger: Ledger) -> Conversation | None:
-        """Make one conversation; a row that holds none goes to the ledger.
-
-        Raises:
-            UnknownRole: a turn has a role that the definition does not map.
-        """
+    def open(self, number: int, unit: Row | list[Row]) -> Conversation:
+        """A conversation that knows where it comes from, and has no messages yet."""
         first = unit[0] if isinstance(unit, list) else unit
         if not first:
             first = {}
@@ -119,6 +115,7 @@ class Shaper:
             id=self._identity(number, first),
             source=f"{self.source_name}#{number}",
             messages=[],
+            raw=unit,
             topic=_text(_cell(first, self.columns.topic)),
             authors=tuple(filter(None, (_text(_cell(first, c)) for c in self.columns.author))),
             groups=tuple(
@@ -131,6 +128,15 @@ class Shaper:
             conversation.groups += (
                 f"conversation={_text(_cell(first, self.columns.conversation))}",
             )
+        return conversation
+
+    def fill(self, conversation: Conversation, ledger: Ledger) -> bool:
+        """Read the turns out of the raw row; False when it holds no conversation.
+
+        Raises:
+            UnknownRole: a turn has a role that the definition does not map.
+        """
+        unit, conversation.raw = conversation.raw, None
         parts = unit if isinstance(unit, list) else [unit]
         try:
             ragged = next((row[RAGGED] for row in parts if RAGGED in row), None)
@@ -142,8 +148,8 @@ class Shaper:
             ]
         except Unusable as reason:
             ledger.dropped(conversation, str(reason))
-            return None
-        return conversation
+            return False
+        return True
 
     def roles_found(self, rows: Iterable[Row]) -> Counter[str]:
         """Count every role that stands in the data, mapped or not."""

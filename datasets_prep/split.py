@@ -1,4 +1,4 @@
-"""Step 5, split: what belongs together falls in one split."""
+"""Split: what belongs together falls in one split."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from datasets_prep.pairs import Pairs, candidate_pairs
 from datasets_prep.settings import SplitSettings
 from datasets_prep.signatures import jaccard
 from datasets_prep.store import Mask, Store, hashes, opening
+from datasets_prep.whole import Labels, WholeSet
 from recipes.runner.core.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 # Up to here every two questions are compared; above, those that share a MinHash band.
 ALL_PAIRS = 20_000
 
-Labels = npt.NDArray[np.int64]
+
+def split_rows(rows: WholeSet) -> None:
+    """The step: as the definition sets it."""
+    rows.labels = split(rows.store, rows.keep, rows.definition.split)
 
 
 def split(store: Store, keep: Mask, settings: SplitSettings) -> Labels:

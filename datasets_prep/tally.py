@@ -7,7 +7,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-STEPS = ("shape", "clean", "anonymise", "turns", "filter", "dedupe", "prove")
 _DETAIL = re.compile(r"(?:\d+(?:\.\d+)?)|'[^']*'|\bof \S+-\S+|\bas \S+$")
 
 

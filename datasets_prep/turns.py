@@ -7,6 +7,18 @@ from datasets_prep.definition import Turns
 from recipes.runner.core.errors import UserError
 
 
+class Alternation:
+    """`alternate` as a definition sets it."""
+
+    def __init__(self, settings: Turns) -> None:
+        """Keep the settings."""
+        self.settings = settings
+
+    def __call__(self, conversation: Conversation, ledger: Ledger) -> bool:
+        """False when the row is dropped."""
+        return alternate(conversation, self.settings, ledger)
+
+
 def alternate(conversation: Conversation, settings: Turns, ledger: Ledger) -> bool:
     """Merge same-role runs and handle turns that nobody asked for or answered.
 

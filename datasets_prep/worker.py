@@ -8,8 +8,8 @@ from typing import Any
 from datasets_prep.conversation import Ledger
 from datasets_prep.definition import Definition
 from datasets_prep.shapes import Shaper
+from datasets_prep.steps import ROW_STEPS
 from datasets_prep.store import RowBlock
-from datasets_prep.turns import alternate
 
 Unit = tuple[int, Any]
 
@@ -24,26 +24,15 @@ class RowBatch:
 
 
 class RowSteps:
-    """Shape, clean, anonymise, filter and alternate, as a definition says."""
+    """The row-wise steps, as a definition says."""
 
     def __init__(self, definition: Definition, source_name: str) -> None:
         """Build the steps that the definition leaves on."""
         self.definition = definition
-        self.shaper = Shaper(definition, source_name)
-        steps = definition.steps
-        self._clean = steps.clean or None
-        self._dedupe = steps.dedupe or None
-        self._anonymise = None
-        self._filter = None
-        if steps.anonymise:
-            from datasets_prep.anonymise import Anonymiser
-
-            self._anonymise = Anonymiser(steps.anonymise)
-        if steps.filter:
-            from datasets_prep.filters import Filter
-
-            lines = steps.anonymise.keep_phones if steps.anonymise else []
-            self._filter = Filter(steps.filter, lines)
+        self._open = Shaper(definition, source_name).open
+        self._dedupe = definition.steps.dedupe or None
+        made = [(step.name, step.make(definition, source_name)) for step in ROW_STEPS]
+        self._steps = [(name, work) for name, work in made if work is not None]
 
     def __call__(self, units: list[Unit]) -> RowBatch:
         """Run every row-wise step on a batch.
@@ -51,26 +40,18 @@ class RowSteps:
         Raises:
             UnknownRole: a turn has a role that the definition does not map.
         """
-        from datasets_prep.clean import clean
-
         batch = RowBatch(len(units), RowBlock())
         for number, unit in units:
-            ledgers = [Ledger(n) for n in ("shape", "clean", "anonymise", "filter", "turns")]
-            conversation = self.shaper.convert(number, unit, ledgers[0])
-            kept = conversation is not None
-            if conversation is not None:
-                if self._clean:
-                    clean(conversation, self._clean, ledgers[1])
-                if self._anonymise:
-                    self._anonymise(conversation, ledgers[2])
-                # Before the filter: a run of short turns is one reply, and empty ones are no reply.
-                kept = alternate(conversation, self.definition.turns, ledgers[4])
-                if kept and self._filter:
-                    kept = self._filter(conversation, ledgers[3])
-                if kept:
-                    batch.block.add(conversation, self._dedupe)
-            for ledger in ledgers:
+            conversation = self._open(number, unit)
+            kept = True
+            for name, work in self._steps:
+                ledger = Ledger(name)
+                kept = work(conversation, ledger)
                 batch.ledger += ledger.lines
+                if not kept:
+                    break
+            if kept:
+                batch.block.add(conversation, self._dedupe)
         return batch
 
 

@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prep_data import reasons, talk
 
-from datasets_prep.clean import _GLUED, _MAY_BE_GLUED, clean, split_glued
+from datasets_prep.clean import _GLUED, _MAY_BE_GLUED, Cleaner, split_glued
 from datasets_prep.conversation import Ledger
 from datasets_prep.settings import CleanSettings
 
 
 def cleaned(text: str, **off: bool) -> str:
     row = talk(text)
-    clean(row, CleanSettings(**off), Ledger("clean"))
+    Cleaner(CleanSettings(**off))(row, Ledger("clean"))
     return row.messages[0].content
 
 
@@ -111,7 +111,7 @@ def test_short_lines_of_a_wrapped_text_are_joined_too() -> None:
 def test_lines_wrapped_by_a_program_are_joined() -> None:
     assert cleaned(WRAPPED) == WRAPPED.replace("\n", " ")
     row, ledger = talk(WRAPPED), Ledger("clean")
-    clean(row, CleanSettings(), ledger)
+    Cleaner(CleanSettings())(row, ledger)
     assert reasons(ledger) == ["wrapped lines joined"]
     assert cleaned(WRAPPED, whitespace=False) == WRAPPED
 
@@ -131,26 +131,26 @@ def test_each_part_is_switchable() -> None:
         whitespace=False,
     )
     row, ledger = talk(text), Ledger("clean")
-    clean(row, off, ledger)
+    Cleaner(off)(row, ledger)
     assert row.messages[0].content == text and ledger.lines == []
 
 
 def test_a_definition_replaces_what_its_source_is_known_for() -> None:
     row, ledger = talk("Well_comma_ yes _x_"), Ledger("clean")
-    clean(row, CleanSettings(replace={"_comma_": ",", "_x_": r"a\1b"}), ledger)
+    Cleaner(CleanSettings(replace={"_comma_": ",", "_x_": r"a\1b"}))(row, ledger)
     assert row.messages[0].content == r"Well, yes a\1b" and reasons(ledger) == ["replaced"]
 
 
 def test_the_ledger_names_each_change_with_its_spans() -> None:
     row, ledger = talk("a\u00a0b with.Seriously"), Ledger("clean")
-    clean(row, CleanSettings(), ledger)
+    Cleaner(CleanSettings())(row, ledger)
     assert reasons(ledger) == ["non-breaking or odd space", "space between glued sentences"]
     assert ledger.lines[0]["spans"] == [{"turn": 0, "start": 1, "before": "\u00a0", "after": " "}]
 
 
 def test_clean_text_has_no_ledger_line() -> None:
     ledger = Ledger("clean")
-    clean(talk("Nothing to do here.", "Nor here: 3.5 is fine."), CleanSettings(), ledger)
+    Cleaner(CleanSettings())(talk("Nothing to do here.", "Nor here: 3.5 is fine."), ledger)
     assert ledger.lines == []
 
 
@@ -167,7 +167,7 @@ def test_any_text_is_cleaned_once_and_for_all(text: str) -> None:
 @settings(max_examples=100, deadline=None)
 def test_a_change_is_always_in_the_ledger(question: str, answer: str) -> None:
     row, ledger = talk(question, answer), Ledger("clean")
-    clean(row, CleanSettings(), ledger)
+    Cleaner(CleanSettings())(row, ledger)
     changed = [m.content for m in row.messages] != [question, answer]
     assert changed == bool(ledger.lines)
 

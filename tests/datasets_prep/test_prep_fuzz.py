@@ -14,7 +14,7 @@ from prep_data import all_rows, read, talk
 
 import datasets_prep
 from datasets_prep.anonymise import Anonymiser
-from datasets_prep.clean import clean
+from datasets_prep.clean import Cleaner
 from datasets_prep.conversation import Ledger
 from datasets_prep.definition import Definition
 from datasets_prep.filters import Filter
@@ -83,7 +83,7 @@ _anonymise, _filter = Anonymiser(AnonymiseSettings()), Filter(FilterSettings())
 def test_each_step_takes_any_text(question: str, answer: str) -> None:
     question, answer = (t.encode("utf-8", "replace").decode() for t in (question, answer))
     row, ledger = talk(question, answer), Ledger("all")
-    clean(row, CleanSettings(), ledger)
+    Cleaner(CleanSettings())(row, ledger)
     _anonymise(row, ledger)
     kept = _filter(row, ledger)
     assert kept != any(line["action"] == "dropped" for line in ledger.lines)
@@ -132,7 +132,7 @@ def test_no_pattern_takes_ages_on_repeated_text(piece: str) -> None:
     """A pattern that backtracks without end would run into the time limit."""
     text = (piece * 5000)[:5000] + " x"
     row, ledger = talk("How is it?", text), Ledger("all")
-    clean(row, CleanSettings(), ledger)
+    Cleaner(CleanSettings())(row, ledger)
     _anonymise(row, ledger)
     _filter(row, ledger)
     row = talk("How is it?", text)

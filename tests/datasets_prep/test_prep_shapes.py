@@ -23,8 +23,8 @@ def shaper(shape: str, **keys: Any) -> Shaper:
 
 def convert(kind: Shaper, *rows: Row) -> tuple[list[Conversation], Ledger]:
     ledger = Ledger("shape")
-    made = [kind.convert(number, unit, ledger) for number, unit in kind.units(rows)]
-    return [row for row in made if row is not None], ledger
+    made = [kind.open(number, unit) for number, unit in kind.units(rows)]
+    return [row for row in made if kind.fill(row, ledger)], ledger
 
 
 def turns(row: Conversation) -> list[tuple[str, str]]:

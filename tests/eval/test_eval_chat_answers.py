@@ -146,7 +146,8 @@ def test_the_export_is_what_datasets_prep_reads(tmp_path: Path) -> None:
     )  # fmt: skip
     shaper, rows = Shaper(definition, "chat.json"), list(read_rows(definition.source, path))
     shaper.check_columns(rows)
-    read = [shaper.convert(n, unit, Ledger("read")) for n, unit in shaper.units(rows)]
+    read = [shaper.open(n, unit) for n, unit in shaper.units(rows)]
+    assert all(shaper.fill(row, Ledger("read")) for row in read)
     base, tuned = [[(m.role, m.content) for m in c.messages] for c in read if c]
     start = [("system", "Be kind."), ("user", "one\u2028\n<b>")]
     assert tuned == [*start, ("assistant", "T1"), ("user", "two"), ("assistant", "T2")]
