@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets_prep import manifest
-from datasets_prep.card import CardFacts, Tokens, write_cards
+from datasets_prep.card import CardFacts, write_cards
 from datasets_prep.conversation import json_line
 from datasets_prep.definition import Definition
 from datasets_prep.parallel import run_batches
@@ -23,6 +23,7 @@ from datasets_prep.split import SPLITS
 from datasets_prep.steps import SET_STEPS
 from datasets_prep.store import Mask, Store
 from datasets_prep.tally import Tally
+from datasets_prep.token_lengths import Tokens
 from datasets_prep.whole import Labels, WholeSet
 from datasets_prep.workspace import work_folder
 from recipes.runner.core.errors import UserError

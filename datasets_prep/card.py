@@ -6,48 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from datasets_prep.definition import Definition
 from datasets_prep.split import SPLITS
 from datasets_prep.steps import NAMES, STEPS
 from datasets_prep.tally import Tally
+from datasets_prep.token_lengths import Tokens
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_BINS = 24
 _WHAT = {step.name: step.what for step in STEPS}
-
-
-@dataclass
-class Tokens:
-    """Lengths of all rows in tokens, under a recipe's tokenizer and chat template."""
-
-    lengths: list[int]
-    recipe: str
-    tokenizer: str
-    sequence_len: int
-
-    def summary(self) -> dict[str, int]:
-        """Least, median, 95th percentile, greatest and total, in tokens."""
-        values = np.array(self.lengths)
-        return {
-            "least": int(values.min()),
-            "median": int(np.median(values)),
-            "p95": int(np.percentile(values, 95)),
-            "greatest": int(values.max()),
-            "total": int(values.sum()),
-        }
-
-    def histogram(self) -> list[dict[str, int]]:
-        """Bins of equal width: first and last length, and the rows between."""
-        top = max(self.lengths)
-        width = max(1, -(-(top + 1) // _BINS))
-        counts = np.bincount(np.array(self.lengths) // width, minlength=1)
-        return [
-            {"low": i * width, "high": (i + 1) * width - 1, "rows": int(n)}
-            for i, n in enumerate(counts)
-        ]
 
 
 @dataclass

@@ -14,18 +14,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
-
 from datasets_prep.conversation import Conversation, Ledger, Message, Span
 from datasets_prep.quiet import quiet
 from datasets_prep.settings import FilterSettings, ProveSettings
-from datasets_prep.whole import WholeSet
 from recipes.runner.core.errors import UserError
 
 _IGNORED = -100
 _AXOLOTL_SEQUENCE_LEN = 512
-_BATCH = 1000
 _SPACE = re.compile(r"\s+")
 
 
@@ -263,27 +258,6 @@ class Prover:
                 str(where),
                 "Check the network, or set base_model and tokenizer_config to a local folder",
             ) from None
-
-
-def prove_rows(rows: WholeSet) -> None:
-    """The step: prove all kept rows, note their lengths, and keep what stands in for long ones."""
-    settings = rows.definition.steps.prove
-    if rows.prover is None or rows.tokens is None or settings is False:
-        return
-    limits = rows.definition.steps.filter or None
-    kept = np.flatnonzero(rows.keep).tolist()
-    for start in tqdm(range(0, len(kept), _BATCH), desc="prove", disable=None):
-        indices = kept[start : start + _BATCH]
-        ledger = rows.ledger("prove")
-        batch = [rows.store.row(i) for i in indices]
-        proven = rows.prover.prove(batch, settings, limits, ledger)
-        for index, row, result in zip(indices, batch, proven, strict=True):
-            rows.tokens.lengths += result.tokens
-            if not result.rows:
-                rows.keep[index] = False
-            elif len(result.rows) > 1 or result.rows[0]["id"] != row["id"]:
-                rows.pieces[index] = result
-        ledger.flush()
 
 
 def _exchanges(row: dict[str, Any]) -> list[dict[str, Any]]:

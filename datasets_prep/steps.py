@@ -92,7 +92,7 @@ def _dedupe(rows: WholeSet) -> None:
 
 
 def _prove(rows: WholeSet) -> None:
-    from datasets_prep.prove import prove_rows
+    from datasets_prep.proof import prove_rows
 
     prove_rows(rows)
 

@@ -14,8 +14,8 @@ from datasets_prep.definition import Definition
 from datasets_prep.store import Mask, Store
 
 if TYPE_CHECKING:
-    from datasets_prep.card import Tokens
     from datasets_prep.prove import Proven, Prover
+    from datasets_prep.token_lengths import Tokens
 
 Labels = npt.NDArray[np.int64]
 

@@ -9,8 +9,8 @@ import pytest
 from prep_data import all_rows, definition, jsonl, questions, read
 
 import datasets_prep
-from datasets_prep.card import Tokens
 from datasets_prep.tally import Tally, general
+from datasets_prep.token_lengths import Tokens
 
 _EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)> & | `x` [a](http://evil.io)"
 

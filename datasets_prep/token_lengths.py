@@ -1,0 +1,40 @@
+"""How long rows are in tokens, for the card."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_BINS = 24
+
+
+@dataclass
+class Tokens:
+    """Lengths of all rows in tokens, under a recipe's tokenizer and chat template."""
+
+    lengths: list[int]
+    recipe: str
+    tokenizer: str
+    sequence_len: int
+
+    def summary(self) -> dict[str, int]:
+        """Least, median, 95th percentile, greatest and total, in tokens."""
+        values = np.array(self.lengths)
+        return {
+            "least": int(values.min()),
+            "median": int(np.median(values)),
+            "p95": int(np.percentile(values, 95)),
+            "greatest": int(values.max()),
+            "total": int(values.sum()),
+        }
+
+    def histogram(self) -> list[dict[str, int]]:
+        """Bins of equal width: first and last length, and the rows between."""
+        top = max(self.lengths)
+        width = max(1, -(-(top + 1) // _BINS))
+        counts = np.bincount(np.array(self.lengths) // width, minlength=1)
+        return [
+            {"low": i * width, "high": (i + 1) * width - 1, "rows": int(n)}
+            for i, n in enumerate(counts)
+        ]
