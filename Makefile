@@ -13,6 +13,8 @@ export AXOLOTL_DO_NOT_TRACK := 1
 export DO_NOT_TRACK := 1
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
+# Yes or no, read by recipes/runner/core/flags.py.
+export FORCE PREFLIGHT PUBLIC WITHOUT_EVAL
 # accelerate must be found by name wherever it is launched from.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -24,16 +26,16 @@ help: ## this list
 setup: ## set up .venv, once (EXTRAS="deepspeed,pii,judge,bench,serve,dev")
 	$(SETUP) --extras "$(EXTRAS)"
 
-train: ## train a recipe (RECIPE=, RUN=, SET="key=value ...", FORCE=1, PREFLIGHT=off, GPUS=, PROCESSES=, STRATEGY=, NODES=, NODE_RANK=, MASTER=host:port)
+train: ## train a recipe (RECIPE=, RUN=, SET="key=value ...", FORCE=1, PREFLIGHT=0, GPUS=, PROCESSES=, STRATEGY=, NODES=, NODE_RANK=, MASTER=host:port)
 	$(SETUP)
-	$(RUN_PYTHON) -m recipes train "$(RECIPE)" --run "$(RUN)" --set "$(SET)" $(if $(FORCE),--force) \
-	  --preflight "$(PREFLIGHT)" --gpus "$(GPUS)" --processes "$(PROCESSES)" --strategy "$(STRATEGY)" \
+	$(RUN_PYTHON) -m recipes train "$(RECIPE)" --run "$(RUN)" --set "$(SET)" \
+	  --gpus "$(GPUS)" --processes "$(PROCESSES)" --strategy "$(STRATEGY)" \
 	  --nodes "$(NODES)" --node-rank "$(NODE_RANK)" --master "$(MASTER)"
 
 sweep: ## train a recipe over a grid, then compare (RECIPE=, SWEEP=recipes/sweeps/rank.yaml, PARALLEL=, SET=, FORCE=1)
 	$(SETUP)
 	$(RUN_PYTHON) -m recipes sweep "$(RECIPE)" "$(SWEEP)" --parallel "$(PARALLEL)" --set "$(SET)" \
-	  --preflight "$(PREFLIGHT)" --gpus "$(GPUS)" --processes "$(PROCESSES)" --strategy "$(STRATEGY)"
+	  --gpus "$(GPUS)" --processes "$(PROCESSES)" --strategy "$(STRATEGY)"
 
 check: ## check every recipe, or one (RECIPE=), offline and without a GPU
 	$(SETUP)
@@ -69,8 +71,7 @@ merge: ## base and adapter in one safetensors model, proven the same (RUN= or RE
 
 publish: ## push adapter and card to the Hub, privately (RUN=, REPO=user/name, PUBLIC=1, WITHOUT_EVAL=1)
 	$(SETUP)
-	$(RUN_PYTHON) -m eval.release publish --run "$(RUN)" --recipe "$(RECIPE)" --repo "$(REPO)" \
-	  $(if $(PUBLIC),--public) $(if $(WITHOUT_EVAL),--without-eval)
+	$(RUN_PYTHON) -m eval.release publish --run "$(RUN)" --recipe "$(RECIPE)" --repo "$(REPO)"
 
 serve: ## the merged model behind an OpenAI-compatible API on 127.0.0.1 (RUN= or RECIPE=, PORT=8000)
 	$(SETUP) --extras serve

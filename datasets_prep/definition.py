@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from datasets_prep.settings import (
     AnonymiseSettings,
@@ -18,8 +17,8 @@ from datasets_prep.settings import (
     SplitSettings,
 )
 from recipes.runner.core.errors import UserError
-from recipes.runner.core.recipe import nearest
-from recipes.runner.core.yaml_file import key_positions, refuse_duplicates
+from recipes.runner.core.nearest import did_you_mean
+from recipes.runner.core.yaml_model import read_model
 
 DEFINITIONS = Path(__file__).parent / "definitions"
 
@@ -172,65 +171,7 @@ def load_definition(name_or_path: str | Path) -> tuple[Definition, Path]:
         known = sorted(p.stem for p in DEFINITIONS.glob("*.yaml"))
         raise UserError(
             f"no data set definition '{name_or_path}'",
-            todo=f"{_nearest(str(name_or_path), known)}Known: {', '.join(known)}",
+            todo=did_you_mean(str(name_or_path), known),
         )
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"is not YAML: {' '.join(str(error).split())}", str(path)) from error
-    if not isinstance(raw, dict):
-        raise UserError("holds no mapping of keys", str(path))
-    refuse_duplicates(key_positions(path), str(path))
-    raw.setdefault("name", path.stem)
-    try:
-        return Definition.model_validate(raw), path
-    except ValidationError as error:
-        raise UserError("; ".join(_explain(error)), str(path)) from None
-
-
-def _explain(error: ValidationError) -> list[str]:
-    """Every fault of a definition in words, with the nearest valid key for unknown ones."""
-    faults: dict[str, str] = {}
-    for fault in error.errors():
-        location = [str(part) for part in fault["loc"] if not _is_union_tag(part)]
-        key = ".".join(location)
-        if fault["type"] == "extra_forbidden":
-            valid = _valid_keys(Definition, location[:-1])
-            kind = "step" if location[:-1] == ["steps"] else "key"
-            text = f"unknown {kind} '{key}'. {_nearest(location[-1], valid)}"
-            faults[key] = text + f"Valid: {', '.join(valid)}"
-        elif fault["type"] == "model_type" or fault.get("ctx", {}).get("expected") == "False":
-            off = ", or false to switch it off" if location[0] == "steps" else ""
-            faults.setdefault(key, f"{key}: give settings{off}")
-        elif fault["type"] == "literal_error":
-            faults[key] = f"{key}: {fault['input']!r} is none of {fault['ctx']['expected']}"
-        elif fault["type"] == "missing":
-            faults[key] = f"missing key '{key}'"
-        else:
-            message = fault["msg"].removeprefix("Value error, ")
-            faults[key] = f"{key}: {message}" if key else message
-    deeper = [k for k in faults if any(o.startswith(k + ".") for o in faults)]
-    return [text for key, text in faults.items() if key not in deeper]
-
-
-def _is_union_tag(part: int | str) -> bool:
-    return isinstance(part, str) and (part.endswith("Settings") or part.startswith("literal["))
-
-
-def _valid_keys(model: type[BaseModel], location: list[str]) -> list[str]:
-    """Keys that may stand at a place of the definition."""
-    for key in location:
-        if key not in model.model_fields:
-            return []
-        annotation = model.model_fields[key].annotation
-        options = [annotation, *getattr(annotation, "__args__", ())]
-        inner = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
-        if not inner:
-            return list(getattr(getattr(annotation, "__args__", [None])[0], "__args__", ()))
-        model = inner[0]
-    return list(model.model_fields)
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    match = nearest(word, known)
-    return f"Did you mean '{match}'? " if match else ""
+    name = {"name": path.stem}
+    return read_model(path, Definition, "Start from another definition", name), path

@@ -10,9 +10,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from eval.checks.registry import AnyCheck
 from eval.scoring.metrics import known_metric, metric_of
-from eval.strict import Strict, read_strictly, register_keys
 from recipes.runner.core.errors import UserError
-from recipes.runner.core.recipe import did_you_mean
+from recipes.runner.core.nearest import did_you_mean
+from recipes.runner.core.yaml_model import Strict, read_model
 
 SUITES = Path(__file__).parent / "suites"
 HELD_OUT = "held_out"
@@ -137,18 +137,6 @@ class Suite(Strict):
         return [*self.checks, *prompt.checks]
 
 
-_KEYS: dict[str, type[Strict]] = {
-    "": Suite,
-    "primary": Primary,
-    "prompts": Prompt,
-    "no_new_red_lines": NoNewRedLines,
-    "non_inferiority": NonInferiority,
-    "threshold": Threshold,
-}
-for _key, _model in _KEYS.items():
-    register_keys(_key, _model)
-
-
 def suite_names() -> list[str]:
     """Names of the suites that are shipped or were added, sorted."""
     return sorted(path.stem for path in SUITES.glob("*.yaml"))
@@ -158,7 +146,8 @@ def load_suite(name_or_path: str) -> Suite:
     """Read one suite by its name in ``eval/suites`` or by its path.
 
     Raises:
-        UserError: no such suite, or a fault in it, with its line.
+        UserError: no such suite.
+        UserErrors: every fault in it, each with its line.
     """
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
@@ -169,7 +158,7 @@ def load_suite(name_or_path: str) -> Suite:
             "--suites",
             did_you_mean(name_or_path, suite_names(), "Suites"),
         )
-    return read_strictly(path, Suite)
+    return read_model(path, Suite, "Start from another suite")
 
 
 def load_suites(names: list[str] | None, limit: int | None = None) -> list[Suite]:

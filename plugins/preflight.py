@@ -8,6 +8,7 @@ from axolotl.integrations.base import BasePlugin
 
 from plugins.failures import say_failures_in_one_line
 from recipes.runner.core.errors import UserErrors
+from recipes.runner.core.flags import flag
 from recipes.runner.core.terminal import send
 from recipes.runner.estimate.preflight import find_problems
 
@@ -16,13 +17,13 @@ class PreflightPlugin(BasePlugin):
     """GPU, dtype, memory, disk and the model's files, all looked at before anything is loaded."""
 
     def register(self, cfg: dict) -> None:
-        """Look, and refuse; `PREFLIGHT=off` in the environment goes past it.
+        """Look, and refuse; `PREFLIGHT=0` in the environment goes past it.
 
         Raises:
             UserErrors: everything that is missing, at once.
         """
         say_failures_in_one_line()
-        if os.environ.get("PREFLIGHT", "").lower() in ("off", "0", "false", "no"):
+        if not flag("PREFLIGHT", default=True):
             send("note", text="preflight is off: nothing was checked against this machine")
             return
         if os.environ.get("LOCAL_RANK", "0") != "0":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 
 from recipes.runner.core.errors import UserErrors, user_errors_exit
-from recipes.runner.core.recipe import Recipe, load_recipe, recipe_paths
+from recipes.runner.core.flags import flag
+from recipes.runner.core.recipe import Recipe, find_recipe, load_recipe, recipe_paths
 
 
 def main() -> int:
@@ -19,15 +19,13 @@ def main() -> int:
     train.add_argument("recipe")
     train.add_argument("--run", default="")
     train.add_argument("--set", default="", dest="overrides")
-    train.add_argument("--force", action="store_true")
-    train.add_argument("--preflight", default="")
     for name in ("gpus", "processes", "strategy", "nodes", "node-rank", "master"):
         train.add_argument(f"--{name}", default="")
     sweep = commands.add_parser("sweep", help="train a recipe over a grid of settings")
     sweep.add_argument("recipe")
     sweep.add_argument("sweep")
     sweep.add_argument("--set", default="", dest="overrides")
-    for name in ("parallel", "preflight", *_SPREAD):
+    for name in ("parallel", *_SPREAD):
         sweep.add_argument(f"--{name}", default="")
     check = commands.add_parser("check", help="check recipes without a GPU or the network")
     check.add_argument("recipe", nargs="?", default="")
@@ -69,11 +67,10 @@ def _train(args: argparse.Namespace) -> int:
         )
     )
     overrides = parse_overrides(args.overrides)
-    run = make_run(recipe, overrides, args.run, args.force or bool(os.environ.get("FORCE")))
-    if args.preflight != "off":
+    run = make_run(recipe, overrides, args.run, flag("FORCE"))
+    if flag("PREFLIGHT", default=True):
         refuse_without_gpu(apply(recipe.config, run.overrides))
-    environment = {"PREFLIGHT": args.preflight} if args.preflight else {}
-    return train(run, launch, environment)
+    return train(run, launch)
 
 
 def _sweep(args: argparse.Namespace) -> int:
@@ -89,7 +86,7 @@ def _sweep(args: argparse.Namespace) -> int:
     slots = device_slots(args.parallel, spread)
     plan_launch(Wanted(args.gpus, args.processes, args.strategy))
     fixed = parse_overrides(args.overrides)
-    if args.preflight != "off":
+    if flag("PREFLIGHT", default=True):
         refuse_without_gpu(apply(recipe.config, fixed))
     problems = problems_with(Recipe(recipe.name, recipe.path, apply(recipe.config, fixed)))
     if problems:
@@ -97,15 +94,14 @@ def _sweep(args: argparse.Namespace) -> int:
     grid = read_grid(args.sweep, recipe, fixed)
     runs = sweep_runs(recipe, grid, fixed)
     refuse_problems(recipe, grid, runs)
-    given = {**spread, "PREFLIGHT": args.preflight}
-    flags = [f"--{name.lower()}={value}" for name, value in given.items() if value]
+    flags = [f"--{name.lower()}={value}" for name, value in spread.items() if value]
     return run_sweep(recipe, grid, runs, slots, flags)
 
 
 def _check(args: argparse.Namespace) -> int:
     from recipes.runner.check.check import check_recipes
 
-    paths = [load_recipe(args.recipe).path] if args.recipe else recipe_paths()
+    paths = [find_recipe(args.recipe)] if args.recipe else recipe_paths()
     return check_recipes(paths)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from eval.answers import Answer, AnsweredConversation
-from eval.strict import Strict
+from recipes.runner.core.yaml_model import Strict
 
 
 @dataclass(frozen=True)

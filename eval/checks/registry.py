@@ -41,7 +41,6 @@ from eval.checks.text import (
     Phrases,
     StopsByItself,
 )
-from eval.strict import register_keys
 
 AnyCheck = Annotated[
     ContainsAny
@@ -79,8 +78,6 @@ CHECKS: dict[str, type[Check]] = {
 RED_LINES: dict[str, str] = {
     name: cls.LINE for name, cls in CHECKS.items() if issubclass(cls, RedLine)
 }
-for _name, _class in CHECKS.items():
-    register_keys(_name, _class)
 
 
 def run_checks(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 from eval.quiet import quiet_libraries
 from recipes.runner.core.address import port_number
 from recipes.runner.core.errors import UserError, user_errors_exit
+from recipes.runner.core.flags import flag
 from recipes.runner.core.recipe import display_path
 from recipes.runner.run.finished import Run, find_run
 
@@ -41,8 +41,6 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument("--type", default="", help="of the weights: bf16, f16, f32, q8_0")
         if name == "publish":
             command.add_argument("--repo", default="", help="user/name")
-            command.add_argument("--public", action="store_true")
-            command.add_argument("--without-eval", action="store_true")
     return parser
 
 
@@ -67,7 +65,7 @@ def _card(run: Run, args: argparse.Namespace) -> int:
 def _merge(run: Run, args: argparse.Namespace) -> int:
     from eval.release.merge import merge, merged_folder
 
-    there = None if os.environ.get("FORCE") or args.dtype else merged_folder(run)
+    there = None if flag("FORCE") or args.dtype else merged_folder(run)
     if there:
         print(f"Merged already: {display_path(there)} (FORCE=1 merges again)")
         return 0
@@ -78,8 +76,9 @@ def _merge(run: Run, args: argparse.Namespace) -> int:
 def _publish(run: Run, args: argparse.Namespace) -> int:
     from eval.release.publish import Wishes, publish
 
-    address = publish(run, Wishes(args.repo, args.public, args.without_eval))
-    print(f"Published ({'public' if args.public else 'private'}): {address}")
+    public = flag("PUBLIC")
+    address = publish(run, Wishes(args.repo, public, flag("WITHOUT_EVAL")))
+    print(f"Published ({'public' if public else 'private'}): {address}")
     return 0
 
 

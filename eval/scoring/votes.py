@@ -11,9 +11,9 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from eval.scoring.statistics import rank_correlation, win_rate
-from eval.strict import Strict
 from eval.suite import HELD_OUT
 from recipes.runner.core.errors import UserError
+from recipes.runner.core.yaml_model import Strict
 
 VOTES = "votes.json"  # beside the results, once they were read in
 Side = Literal["base", "tuned"]

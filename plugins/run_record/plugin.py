@@ -17,6 +17,7 @@ from plugins.failures import on_failure, say_failures_in_one_line
 from plugins.run_record import facts
 from plugins.run_record.curves import draw_curves
 from recipes.runner.core.fallbacks import fallbacks_taken
+from recipes.runner.core.flags import flag
 from recipes.runner.core.hashes import file_hash
 from recipes.runner.core.processes import end_with_parent
 from recipes.runner.core.terminal import PIPE_VARIABLE, send
@@ -45,7 +46,7 @@ class RunRecordPlugin(BasePlugin):
         if not _is_main():
             return
         out = Path(str(cfg["output_dir"]))
-        force = bool(os.environ.get("FORCE"))
+        force = flag("FORCE")
         folder.refuse_finished(out, force)
         self._lock = folder.lock(out)
         if force and (out / record.FILE).exists():

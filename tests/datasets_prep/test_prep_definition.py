@@ -30,16 +30,16 @@ def test_shipped_definitions_are_whole(name: str) -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"splitt": {}}, "unknown key 'splitt'. Did you mean 'split'?"),
+        ({"splitt": {}}, "splitt: unknown key. Did you mean split?"),
         (
             {"steps": {"deduplicate": {}}},
-            "unknown step 'steps.deduplicate'. Did you mean 'dedupe'",
+            "steps.deduplicate: unknown key. Did you mean dedupe?",
         ),
-        ({"steps": {"filter": {"toxicty": True}}}, "Did you mean 'toxicity'?"),
-        ({"steps": {"anonymise": {"nams": "rules"}}}, "Did you mean 'names'?"),
-        ({"steps": {"filter": {"language": {"kep": "en"}}}}, "Did you mean 'keep'?"),
-        ({"columns": {"promt": "q", "response": "a"}}, "Did you mean 'prompt'?"),
-        ({"turns": {"leading_asistant": "fail"}}, "Did you mean 'leading_assistant'?"),
+        ({"steps": {"filter": {"toxicty": True}}}, "Did you mean toxicity?"),
+        ({"steps": {"anonymise": {"nams": "rules"}}}, "Did you mean names?"),
+        ({"steps": {"filter": {"language": {"kep": "en"}}}}, "Did you mean keep?"),
+        ({"columns": {"promt": "q", "response": "a"}}, "Did you mean prompt?"),
+        ({"turns": {"leading_asistant": "fail"}}, "Did you mean leading_assistant?"),
         ({"source": {"file": "a.csv", "hub": "a/b"}}, "give either hub or file"),
         ({"source": {"file": "a.csv", "encoding": "utf-99"}}, "unknown encoding: utf-99"),
         ({"shape": "sharegtp"}, "is none of"),
@@ -47,9 +47,11 @@ def test_shipped_definitions_are_whole(name: str) -> None:
         ({"split": {"validation": 0.6, "test": 0.5}}, "leave nothing to train on"),
         ({"split": {"validation": 1.5}}, "neither a fraction below 1 nor a whole count"),
         ({"steps": {"anonymise": {"names": "magic"}}}, "is none of"),
-        ({"steps": {"clean": 7}}, "give settings, or false to switch it off"),
+        ({"steps": {"clean": 7}}, "is 7, which is no mapping of keys or false"),
         ({"name": "../up"}, "name:"),
-        ({"roles": {"therapist": ["x"]}}, "roles"),
+        ({"roles": {"therapist": ["x"]}}, "roles.therapist: 'therapist' is none of"),
+        ({"steps": {"filter": {"language": {"keep": False}}}}, "keep: is false, which is no text"),
+        ({"columns": {"prompt": 3, "response": "a"}}, "prompt: is 3, which is no text or list"),
     ],
 )
 def test_mistakes_are_one_line_that_helps(
@@ -64,7 +66,7 @@ def test_mistakes_are_one_line_that_helps(
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     path = definition(tmp_path, splitt={}, steps={"claen": {}})
-    with pytest.raises(UserError, match=r"splitt.*claen|claen.*splitt"):
+    with pytest.raises(UserError, match=r"splitt.*\n.*claen"):
         load_definition(path)
 
 
@@ -82,9 +84,29 @@ def test_a_key_given_twice_is_named_with_its_line(tmp_path: Path) -> None:
     line = len(path.read_text().splitlines())
     with pytest.raises(UserError) as error:
         load_definition(path)
-    assert "split is given twice" in str(error.value) and f"{path}:{line}" in str(error.value)
+    assert "split: is given twice" in str(error.value) and f"{path}:{line}" in str(error.value)
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
-    with pytest.raises(UserError, match="Did you mean 'counsel_chat'"):
+    with pytest.raises(UserError, match="Did you mean counsel_chat"):
         load_definition("counsel-chat")
+
+
+@pytest.mark.parametrize(
+    ("keys", "place", "word"),
+    [
+        ("steps: {filter: {language: {keep: no, others: [sv, da]}}}", "language.keep", "no"),
+        ("steps: {anonymise: {phone_regions: [SE, DK, NO]}}", "phone_regions[2]", "NO"),
+    ],
+)
+def test_norway_is_no_false(tmp_path: Path, keys: str, place: str, word: str) -> None:
+    path = definition(tmp_path)
+    path.write_text(f"{path.read_text()}{keys}\n")
+    with pytest.raises(UserError) as error:
+        load_definition(path)
+    line = f'{place}: YAML reads {word} as false. Write "{word}" for text, false for false'
+    assert line in str(error.value)
+    path.write_text(
+        path.read_text().replace(f": {word},", f': "{word}",').replace(word + "]", f'"{word}"]')
+    )
+    load_definition(path)

@@ -1,5 +1,6 @@
 """A sweep of real, tiny runs: one fails, one is interrupted, and the same command goes on."""
 
+import os
 import re
 import signal
 import subprocess
@@ -62,11 +63,15 @@ def test_sweep_goes_on_after_a_failure_and_after_ctrl_c(tmp_path: Path, recipe: 
         (runs / f".recipe-grid-{name}.{LOG_FILE}").mkdir(parents=True)
     # Without preflight, which would build the tiny model's shape anew for each run.
     command = [sys.executable, "-m", "recipes", "sweep", str(recipe), str(grid)]
-    command += ["--preflight", "off"]
 
     checkpoint = runs / f"recipe-grid-{INTERRUPTED}" / "checkpoint-2" / "trainer_state.json"
     with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PREFLIGHT": "0"},
     ) as process:
         deadline = time.monotonic() + 400
         while process.poll() is None and not checkpoint.exists():

@@ -118,10 +118,15 @@ def test_a_limit_takes_of_every_kind() -> None:
     [
         ("title: Mine", "titel: Mine", 2, "titel"),
         ("margin: 0.1", "margn: 0.1", 4, "Did you mean margin?"),
-        ("check: no_leak", "check: no_leek", 6, "unknown check 'no_leek'. Did you mean no_leak?"),
+        (
+            "check: no_leak",
+            "check: no_leek",
+            6,
+            "there is no check 'no_leek'. Did you mean no_leak?",
+        ),
         ("tags: [first]", "tag: [first]", 10, "Did you mean tags?"),
         ("min_words: 3", "min_word: 3", 14, "Did you mean min_words?"),
-        ("min_words: 3", "min_words: three", 14, "valid integer"),
+        ("min_words: 3", "min_words: three", 14, "is 'three', which is no whole number"),
         ("id: two", "id: one", 1, "'one' is there twice"),
         ("metric: score", "metric: scores", 4, "metric"),
         ("{check: no_leak}", "{check: no_leak, tags: [frist]}", 1, "Did you mean first?"),
@@ -130,8 +135,9 @@ def test_a_limit_takes_of_every_kind() -> None:
         ("metric: score", "metric: chrf", 1, "chrf: no prompt has a reference"),
         ("metric: score", "metric: nll", 4, "metric"),
         ("{check: no_leak}", "{check: regex, pattern: '('}", 6, "no regular expression"),
-        ("about:", "about: [", 4, "not YAML"),
-        ("title: Mine", "title: Mine\ntitle: Yours", 3, "title is given twice"),
+        ("about:", "about: [", 4, "can't be read as YAML"),
+        ("title: Mine", "title: no", 2, 'YAML reads no as false. Write "no" for text'),
+        ("title: Mine", "title: Mine\ntitle: Yours", 3, "title: is given twice"),
     ],
 )
 def test_faults(tmp_path: Path, old: str, new: str, line: int, words: str) -> None:

@@ -1,7 +1,8 @@
 import pytest
 
 from recipes.runner.core.errors import UserError
-from recipes.runner.core.recipe import load_recipe, nearest
+from recipes.runner.core.nearest import nearest
+from recipes.runner.core.recipe import load_recipe
 from recipes.runner.estimate.gpu import count_gpus
 from recipes.runner.estimate.preflight import find_problems
 

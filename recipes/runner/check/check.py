@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from recipes.runner.core.errors import UserError
-from recipes.runner.core.recipe import Recipe, display_path, load_recipe
+from recipes.runner.core.errors import UserError, UserErrors
+from recipes.runner.core.paths import display_path
+from recipes.runner.core.recipe import NO_KEYS, Recipe
+from recipes.runner.core.yaml_file import read_yaml
 
 # A card that can do everything, so that a recipe is judged and not this machine.
 _ANY_GPU = {"bf16": True, "fp8": True, "tf32": True, "n_gpu": 1, "compute_capability": "sm_90"}
@@ -40,10 +42,12 @@ def check_recipes(paths: list[Path]) -> int:
 def problems_of(path: Path) -> list[UserError]:
     """Every problem of one recipe: keys, types, files, then what Axolotl's own validation says."""
     try:
-        recipe = load_recipe(path)
+        file = read_yaml(path, NO_KEYS)
+    except UserErrors as error:
+        return error.errors
     except UserError as error:
         return [error]
-    return problems_with(recipe)
+    return problems_with(Recipe(path.stem, path, file.content))
 
 
 def problems_with(recipe: Recipe) -> list[UserError]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from recipes.runner.check.schema import Problem, check_mapping, load_plugin_class, root_models
+from recipes.runner.check.schema import check_mapping, load_plugin_class, root_models
 from recipes.runner.core.errors import UserError
-from recipes.runner.core.recipe import ROOT, did_you_mean, display_path, nearest
-from recipes.runner.core.yaml_file import GIVEN_TWICE, REMOVE_ONE, KeyPath, dotted, key_positions
+from recipes.runner.core.nearest import did_you_mean, nearest
+from recipes.runner.core.paths import ROOT, display_path
+from recipes.runner.core.recipe import NO_KEYS
+from recipes.runner.core.yaml_file import Fault, KeyPath, dotted, read_yaml
 
 # What axolotl itself puts into the dictionary before a plugin sees it: the path, and, started by
 # `axolotl train`, every option of that command (its TrainerCliArgs).
@@ -29,12 +31,12 @@ def check_config(config: dict[str, Any], file: Path) -> list[UserError]:
         config: the recipe's keys, overrides of the command line applied.
         file: the recipe's file, for the lines.
     """
-    positions = key_positions(file)
-    problems: list[Problem] = [(path, GIVEN_TWICE, REMOVE_ONE) for path, _ in positions.duplicates]
+    written = read_yaml(file, NO_KEYS)
+    problems = list(written.faults)
     given = {
         key: value
         for key, value in config.items()
-        if key not in _NOT_OF_THE_RECIPE or (key,) in positions.lines
+        if key not in _NOT_OF_THE_RECIPE or (key,) in written.lines
     }
     plugins = given.get("plugins") or []
     names = [name for name in plugins if isinstance(name, str)] if isinstance(plugins, list) else []
@@ -45,9 +47,9 @@ def check_config(config: dict[str, Any], file: Path) -> list[UserError]:
     problems += _unknown_optimizer(given)
     problems += _missing_files(given)
     return [
-        UserError(f"{dotted(path)}: {what}", _where(path, file, positions.lines), todo)
+        UserError(f"{dotted(path)}: {what}", _where(path, file, written.lines), todo)
         for path, what, todo in sorted(
-            problems, key=lambda problem: positions.lines.get(problem[0], 0)
+            problems, key=lambda problem: written.lines.get(problem[0], 0)
         )
     ]
 
@@ -57,8 +59,8 @@ def _where(path: KeyPath, file: Path, lines: dict[KeyPath, int]) -> str:
     return f"{display_path(file)}:{line}" if line else "command line (SET=)"
 
 
-def _check_plugins(names: list[str]) -> list[Problem]:
-    problems: list[Problem] = []
+def _check_plugins(names: list[str]) -> list[Fault]:
+    problems: list[Fault] = []
     for index, name in enumerate(names):
         try:
             load_plugin_class(name)
@@ -93,7 +95,7 @@ def _is_plugin(name: str) -> bool:
     return True
 
 
-def _unknown_optimizer(config: dict[str, Any]) -> list[Problem]:
+def _unknown_optimizer(config: dict[str, Any]) -> list[Fault]:
     """Axolotl's schema takes any text here, and the run fails when the trainer is built."""
     name = config.get("optimizer")
     if not isinstance(name, str):
@@ -110,8 +112,8 @@ def _unknown_optimizer(config: dict[str, Any]) -> list[Problem]:
     return [(("optimizer",), f"there is no optimizer {name}", hint)]
 
 
-def _missing_files(config: dict[str, Any]) -> list[Problem]:
-    problems: list[Problem] = []
+def _missing_files(config: dict[str, Any]) -> list[Fault]:
+    problems: list[Fault] = []
     for key in ("datasets", "test_datasets"):
         for index, dataset in enumerate(config.get(key) or []):
             path = dataset.get("path") if isinstance(dataset, dict) else None

@@ -13,11 +13,8 @@ from typing import Annotated, Any, Union
 from pydantic import AliasChoices, BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from recipes.runner.core.recipe import did_you_mean
-from recipes.runner.core.yaml_file import KeyPath
-
-Problem = tuple[KeyPath, str, str]
-"""Key path, what is wrong, what to do."""
+from recipes.runner.core.nearest import did_you_mean
+from recipes.runner.core.yaml_file import Fault, KeyPath
 
 
 def root_models(plugin_names: list[str]) -> list[type[BaseModel]]:
@@ -56,7 +53,7 @@ def load_plugin_class(name: str) -> type:
 
 def check_mapping(
     value: dict[Any, Any], models: list[type[BaseModel]], path: KeyPath
-) -> Iterator[Problem]:
+) -> Iterator[Fault]:
     """Unknown keys and values of the wrong type, at any depth of ``value``."""
     fields = {key: info for model in models for key, info in _fields(model).items()}
     for key, item in value.items():
@@ -90,7 +87,7 @@ def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
     return found
 
 
-def _check_value(value: Any, annotation: Any, path: KeyPath) -> Iterator[Problem]:
+def _check_value(value: Any, annotation: Any, path: KeyPath) -> Iterator[Fault]:
     if value is None:
         return
     options = list(_options(annotation))
@@ -110,7 +107,7 @@ def _check_value(value: Any, annotation: Any, path: KeyPath) -> Iterator[Problem
     yield from _check_scalar(value, annotation, options, path)
 
 
-def _check_item(item: Any, arguments: list[tuple[Any, ...]], path: KeyPath) -> Iterator[Problem]:
+def _check_item(item: Any, arguments: list[tuple[Any, ...]], path: KeyPath) -> Iterator[Fault]:
     """One item of a list whose type may be one of several."""
     annotations = [argument[0] if argument else Any for argument in arguments]
     yield from _check_value(item, Union[tuple(annotations)], path)  # noqa: UP007
@@ -118,7 +115,7 @@ def _check_item(item: Any, arguments: list[tuple[Any, ...]], path: KeyPath) -> I
 
 def _check_scalar(
     value: Any, annotation: Any, options: list[Any], path: KeyPath
-) -> Iterator[Problem]:
+) -> Iterator[Fault]:
     if Any in options:
         return
     # pydantic takes true for 1; a person who wrote `lora_r: true` meant something else.
@@ -141,7 +138,7 @@ def _only_types(error: ValidationError) -> bool:
     return all("type" in item["type"] or "parsing" in item["type"] for item in error.errors())
 
 
-def _check_keywords(value: dict[str, Any], path: KeyPath) -> Iterator[Problem]:
+def _check_keywords(value: dict[str, Any], path: KeyPath) -> Iterator[Fault]:
     known = _KEYWORD_ARGUMENTS[str(path[-1])]()
     for key in value:
         if key not in known:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-import yaml
-
 from recipes.runner.core.errors import UserError
+from recipes.runner.core.yaml_file import read_value
 
 Overrides = dict[str, Any]
 
@@ -45,8 +44,8 @@ def parse_overrides(text: str) -> Overrides:
 
 def _value(key: str, text: str) -> Any:
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = read_value(text)
+    except ValueError:
         raise UserError(f"the value of {key} can't be read: {text!r}", "SET", "Quote it") from None
     if isinstance(value, str):
         try:

@@ -84,7 +84,7 @@ def _gpu_problems(config: dict[str, Any], needed: Any) -> list[UserError]:
             UserError(
                 f"{name} has {free / GIB:.1f} of {total / GIB:.1f} GiB free, and this recipe needs"
                 f" about {needed.total / GIB:.1f} GiB ({' '.join(parts.split())})",
-                todo="Lower micro_batch_size or sequence_len, free the card, or PREFLIGHT=off",
+                todo="Lower micro_batch_size or sequence_len, free the card, or PREFLIGHT=0",
             )
         )
     return problems
@@ -103,7 +103,7 @@ def _ram_problems(needed: Any) -> list[UserError]:
         UserError(
             f"{available / GIB:.1f} GiB of memory are free, and this recipe needs about"
             f" {needed.total / GIB:.1f} GiB",
-            todo="Lower micro_batch_size or sequence_len, close programs, or PREFLIGHT=off",
+            todo="Lower micro_batch_size or sequence_len, close programs, or PREFLIGHT=0",
         )
     ]
 

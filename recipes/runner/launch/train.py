@@ -13,9 +13,10 @@ from pathlib import Path
 
 from recipes.runner.core import terminal
 from recipes.runner.core.errors import UserError
+from recipes.runner.core.nearest import nearest
 from recipes.runner.core.overrides import Overrides, apply, as_flags
 from recipes.runner.core.processes import end_with_parent, stop_group
-from recipes.runner.core.recipe import ROOT, Recipe, display_path, nearest
+from recipes.runner.core.recipe import ROOT, Recipe, display_path
 from recipes.runner.estimate.sharding import refuse_uninstalled, strategy_settings
 from recipes.runner.launch.failed_rank import find_failed_rank, how_it_ended, last_words
 from recipes.runner.launch.run_log import RunLog
@@ -60,13 +61,12 @@ def make_run(recipe: Recipe, overrides: Overrides, name: str, force: bool) -> Ne
     return NewRun(recipe, overrides, folder, force)
 
 
-def train(run: NewRun, launch: Launch, environment: dict[str, str]) -> int:
+def train(run: NewRun, launch: Launch) -> int:
     """Run the training to its end.
 
     Args:
         run: what to train.
         launch: how it is spread over processes and machines.
-        environment: variables of the run, on top of this process's own.
 
     Returns:
         The exit code: 0 when the run ended as it should.
@@ -91,7 +91,6 @@ def train(run: NewRun, launch: Launch, environment: dict[str, str]) -> int:
         **os.environ,
         **_QUIET,
         **launch.environment,
-        **environment,
         terminal.PIPE_VARIABLE: "1",
     }
     # accelerate gives each process one thread where nothing is said, and half a machine sleeps.
@@ -99,8 +98,7 @@ def train(run: NewRun, launch: Launch, environment: dict[str, str]) -> int:
     environment.setdefault("OMP_NUM_THREADS", str(threads))
     environment["FALCON_RECIPES_SET"] = shlex.join(f"{k}={v}" for k, v in run.overrides.items())
     environment["FALCON_RECIPES_LAUNCH"] = shlex.join(launch.flags)
-    if run.force:
-        environment["FORCE"] = "1"
+    environment["FORCE"] = str(int(run.force))
     # A cluster's way to say Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     screen = terminal.Terminal()

@@ -10,16 +10,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recipes.runner.check.check import quiet
 from recipes.runner.core.errors import UserError, UserErrors
+from recipes.runner.core.nearest import did_you_mean
 from recipes.runner.core.overrides import Overrides
-from recipes.runner.core.recipe import RECIPES, Recipe, did_you_mean, display_path, read_mapping
-
-if TYPE_CHECKING:
-    from recipes.runner.check.schema import Problem
-    from recipes.runner.core.yaml_file import KeyPath
+from recipes.runner.core.paths import RECIPES, display_path
+from recipes.runner.core.recipe import Recipe
+from recipes.runner.core.yaml_file import Fault, KeyPath, YamlFile, read_yaml
 
 TOGETHER = "_"
 """Axolotl's key for settings that change together."""
@@ -84,12 +83,12 @@ def read_grid(name_or_path: str, recipe: Recipe, fixed: Overrides) -> Grid:
         UserError: no such file, or one that can't be read.
     """
     path = _find(name_or_path)
-    content = _read(path)
+    file = _read(path)
     with quiet():
-        problems = list(_problems(content, path, recipe, fixed))
-    if problems:
-        raise UserErrors(problems)
-    content = {key: _numbers(value) for key, value in content.items()}
+        faults = [*file.faults, *_faults(file.content, recipe, fixed)]
+    if faults:
+        raise UserErrors(file.errors(faults))
+    content = {key: _numbers(value) for key, value in file.content.items()}
     combinations = _combinations(content)
     groups, listed = _groups(content)
     varying = tuple(key for group in groups for key in group)
@@ -110,37 +109,24 @@ def _find(name: str) -> Path:
     raise UserError(f"there is no sweep {name}", "SWEEP", hint)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> YamlFile:
     todo = "Write key: [value, value], one key or more"
-    content = read_mapping(path, todo)
-    if not content:
+    file = read_yaml(path, todo)
+    if not file.content and not file.faults:
         raise UserError("holds no keys", display_path(path), todo)
-    return {str(key): value for key, value in content.items()}
+    file.content = {str(key): value for key, value in file.content.items()}
+    return file
 
 
-def _problems(
-    content: dict[str, Any], path: Path, recipe: Recipe, fixed: Overrides
-) -> Iterator[UserError]:
+def _faults(content: dict[str, Any], recipe: Recipe, fixed: Overrides) -> Iterator[Fault]:
     from recipes.runner.check.schema import root_models
-    from recipes.runner.core.yaml_file import dotted, key_positions
 
-    positions = key_positions(path)
     models = root_models([str(name) for name in recipe.config.get("plugins") or []])
-    found = [
-        *(
-            (p, "is given twice, and the first is lost", "Remove one")
-            for p, _ in positions.duplicates
-        ),
-        *_value_problems(content, models),
-        *_key_problems(content, fixed),
-    ]
-    for place, what, todo in dict.fromkeys(found):
-        line = next((positions.lines[p] for p in _upwards(place) if p in positions.lines), None)
-        where = f"{display_path(path)}:{line}" if line else display_path(path)
-        yield UserError(f"{dotted(place)}: {what}", where, todo)
+    yield from _value_faults(content, models)
+    yield from _key_faults(content, fixed)
 
 
-def _value_problems(content: dict[str, Any], models: list[Any]) -> Iterator[Problem]:
+def _value_faults(content: dict[str, Any], models: list[Any]) -> Iterator[Fault]:
     """Values that are no list, unknown keys, and values of the wrong type."""
     from recipes.runner.check.schema import check_mapping
 
@@ -159,7 +145,7 @@ def _value_problems(content: dict[str, Any], models: list[Any]) -> Iterator[Prob
                 yield from check_mapping(value, models, (key, index))
 
 
-def _key_problems(content: dict[str, Any], fixed: Overrides) -> Iterator[Problem]:
+def _key_faults(content: dict[str, Any], fixed: Overrides) -> Iterator[Fault]:
     """Keys that are given in two places, or that a sweep can't vary."""
     entries = content.get(TOGETHER)
     places: dict[str, KeyPath] = {}
@@ -178,11 +164,6 @@ def _key_problems(content: dict[str, Any], fixed: Overrides) -> Iterator[Problem
             )
         if key in fixed:
             yield place, "is given by SET too", "Take one away"
-
-
-def _upwards(place: KeyPath) -> Iterator[KeyPath]:
-    for length in range(len(place), 0, -1):
-        yield place[:length]
 
 
 def _numbers(value: Any) -> Any:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from recipes.runner.core.errors import UserError, UserErrors
+from recipes.runner.core.flags import flag
 from recipes.runner.core.hashes import file_hash
 from recipes.runner.core.overrides import Overrides, apply, parse_overrides
 from recipes.runner.core.recipe import ROOT, Recipe, display_path
+from recipes.runner.core.yaml_file import read_value
 from recipes.runner.estimate.gpu import count_gpus, device_names
 from recipes.runner.launch.jobs import Job, JobsOutcome, run_jobs
 from recipes.runner.sweep.grid import Grid, Point
@@ -105,7 +105,7 @@ def _other_run(run: SweepRun) -> list[UserError]:
     from recipes.runner.run.record import read_record
 
     recorded = read_record(ROOT / run.folder).get("overrides")
-    if recorded is None or os.environ.get("FORCE"):
+    if recorded is None or flag("FORCE"):
         return []
     before = dict(word.split("=", 1) for word in shlex.split(recorded) if "=" in word)
     now = {key: str(value) for key, value in run.overrides.items()}
@@ -179,7 +179,7 @@ def run_sweep(
     Returns:
         0 when every run is finished, 1 when some failed, 130 when it was interrupted.
     """
-    force = bool(os.environ.get("FORCE"))
+    force = flag("FORCE")
     done = [] if force else [run for run in runs if _finished(run)]
     todo = [run for run in runs if run not in done]
     print(f"Sweep {display_path(grid.path)} of {display_path(recipe.path)}: {len(runs)} runs")
@@ -217,7 +217,7 @@ def _as_set(overrides: Overrides) -> str:
 
 def _value(value: Any) -> str:
     """A value as YAML on one line, as SET reads it."""
-    plain = isinstance(value, str) and value.isidentifier() and yaml.safe_load(value) == value
+    plain = isinstance(value, str) and value.isidentifier() and read_value(value) == value
     return value if plain else json.dumps(value)
 
 
