@@ -24,10 +24,10 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from plugins.falcon import operations as ops
-from plugins.falcon.attention import Saved, attend, attend_backward, heads_per_group
-from plugins.falcon.documents import Documents
-from plugins.falcon.projection import NotFusable, Projection, read_projection
+from plugins.fused import backend as ops
+from plugins.fused.attention import Saved, attend, attend_backward, heads_per_group
+from plugins.fused.packed import Documents
+from plugins.fused.projection import NotFusable, Projection, read_projection
 
 QKV, DENSE, UP, DOWN = range(4)
 

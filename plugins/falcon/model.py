@@ -18,16 +18,16 @@ from transformers.modeling_outputs import (
 )
 
 from plugins.falcon.block import Batch, read_block, run_block
-from plugins.falcon.documents import Documents, find_documents
-from plugins.falcon.loss import find_target_rows, fused_cross_entropy
-from plugins.falcon.memory import blocks_that_fit, bytes_kept_per_block
 from plugins.falcon.module_attention import (
     DocumentAttention,
     extents,
     install_document_attention,
 )
-from plugins.falcon.paths import Paths
-from plugins.falcon.projection import NotFusable
+from plugins.fused.backends import Paths
+from plugins.fused.loss import find_target_rows, fused_cross_entropy
+from plugins.fused.memory import blocks_that_fit, bytes_kept_per_block
+from plugins.fused.packed import Documents, find_documents
+from plugins.fused.projection import NotFusable
 from recipes.runner.core.fallbacks import note_fallback
 
 

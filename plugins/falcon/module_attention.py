@@ -15,9 +15,9 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from transformers.models.falcon.modeling_falcon import FalconAttention
 
-from plugins.falcon import operations as ops
-from plugins.falcon.attention import heads_per_group
-from plugins.falcon.documents import Documents
+from plugins.fused import backend as ops
+from plugins.fused.attention import heads_per_group
+from plugins.fused.packed import Documents
 
 
 def extents(documents: Documents) -> torch.Tensor:
@@ -77,7 +77,7 @@ class _Attention(torch.autograd.Function):
         extents: torch.Tensor,
         per_group: int,
     ) -> torch.Tensor:
-        from plugins.falcon import shared_attention
+        from plugins.fused import grouped_attention as shared_attention
 
         qkv = qkv.clone(memory_format=torch.contiguous_format)
         ops.rotate_(qkv, cos, sin, per_group, 1.0, triton=True)
@@ -89,7 +89,7 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        from plugins.falcon import shared_attention
+        from plugins.fused import grouped_attention as shared_attention
 
         qkv, out, lse, cos, sin, (starts, ends) = ctx.saved_tensors
         grad = grad.contiguous()

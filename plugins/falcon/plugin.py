@@ -11,9 +11,9 @@ from torch import nn
 
 from plugins.falcon import quantization
 from plugins.falcon.args import FalconOptions
-from plugins.falcon.loss import WithTargetRows
 from plugins.falcon.model import FusedLossFalcon, find_falcon, install, why_not_fused
-from plugins.falcon.paths import choose_paths
+from plugins.fused.backends import choose_paths
+from plugins.fused.loss import WithTargetRows
 from recipes.runner.core.errors import UserError
 
 ZERO3 = "DeepSpeed ZeRO-3"

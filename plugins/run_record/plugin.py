@@ -238,7 +238,7 @@ def _speed(tokens: int, since: float) -> float | None:
 
 def _falcon_paths() -> dict[str, Any] | None:
     """Which paths the Falcon plugin took; None in a run without it."""
-    module = sys.modules.get("plugins.falcon.paths")
+    module = sys.modules.get("plugins.fused.backends")
     return module.paths_taken() if module else None
 
 

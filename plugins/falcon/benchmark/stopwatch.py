@@ -14,7 +14,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from plugins.falcon.benchmark.cases import RESULT_VARIABLE, WARM_UP_VARIABLE
-from plugins.falcon.paths import paths_taken
+from plugins.fused.backends import paths_taken
 from plugins.run_record.facts import base_as_held, peak_memory_bytes
 from recipes.runner.core.fallbacks import fallbacks_taken
 

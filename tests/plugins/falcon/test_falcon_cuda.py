@@ -11,10 +11,10 @@ from test_falcon_fused import outputs_and_gradients
 from test_falcon_packing import relative, with_adapter
 from tiny_falcon import make_falcon, pack
 
-from plugins.falcon.attention import attend, attend_backward
-from plugins.falcon.documents import find_documents
 from plugins.falcon.model import install
-from plugins.falcon.paths import Paths
+from plugins.fused.attention import attend, attend_backward
+from plugins.fused.backends import Paths
+from plugins.fused.packed import find_documents
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 FAST = Paths(block=True, attention="shared", triton=True, loss=True, memory="fast")

@@ -13,10 +13,10 @@ from tiny_falcon import make_4bit_falcon, make_falcon, pack
 from torch import nn
 from transformers.models.falcon.modeling_falcon import FalconAttention
 
-from plugins.falcon import operations as ops
 from plugins.falcon.args import FalconOptions
 from plugins.falcon.model import install
-from plugins.falcon.paths import Paths, choose_paths
+from plugins.fused import backend as ops
+from plugins.fused.backends import Paths, choose_paths
 
 FUSED = Paths(block=True, memory="fast")
 FUSABLE = ["multi_query", "grouped", "grouped_one_norm"]
@@ -221,7 +221,7 @@ def test_a_saved_adapter_loads_into_plain_peft(tmp_path) -> None:
     ],
 )
 def test_paths_on_a_new_gpu(wanted, sharded, taken, monkeypatch) -> None:
-    import plugins.falcon.paths as falcon_paths
+    import plugins.fused.backends as falcon_paths
 
     for asked in ("flash_runs", "triton_runs"):
         monkeypatch.setattr(falcon_paths, asked, lambda *_: "")

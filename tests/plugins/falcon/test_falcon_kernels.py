@@ -17,12 +17,12 @@ from test_falcon_fused import outputs_and_gradients
 from test_falcon_packing import with_adapter
 from tiny_falcon import make_4bit_falcon, make_falcon, pack
 
-from plugins.falcon import operations as ops
-from plugins.falcon.attention import attend, attend_backward
 from plugins.falcon.block import read_block
-from plugins.falcon.documents import find_documents
 from plugins.falcon.model import install
-from plugins.falcon.paths import Paths
+from plugins.fused import backend as ops
+from plugins.fused.attention import attend, attend_backward
+from plugins.fused.backends import Paths
+from plugins.fused.packed import find_documents
 
 CUDA = torch.cuda.is_available()
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -136,7 +136,7 @@ def test_dequantised_as_by_bitsandbytes(dtype, kind, nested, shape) -> None:
     from bitsandbytes.functional import dequantize_4bit
     from bitsandbytes.nn import Params4bit
 
-    from plugins.falcon.dequantize import can_dequantize, dequantize_into
+    from plugins.fused.dequantize import can_dequantize, dequantize_into
 
     torch.manual_seed(0)
     storage = torch.uint8 if nested else dtype
@@ -208,7 +208,7 @@ def test_shared_attention(dtype, groups, heads, d, lengths) -> None:
 @pytest.fixture
 def shared_calls(monkeypatch):
     """The dtype of every qkv that goes through the shared kernels' forward."""
-    from plugins.falcon import shared_attention
+    from plugins.fused import grouped_attention as shared_attention
 
     seen, run = [], shared_attention.forward
     monkeypatch.setattr(

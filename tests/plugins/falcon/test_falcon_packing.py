@@ -8,8 +8,8 @@ from peft import LoraConfig, get_peft_model
 from tiny_falcon import LAYOUTS, make_falcon, pack
 from torch.nn.functional import cross_entropy
 
-from plugins.falcon.documents import find_documents
 from plugins.falcon.model import install
+from plugins.fused.packed import find_documents
 
 TARGETS = ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"]
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 import torch
 
 from plugins.falcon.args import FalconOptions
-from plugins.falcon.attention import flash_runs, shared_runs
-from plugins.falcon.operations import triton_runs
+from plugins.fused.attention import flash_runs, shared_runs
+from plugins.fused.backend import triton_runs
 from recipes.runner.core.fallbacks import note_fallback
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from plugins.falcon.documents import Documents
+from plugins.fused.packed import Documents
 
 Saved = tuple[torch.Tensor, ...]
 
@@ -57,7 +57,7 @@ def attend(
         kind: ``shared``, ``flash``, or ``mask``.
     """
     if kind == "shared":
-        from plugins.falcon import shared_attention
+        from plugins.fused import grouped_attention as shared_attention
 
         out, lse = shared_attention.forward(qkv, per_group, documents.starts)
         return out, (lse,)
@@ -82,7 +82,7 @@ def attend_backward(
 ) -> torch.Tensor:
     """Gradient of qkv, [T, heads, d], from ``grad`` [T, query heads, d] of the output."""
     if kind == "shared":
-        from plugins.falcon import shared_attention
+        from plugins.fused import grouped_attention as shared_attention
 
         starts, ends = documents.starts, documents.ends
         return shared_attention.backward(grad, qkv, out, saved[0], per_group, starts, ends)

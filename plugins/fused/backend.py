@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from plugins.falcon.adapted import Adapted
+from plugins.fused.adapted import Adapted
 
 
 def triton_runs(device: torch.device) -> str:
@@ -54,7 +54,7 @@ def lora_down(
     Given ``active`` [T, in], x goes through GELU first, and ``active`` is filled with the result.
     """
     if triton:
-        from plugins.falcon import kernels
+        from plugins.fused import lora_kernels as kernels
 
         return kernels.lora_down(x, a, scale, dropout, seed, active)
     if active is not None:
@@ -83,7 +83,7 @@ def lora_backward_(
         triton: by Triton instead of PyTorch.
     """
     if triton:
-        from plugins.falcon import kernels
+        from plugins.fused import lora_kernels as kernels
 
         return kernels.lora_backward_(dx, x, adapters, dropout, gelu)
     active = F.gelu(x) if gelu else x
@@ -108,7 +108,7 @@ def norm(
         triton: by Triton instead of PyTorch.
     """
     if triton:
-        from plugins.falcon import norm_kernels
+        from plugins.fused import norm_kernels
 
         out = empty_rows(x.shape[0], x.shape[1] + beside, x)
         mean, rstd = norm_kernels.norm_into(
@@ -146,7 +146,7 @@ def norm_backward(
         triton: by Triton instead of PyTorch.
     """
     if triton:
-        from plugins.falcon import norm_kernels
+        from plugins.fused import norm_kernels
 
         return norm_kernels.norm_backward(grad, x, mean, rstd, weight, added)
     shape, mask = [x.shape[-1]], [True, False, False]
@@ -170,7 +170,7 @@ def rotate_(
     which is the backward.
     """
     if triton:
-        from plugins.falcon import kernels
+        from plugins.fused import lora_kernels as kernels
 
         kernels.rotate_(qkv, cos, sin, per_group, sign)
         return

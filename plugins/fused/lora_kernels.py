@@ -1,7 +1,7 @@
 """Triton kernels for what cuBLAS can't fuse: rotary embedding, GELU, and LoRA's dropout.
 
 Dropout is a function of a 32-bit seed and the element's place in the row-major tensor, so no mask
-is ever stored: forward and backward compute the same one. `plugins.falcon.operations` holds the
+is ever stored: forward and backward compute the same one. `plugins.fused.backend` holds the
 same functions in PyTorch; the hash is lowbias32 (Wellons, "Prospecting for Hash Functions", 2018)
 of the place times an odd constant plus the seed, without its last shift: that one changes the low
 half only, and what is compared with the threshold is the size of the whole.
@@ -16,7 +16,7 @@ import torch
 import triton
 import triton.language as tl
 
-from plugins.falcon.adapted import Adapted
+from plugins.fused.adapted import Adapted
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from plugins.falcon.operations import empty_rows
+from plugins.fused.backend import empty_rows
 
 WIDEST = 256  # rank for which the kernels' tiles fit every card that Triton takes
 
@@ -51,7 +51,7 @@ class Projection:
         """Whether `beside_adapter` can be had: a 4-bit base, and a rank that is a multiple of 8."""
         if not self.rank or self.rank % 8:
             return False
-        from plugins.falcon.dequantize import can_dequantize
+        from plugins.fused.dequantize import can_dequantize
 
         return can_dequantize(self.base.weight)
 
@@ -61,7 +61,7 @@ class Projection:
         ``[x, u] @ w.T`` is the layer with its adapter, u being the adapter's inner activation;
         ``dout @ w`` is the gradient of x and that of u.
         """
-        from plugins.falcon.dequantize import dequantize_into
+        from plugins.fused.dequantize import dequantize_into
 
         assert self.b is not None
         weight: Any = self.base.weight
@@ -76,7 +76,7 @@ class Projection:
         """The base weight [out, in] at full width, made anew from its 4 or 8 bits."""
         weight: Any = self.base.weight
         if triton:
-            from plugins.falcon.dequantize import can_dequantize, dequantize_into
+            from plugins.fused.dequantize import can_dequantize, dequantize_into
 
             if can_dequantize(weight):
                 out = weight.data.new_empty(weight.quant_state.shape, dtype=dtype)
