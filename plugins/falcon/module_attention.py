@@ -1,9 +1,9 @@
-"""transformers' Falcon attention by the kernels of `shared_attention`.
+"""transformers' Falcon attention by the kernels of `grouped_attention`.
 
 For where blocks can't be fused: under FSDP and ZeRO-3 weights are there only inside their own
-module's call, but attention between two projections has none. Documents come the way of the
+module's call, but attention between two projections has none. Packed sequences come the way of the
 mask, which checkpointing passes on with the other arguments: [1, 1, 2, B * T] int32, of each token
-the first of its document and the one after its last.
+the first of its sequence and the one after its last.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from transformers.models.falcon.modeling_falcon import FalconAttention
 
-from plugins.fused import backend as ops
-from plugins.fused.attention import heads_per_group
-from plugins.fused.packed import Documents
+from plugins.falcon.block import heads_of
+from plugins.fused.backend import Heads
+from plugins.fused.packed import PackedSequences
 
 
-def extents(documents: Documents) -> torch.Tensor:
-    """The documents as `DocumentAttention` takes them, [1, 1, 2, B * T] int32."""
-    return torch.stack([documents.starts, documents.ends])[None, None]
+def extents(sequences: PackedSequences) -> torch.Tensor:
+    """The sequences as `PackedAttention` takes them, [1, 1, 2, B * T] int32."""
+    return torch.stack([sequences.starts, sequences.ends])[None, None]
 
 
-def install_document_attention(model: nn.Module) -> None:
+def install_packed_attention(model: nn.Module) -> None:
     """Let every attention layer of ``model`` that is transformers' plain one know `extents`."""
     for module in model.modules():
         if type(module) is FalconAttention:
-            module.__class__ = DocumentAttention
+            module.__class__ = PackedAttention
 
 
-class DocumentAttention(FalconAttention):
-    """`FalconAttention` that keeps documents apart without a mask, when given their extents."""
+class PackedAttention(FalconAttention):
+    """`FalconAttention` that keeps packed sequences apart by their extents, without a mask."""
 
     def forward(
         self,
@@ -61,12 +61,12 @@ class DocumentAttention(FalconAttention):
             for table in position_embeddings
         )
         heads = qkv.reshape(batch * length, -1, self.head_dim)
-        out = _Attention.apply(heads, cos, sin, attention_mask[0, 0], heads_per_group(self.config))
+        out = _Attention.apply(heads, cos, sin, attention_mask[0, 0], heads_of(self.config))
         return self.dense(out.reshape(batch, length, -1)), None
 
 
 class _Attention(torch.autograd.Function):
-    """Rotary embedding and attention of qkv [T, groups * per_group, d] within documents."""
+    """Rotary embedding and attention of qkv [T, heads, d] over packed sequences."""
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -75,24 +75,26 @@ class _Attention(torch.autograd.Function):
         cos: torch.Tensor,
         sin: torch.Tensor,
         extents: torch.Tensor,
-        per_group: int,
+        order: Heads,
     ) -> torch.Tensor:
-        from plugins.fused import grouped_attention as shared_attention
+        from plugins.fused import grouped_attention
+        from plugins.fused.triton_backend import TritonBackend
 
         qkv = qkv.clone(memory_format=torch.contiguous_format)
-        ops.rotate_(qkv, cos, sin, per_group, 1.0, triton=True)
-        out, lse = shared_attention.forward(qkv, per_group, extents[0])
+        TritonBackend().rotate_(qkv, cos, sin, order, 1.0)
+        out, lse = grouped_attention.forward(qkv, order, extents[0])
         ctx.save_for_backward(qkv, out, lse, cos, sin, extents)
-        ctx.per_group = per_group
+        ctx.order = order
         return out
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        from plugins.fused import grouped_attention as shared_attention
+        from plugins.fused import grouped_attention
+        from plugins.fused.triton_backend import TritonBackend
 
         qkv, out, lse, cos, sin, (starts, ends) = ctx.saved_tensors
         grad = grad.contiguous()
-        dqkv = shared_attention.backward(grad, qkv, out, lse, ctx.per_group, starts, ends)
-        ops.rotate_(dqkv, cos, sin, ctx.per_group, -1.0, triton=True)
+        dqkv = grouped_attention.backward(grad, qkv, out, lse, ctx.order, starts, ends)
+        TritonBackend().rotate_(dqkv, cos, sin, ctx.order, -1.0)
         return dqkv, None, None, None, None

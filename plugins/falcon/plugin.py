@@ -10,9 +10,10 @@ from axolotl.integrations.base import BasePlugin
 from torch import nn
 
 from plugins.falcon import quantization
-from plugins.falcon.args import FalconOptions
-from plugins.falcon.model import FusedLossFalcon, find_falcon, install, why_not_fused
-from plugins.fused.backends import choose_paths
+from plugins.falcon.model import find_falcon, install, why_not_fused
+from plugins.fused.args import FusedOptions
+from plugins.fused.backends import Machine, choose
+from plugins.fused.causal_lm import FusedLoss
 from plugins.fused.loss import WithTargetRows
 from recipes.runner.core.errors import UserError
 
@@ -20,9 +21,9 @@ ZERO3 = "DeepSpeed ZeRO-3"
 LORA_KERNELS = ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel")
 
 
-def options_of(cfg: Any) -> FalconOptions:
+def options_of(cfg: Any) -> FusedOptions:
     """The recipe's `falcon:` block, with defaults where it is silent."""
-    return FalconOptions(**dict(cfg.get("falcon") or {}))
+    return FusedOptions(**dict(cfg.get("falcon") or {}))
 
 
 class FalconPlugin(BasePlugin):
@@ -86,7 +87,7 @@ class FalconPlugin(BasePlugin):
                 module.to(cfg.torch_dtype)
 
     def post_model_load(self, cfg: Any, model: nn.Module) -> None:
-        """Keep packed documents apart, and take the fast paths that this machine has."""
+        """Keep packed sequences apart, and run as fast as this machine can."""
         options = options_of(cfg)
         falcon = find_falcon(model)
         if not options.enabled or falcon is None:
@@ -98,11 +99,13 @@ class FalconPlugin(BasePlugin):
         device = falcon.lm_head.weight.device
         if torch.cuda.is_available():
             device = torch.device("cuda")
-        paths = choose_paths(
-            options, device, _training_dtype(cfg), head_dim, sharded, why_not_fused(falcon)
-        )
-        install(model, paths)
-        if not paths.block and paths.memory != "fast" and device.type == "cuda":
+        machine = Machine(
+            device, _training_dtype(cfg), head_dim, sharded, why_not_fused(falcon),
+            attends_in_modules=True,
+        )  # fmt: skip
+        choice = choose(options, machine, "falcon")
+        install(model, choice)
+        if not choice.block and choice.memory != "fast" and device.type == "cuda":
             # The modules keep several times what the fused block keeps. Weights that ZeRO-3 takes
             # away between forward and backward stop all but the reentrant kind.
             falcon.gradient_checkpointing_enable({"use_reentrant": sharded == ZERO3})
@@ -121,7 +124,7 @@ class FalconPlugin(BasePlugin):
             return
         if trainer.compute_metrics is not None:
             falcon.logits_in_eval = True
-        if isinstance(falcon, FusedLossFalcon) and trainer.data_collator is not None:
+        if isinstance(falcon, FusedLoss) and trainer.data_collator is not None:
             trainer.data_collator = WithTargetRows(trainer.data_collator)
 
 

@@ -1,1 +1,4 @@
-"""The fused training path that architectures share: kernels, backends, packed attention, loss, memory."""
+"""The fused training path that architectures share.
+
+Kernels, backends, attention over packed sequences, the loss, and how much memory is kept.
+"""

@@ -1,4 +1,4 @@
-"""Which path each part takes on this machine, and why not the fast one."""
+"""Which parts run fused on this machine and by what, and why not the fast way."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from plugins.falcon.args import FalconOptions
-from plugins.fused.attention import flash_runs, shared_runs
-from plugins.fused.backend import triton_runs
+from plugins.fused.args import FusedOptions
+from plugins.fused.attention import flash_runs, grouped_runs
+from plugins.fused.backend import Backend
 from recipes.runner.core.fallbacks import note_fallback
 
 
 @dataclass(frozen=True)
-class Paths:
-    """The paths taken; False is transformers' or PyTorch's plain way.
+class Choice:
+    """How each part runs; False is transformers' or PyTorch's plain way.
 
     Attributes:
         block: blocks as one autograd function each.
-        attention: ``shared`` by Triton; of a fused block also ``flash`` by PyTorch's kernels; or
+        attention: ``grouped`` by Triton; of a fused block also ``flash`` by PyTorch's kernels; or
             ``mask``.
         triton: a fused block's LoRA, norms, rotary embedding and 4-bit weights by Triton.
         loss: language model head and cross entropy fused.
@@ -32,82 +32,112 @@ class Paths:
     loss: bool = False
     memory: str = "auto"
 
+    def backend(self) -> Backend:
+        """Of a fused block."""
+        if not self.triton:
+            return Backend()
+        from plugins.fused.triton_backend import TritonBackend
 
-_taken: dict[str, bool | str] = {}
+        return TritonBackend()
 
 
-def paths_taken() -> dict[str, bool | str]:
-    """The paths of the model last set up in this process, ready for JSON; empty before."""
-    return dict(_taken)
+_chosen: dict[str, bool | str | int] = {}
 
 
-def choose_paths(
-    options: FalconOptions,
-    device: torch.device,
-    dtype: torch.dtype,
-    head_dim: int,
-    sharded: str,
-    not_fused: str,
-) -> Paths:
-    """Take every fast path that the options allow and the machine has; note the others.
+def chosen() -> dict[str, bool | str | int]:
+    """How the model last set up in this process runs, ready for JSON; empty before."""
+    return dict(_chosen)
 
-    Args:
-        options: the recipe's `falcon:` block.
+
+def also_chosen(**more: bool | str | int) -> None:
+    """Add to what `chosen` tells."""
+    _chosen.update(more)
+
+
+def triton_runs(device: torch.device) -> str:
+    """Why Triton's kernels can't run; empty when they can."""
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed"
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return "Triton takes GPUs from Ampere on"
+    return ""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the choice depends on, besides the options.
+
+    Attributes:
         device: where the model trains.
         dtype: of the activations in training.
         head_dim: width of an attention head.
         sharded: FSDP or ZeRO-3 by name, empty when parameters are whole on every device.
         not_fused: why the blocks of this model can't be fused, empty when they can.
+        attends_in_modules: whether ``grouped`` runs in transformers' modules too.
     """
+
+    device: torch.device
+    dtype: torch.dtype
+    head_dim: int
+    sharded: str = ""
+    not_fused: str = ""
+    attends_in_modules: bool = False
+
+
+def choose(options: FusedOptions, machine: Machine, name: str) -> Choice:
+    """Take every fast way that the options allow and the machine has; note the others.
+
+    Args:
+        options: the recipe's.
+        machine: that it runs on, and the model.
+        name: of the architecture, for the notes.
+    """
+    device, sharded = machine.device, machine.sharded
     block = options.block == "auto"
     if block and sharded:
-        note_fallback("falcon.block", "the modules", f"{sharded} gathers weights in their hooks")
+        note_fallback(f"{name}.block", "the modules", f"{sharded} gathers weights in their hooks")
         block = False
     if block and device.type != "cuda":
-        note_fallback("falcon.block", "the modules in plain PyTorch", "there is no CUDA device")
+        note_fallback(f"{name}.block", "the modules in plain PyTorch", "there is no CUDA device")
         block = False
-    if block and not_fused:
-        note_fallback("falcon.block", "the modules", not_fused)
+    if block and machine.not_fused:
+        note_fallback(f"{name}.block", "the modules", machine.not_fused)
         block = False
     triton = device.type == "cuda" and options.kernels == "auto"
     if triton and (reason := triton_runs(device)):
-        note_fallback("falcon.kernels", "plain PyTorch", reason)
+        note_fallback(f"{name}.kernels", "plain PyTorch", reason)
         triton = False
     attention = "mask"
-    if device.type == "cuda":
-        attention = _choose_attention(options, device, dtype, head_dim, block, triton)
+    if device.type == "cuda" and (block or machine.attends_in_modules):
+        attention = _choose_attention(options, machine, block, triton, name)
     loss = options.loss == "auto" and device.type == "cuda" and not sharded
     if loss and importlib.util.find_spec("liger_kernel") is None:
-        note_fallback("falcon.loss", "all logits at once", "liger-kernel is not installed")
+        note_fallback(f"{name}.loss", "all logits at once", "liger-kernel is not installed")
         loss = False
     if loss and (reason := triton_runs(device)):
-        note_fallback("falcon.loss", "all logits at once", reason)
+        note_fallback(f"{name}.loss", "all logits at once", reason)
         loss = False
-    paths = Paths(block, attention, block and triton, loss, options.memory)
-    _taken.update(asdict(paths))
-    return paths
+    choice = Choice(block, attention, block and triton, loss, options.memory)
+    _chosen.clear()
+    _chosen.update(asdict(choice))
+    return choice
 
 
 def _choose_attention(
-    options: FalconOptions,
-    device: torch.device,
-    dtype: torch.dtype,
-    head_dim: int,
-    block: bool,
-    triton: bool,
+    options: FusedOptions, machine: Machine, block: bool, triton: bool, name: str
 ) -> str:
     if options.attention == "plain":
         return "mask"
-    if reason := flash_runs(device, dtype, head_dim):
-        note_fallback("falcon.attention", "SDPA with a mask", reason)
+    if reason := flash_runs(machine.device, machine.dtype, machine.head_dim):
+        note_fallback(f"{name}.attention", "SDPA with a mask", reason)
         return "mask"
-    # Only a fused block calls PyTorch's flash kernels over documents.
-    kind, name = ("flash", "flash attention") if block else ("mask", "SDPA with a mask")
+    # Only a fused block calls PyTorch's flash kernels over packed sequences.
+    kind, said = ("flash", "flash attention") if block else ("mask", "SDPA with a mask")
     if options.attention == "flash" and not block:
-        note_fallback("falcon.attention", name, "only fused blocks call flash attention")
+        note_fallback(f"{name}.attention", said, "only fused blocks call flash attention")
     if options.attention == "flash" or not triton:
         return kind
-    if reason := shared_runs(head_dim):
-        note_fallback("falcon.attention", name, reason)
+    if reason := grouped_runs(machine.head_dim):
+        note_fallback(f"{name}.attention", said, reason)
         return kind
-    return "shared"
+    return "grouped"

@@ -21,7 +21,14 @@ WORDS, WARPS = 512, 4  # the fastest of 7 on an H100
 
 @triton.jit
 def _dequantize_kernel(
-    packed, scales, code, second_scales, second_code, offset, out, words, stride,
+    packed_ptr,  # [words] int32, eight weights each
+    scales_ptr,  # [blocks] uint8 (NESTED) or float32
+    code_ptr,  # [16] float32
+    second_scales_ptr,  # [blocks of scales] float32, NESTED
+    second_code_ptr,  # [256] float32, NESTED
+    offset_ptr,  # [1] float32, NESTED
+    out_ptr,  # [out, in], rows stride apart
+    words, stride,
     PER_ROW: tl.constexpr, PER_BLOCK: tl.constexpr, PER_SECOND: tl.constexpr,
     NESTED: tl.constexpr, WORDS: tl.constexpr,
 ):  # fmt: skip
@@ -30,22 +37,22 @@ def _dequantize_kernel(
     NESTED scales are 8 bits themselves: second_code[scale] * second_scale + offset.
     """
     word = tl.program_id(0) * WORDS + tl.arange(0, WORDS)
-    inside = word < words
-    bits = tl.load(packed + word, mask=inside, other=0)
+    mask = word < words
+    bits = tl.load(packed_ptr + word, mask=mask, other=0)
     block = word // PER_BLOCK
     if NESTED:
-        place = tl.load(scales + block, mask=inside, other=0).to(tl.int32)
-        second = tl.load(second_scales + block // PER_SECOND, mask=inside, other=0.0)
-        scale = tl.load(second_code + place) * second + tl.load(offset)
+        index = tl.load(scales_ptr + block, mask=mask, other=0).to(tl.int32)
+        second = tl.load(second_scales_ptr + block // PER_SECOND, mask=mask, other=0.0)
+        scale = tl.load(second_code_ptr + index) * second + tl.load(offset_ptr)
     else:
-        scale = tl.load(scales + block, mask=inside, other=0.0)
+        scale = tl.load(scales_ptr + block, mask=mask, other=0.0)
     # The first weight of a byte is its upper half.
     i = tl.arange(0, 8)
     shift = 8 * (i // 2) + 4 * (1 - i % 2)
-    values = tl.load(code + ((bits[:, None] >> shift[None, :]) & 15)) * scale[:, None]
+    values = tl.load(code_ptr + ((bits[:, None] >> shift[None, :]) & 15)) * scale[:, None]
     start = (word // PER_ROW).to(tl.int64) * stride + word % PER_ROW * 8
-    place = out + start[:, None] + i[None, :]
-    tl.store(place, values.to(out.dtype.element_ty), mask=inside[:, None])
+    offsets = start[:, None] + i[None, :]
+    tl.store(out_ptr + offsets, values.to(out_ptr.dtype.element_ty), mask=mask[:, None])
 
 
 def can_dequantize(weight: Any) -> bool:

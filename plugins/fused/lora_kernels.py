@@ -1,9 +1,9 @@
-"""Triton kernels for what cuBLAS can't fuse: rotary embedding, GELU, and LoRA's dropout.
+"""Triton kernels for what cuBLAS can't fuse: rotary embedding, activations, and LoRA's dropout.
 
 Dropout is a function of a 32-bit seed and the element's place in the row-major tensor, so no mask
-is ever stored: forward and backward compute the same one. `plugins.fused.backend` holds the
-same functions in PyTorch; the hash is lowbias32 (Wellons, "Prospecting for Hash Functions", 2018)
-of the place times an odd constant plus the seed, without its last shift: that one changes the low
+is ever stored: forward and backward compute the same one. `plugins.fused.backend` holds the same
+functions in PyTorch; the hash is lowbias32 (Wellons, "Prospecting for Hash Functions", 2018) of
+the place times an odd constant plus the seed, without its last shift: that one changes the low
 half only, and what is compared with the threshold is the size of the whole.
 """
 
@@ -16,25 +16,35 @@ import torch
 import triton
 import triton.language as tl
 
-from plugins.fused.adapted import Adapted
+from plugins.fused.backend import Activation, AdapterBackward
+from plugins.fused.device import multiprocessors
 
 
 @dataclass(frozen=True)
 class Tile:
-    """How a kernel is launched: a program's tile, warps, loads under way, programs in all."""
+    """How a kernel is launched: a program's tile, warps, loads under way, programs in all.
+
+    Attributes:
+        rows: tokens of a tile.
+        columns: of the input's width.
+        warps: of a program.
+        stages: loads under way.
+        waves: programs for each multiprocessor of the card; work is split until there are as many.
+    """
 
     rows: int
     columns: int
     warps: int
     stages: int
-    programs: int
+    waves: int
 
 
-# The fastest of 48 on an H100 at 8,192 tokens, rank 32: NOTES.md.
-DOWN = Tile(128, 64, 8, 3, 4224)
-BACKWARD = Tile(32, 64, 4, 2, 4224)
+# The fastest of 48 on an H100 at 8,192 tokens, rank 32: falcon/NOTES.md.
+DOWN = Tile(128, 64, 8, 3, 32)
+BACKWARD = Tile(32, 64, 4, 2, 32)
 # New values each call: compiling for those divisible by 16 would stall a step.
 STEADY = ["seed", "seed_2"]
+GELU, SWIGLU = tl.constexpr(1), tl.constexpr(2)  # of `Activation`
 
 
 @triton.jit
@@ -66,88 +76,101 @@ def _normal(x):
 
 @triton.jit(do_not_specialize=["seed"])
 def _down_kernel(
-    x, a, partial, active, tokens, width, stride, rank, scale, seed,
+    x_ptr,  # [T, width], rows stride apart; [T, 2 * width], gate and up, with SWIGLU
+    a_ptr,  # [rank, width]
+    partial_ptr,  # [SPLIT, T, rank] float32
+    active_ptr,  # [T, width], filled under an activation
+    tokens, width, stride, rank, scale, seed,
     RANK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, SPLIT: tl.constexpr,
-    THRESHOLD: tl.constexpr, GELU: tl.constexpr,
+    THRESHOLD: tl.constexpr, ACTIVATION: tl.constexpr,
 ):  # fmt: skip
-    """partial[split] = scale * dropout(x) @ a.T over this split's share of the width.
-
-    With GELU x goes through it first, and the result is stored in ``active``.
-    """
+    """partial[split] = scale * dropout(activation(x)) @ a.T over a share of the width."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    part = tl.program_id(1)
+    split = tl.program_id(1)
     r = tl.arange(0, RANK)
-    sums = tl.zeros((ROWS, RANK), tl.float32)
+    acc = tl.zeros((ROWS, RANK), tl.float32)
     share = tl.cdiv(tl.cdiv(width, COLUMNS), SPLIT) * COLUMNS
-    start = part * share
+    start = split * share
     for column in range(start, tl.minimum(start + share, width), COLUMNS):
         k = column + tl.arange(0, COLUMNS)
-        place = row[:, None].to(tl.int64) * stride + k[None, :]
-        inside = (row[:, None] < tokens) & (k[None, :] < width)
-        values = tl.load(x + place, mask=inside, other=0.0)
-        if GELU:
+        offsets = row[:, None].to(tl.int64) * stride + k[None, :]
+        mask = (row[:, None] < tokens) & (k[None, :] < width)
+        values = tl.load(x_ptr + offsets, mask=mask, other=0.0)
+        if ACTIVATION == GELU:
             wide = values.to(tl.float32)
-            share_below, _ = _normal(wide)
-            values = (wide * share_below).to(values.dtype)
-            tl.store(active + place, values, mask=inside)
+            cdf, _ = _normal(wide)
+            values = (wide * cdf).to(values.dtype)
+        if ACTIVATION == SWIGLU:
+            gate = values.to(tl.float32)
+            up = tl.load(x_ptr + offsets + width, mask=mask, other=0.0).to(tl.float32)
+            values = (gate * tl.sigmoid(gate) * up).to(values.dtype)
+        if ACTIVATION > 0:
+            active_offsets = row[:, None].to(tl.int64) * width + k[None, :]
+            tl.store(active_ptr + active_offsets, values, mask=mask)
         if THRESHOLD > 0:
             kept = _keep(row[:, None], k[None, :], width, seed, THRESHOLD)
             values = tl.where(kept, values, 0.0)
         weights = tl.load(
-            a + r[None, :] * width + k[:, None],
+            a_ptr + r[None, :] * width + k[:, None],
             mask=(r[None, :] < rank) & (k[:, None] < width), other=0.0,
         )  # fmt: skip
-        sums += tl.dot(values, weights.to(values.dtype), input_precision="ieee")
-    place = part.to(tl.int64) * tokens * rank + row[:, None] * rank + r[None, :]
-    tl.store(partial + place, sums * scale, mask=(row[:, None] < tokens) & (r[None, :] < rank))
+        acc += tl.dot(values, weights.to(values.dtype), input_precision="ieee")
+    offsets = split.to(tl.int64) * tokens * rank + row[:, None] * rank + r[None, :]
+    tl.store(partial_ptr + offsets, acc * scale, mask=(row[:, None] < tokens) & (r[None, :] < rank))
 
 
 @triton.jit(do_not_specialize=STEADY)
 def _backward_kernel(
-    dx, x, dx_stride, x_stride, tokens, width, rank, inverse_keep,
-    du, a, partial, seed, du_2, a_2, partial_2, seed_2,
+    dx_ptr,  # [T, width], rows dx_stride apart
+    x_ptr,  # [T, width], rows x_stride apart; [T, 2 * width], gate and up, with SWIGLU
+    dx_stride, x_stride, tokens, width, rank, inverse_keep,
+    du_ptr,  # [T, rank]
+    a_ptr,  # [rank, width]
+    partial_ptr,  # [SPLIT, rank, width] float32
+    seed,
+    du_2_ptr, a_2_ptr, partial_2_ptr, seed_2,  # of the second adapter, alike
     RANK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, SPLIT: tl.constexpr,
-    THRESHOLD: tl.constexpr, GELU: tl.constexpr, PAIR: tl.constexpr,
+    THRESHOLD: tl.constexpr, ACTIVATION: tl.constexpr, PAIR: tl.constexpr,
 ):  # fmt: skip
     """dx += dropout(du @ a), and partial[split] = du.T @ dropout(x), with one mask for both.
 
-    With GELU the adapter's input is gelu(x), and dx is then multiplied by gelu'(x). With PAIR a
-    second adapter of the same input, rank and dropout follows, with a mask of its own. Tiles lie
-    columns by rows, so that what comes out of the first product goes into the second as it lies.
+    Under an activation the adapter's input is activation(x), and dx goes back through it: in its
+    own memory, or with SWIGLU in that of x. With PAIR a second adapter of the same input, rank and
+    dropout follows, with a mask of its own. Tiles lie columns by rows, so that what comes out of
+    the first product goes into the second as it lies.
     """
     k = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
-    part = tl.program_id(1)
+    split = tl.program_id(1)
     r = tl.arange(0, RANK)
-    place_a = r[None, :] * width + k[:, None]
-    inside_a = (r[None, :] < rank) & (k[:, None] < width)
-    weights = tl.load(a + place_a, mask=inside_a, other=0.0)
-    sums = tl.zeros((COLUMNS, RANK), tl.float32)
+    a_offsets = r[None, :] * width + k[:, None]
+    a_mask = (r[None, :] < rank) & (k[:, None] < width)
+    weights = tl.load(a_ptr + a_offsets, mask=a_mask, other=0.0)
+    acc = tl.zeros((COLUMNS, RANK), tl.float32)
     if PAIR:
-        weights_2 = tl.load(a_2 + place_a, mask=inside_a, other=0.0)
-        sums_2 = tl.zeros((COLUMNS, RANK), tl.float32)
+        weights_2 = tl.load(a_2_ptr + a_offsets, mask=a_mask, other=0.0)
+        acc_2 = tl.zeros((COLUMNS, RANK), tl.float32)
     share = tl.cdiv(tl.cdiv(tokens, ROWS), SPLIT) * ROWS
-    start = part * share
+    start = split * share
     for token in range(start, tl.minimum(start + share, tokens), ROWS):
         row = token + tl.arange(0, ROWS)
-        inside = (row[None, :] < tokens) & (k[:, None] < width)
-        place_u = row[:, None] * rank + r[None, :]
-        inside_u = (row[:, None] < tokens) & (r[None, :] < rank)
-        grads = tl.load(du + place_u, mask=inside_u, other=0.0)
-        values = tl.load(
-            x + (row[None, :].to(tl.int64) * x_stride + k[:, None]), mask=inside, other=0.0
-        )
-        place = dx + (row[None, :].to(tl.int64) * dx_stride + k[:, None])
-        stored = tl.load(place, mask=inside, other=0.0)
+        mask = (row[None, :] < tokens) & (k[:, None] < width)
+        u_offsets = row[:, None] * rank + r[None, :]
+        u_mask = (row[:, None] < tokens) & (r[None, :] < rank)
+        grads = tl.load(du_ptr + u_offsets, mask=u_mask, other=0.0)
+        x_place = x_ptr + (row[None, :].to(tl.int64) * x_stride + k[:, None])
+        values = tl.load(x_place, mask=mask, other=0.0)
+        dx_place = dx_ptr + (row[None, :].to(tl.int64) * dx_stride + k[:, None])
+        stored = tl.load(dx_place, mask=mask, other=0.0)
         added = tl.dot(weights, tl.trans(grads), input_precision="ieee")
         # Always true of numbers. It ties the tile of x to the layout of the product: else the
-        # compiler works out mask and GELU twice, in that layout and in the one x was read in.
+        # compiler works out mask and activation twice, in that layout and the one x was read in.
         values = tl.where(added == added, values, 0.0)
         if THRESHOLD > 0:
             kept = _keep(row[None, :], k[:, None], width, seed, THRESHOLD)
             added = tl.where(kept, added * inverse_keep, 0.0)
         total = stored.to(tl.float32) + added
         if PAIR:
-            grads_2 = tl.load(du_2 + place_u, mask=inside_u, other=0.0)
+            grads_2 = tl.load(du_2_ptr + u_offsets, mask=u_mask, other=0.0)
             added = tl.dot(weights_2, tl.trans(grads_2), input_precision="ieee")
             dropped_2 = values
             if THRESHOLD > 0:
@@ -155,41 +178,57 @@ def _backward_kernel(
                 added = tl.where(kept_2, added * inverse_keep, 0.0)
                 dropped_2 = tl.where(kept_2, values, 0.0)
             total += added
-            sums_2 += tl.dot(dropped_2, grads_2, input_precision="ieee")
-        if GELU:
+            acc_2 += tl.dot(dropped_2, grads_2, input_precision="ieee")
+        if ACTIVATION == GELU:
             wide = values.to(tl.float32)
-            share_below, density = _normal(wide)
-            total *= share_below + wide * density
-            values = (wide * share_below).to(values.dtype)
+            cdf, density = _normal(wide)
+            total *= cdf + wide * density
+            values = (wide * cdf).to(values.dtype)
+        if ACTIVATION == SWIGLU:
+            up = tl.load(x_place + width, mask=mask, other=0.0).to(tl.float32)
+            up = tl.where(added == added, up, 0.0)
+            gate = values.to(tl.float32)
+            sigmoid = tl.sigmoid(gate)
+            silu = gate * sigmoid
+            tl.store(x_place + width, (total * silu).to(stored.dtype), mask=mask)
+            total *= up * (sigmoid + silu * (1.0 - sigmoid))
+            values = (silu * up).to(values.dtype)
         if THRESHOLD > 0:
             values = tl.where(kept, values, 0.0)
-        tl.store(place, total.to(stored.dtype), mask=inside)
-        sums += tl.dot(values, grads, input_precision="ieee")
-    place_a += part.to(tl.int64) * rank * width
-    tl.store(partial + place_a, sums * inverse_keep, mask=inside_a)
+        if ACTIVATION == SWIGLU:
+            tl.store(x_place, total.to(stored.dtype), mask=mask)
+        else:
+            tl.store(dx_place, total.to(stored.dtype), mask=mask)
+        acc += tl.dot(values, grads, input_precision="ieee")
+    a_offsets += split.to(tl.int64) * rank * width
+    tl.store(partial_ptr + a_offsets, acc * inverse_keep, mask=a_mask)
     if PAIR:
-        tl.store(partial_2 + place_a, sums_2 * inverse_keep, mask=inside_a)
+        tl.store(partial_2_ptr + a_offsets, acc_2 * inverse_keep, mask=a_mask)
 
 
 @triton.jit
 def _rotate_kernel(
-    qkv, cos, sin, per_token, per_group, sign,
+    qkv_ptr,  # [T, heads, d]
+    cos_ptr,  # [T, d / 2] float32
+    sin_ptr,  # likewise
+    heads, period, values, half, sign,
     HALF: tl.constexpr, HEADS: tl.constexpr,
 ):  # fmt: skip
-    """Rotate queries and keys of one token; the last head of each group, the value, stays."""
+    """Rotate queries and keys of one token; the last ``values`` heads of each period stay."""
     token = tl.program_id(0)
     head = tl.program_id(1) * HEADS + tl.arange(0, HEADS)
     i = tl.arange(0, HALF)
-    place = (token.to(tl.int64) * per_token + head[:, None]) * (2 * HALF) + i[None, :]
-    rotated = (head[:, None] < per_token) & (head[:, None] % per_group < per_group - 1)
-    low = tl.load(qkv + place, mask=rotated, other=0.0)
-    high = tl.load(qkv + place + HALF, mask=rotated, other=0.0)
-    c = tl.load(cos + token.to(tl.int64) * HALF + i)[None, :]
-    s = tl.load(sin + token.to(tl.int64) * HALF + i)[None, :] * sign
+    offsets = (token.to(tl.int64) * heads + head[:, None]) * (2 * half) + i[None, :]
+    turned = (head[:, None] < heads) & (head[:, None] % period < period - values)
+    mask = turned & (i[None, :] < half)
+    low = tl.load(qkv_ptr + offsets, mask=mask, other=0.0)
+    high = tl.load(qkv_ptr + offsets + half, mask=mask, other=0.0)
+    c = tl.load(cos_ptr + token.to(tl.int64) * half + i, mask=i < half, other=0.0)[None, :]
+    s = tl.load(sin_ptr + token.to(tl.int64) * half + i, mask=i < half, other=0.0)[None, :] * sign
     new_low = low.to(tl.float32) * c - high.to(tl.float32) * s
     new_high = high.to(tl.float32) * c + low.to(tl.float32) * s
-    tl.store(qkv + place, new_low.to(low.dtype), mask=rotated)
-    tl.store(qkv + place + HALF, new_high.to(high.dtype), mask=rotated)
+    tl.store(qkv_ptr + offsets, new_low.to(low.dtype), mask=mask)
+    tl.store(qkv_ptr + offsets + half, new_high.to(high.dtype), mask=mask)
 
 
 def _fit(tile: Tile, rank: int) -> tuple[int, int]:
@@ -198,51 +237,47 @@ def _fit(tile: Tile, rank: int) -> tuple[int, int]:
     return rounded, tile.columns if rounded <= 64 else 32
 
 
+def _splits(tile: Tile, device: torch.device, blocks: int, longest: int) -> int:
+    """Into how many parts the loop of each of ``blocks`` programs is cut, at most ``longest``."""
+    programs = tile.waves * multiprocessors(device)
+    return max(1, min(16, programs // blocks, longest))
+
+
 def _threshold(dropout: float) -> int:
     return round(dropout * 2**32)
 
 
 def lora_down(
-    x: torch.Tensor,
-    a: torch.Tensor,
-    scale: float,
-    dropout: float,
-    seed: int,
-    active: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """``scale * dropout(x) @ a.T``: x [T, in] and a [r, in] of one dtype, result [T, r].
-
-    Given ``active`` [T, in], x goes through GELU first, and ``active`` is filled with the result.
-    """
-    tokens, width = x.shape
+    x: torch.Tensor, a: torch.Tensor, scale: float, dropout: float, seed: int,
+    activation: Activation = Activation.NONE,
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """As `Backend.lora_down`: x [T, in] and a [r, in] of one dtype, results [T, r] and [T, in]."""
+    tokens, width = x.shape[0], a.shape[1]
     rank = a.shape[0]
     rounded, columns = _fit(DOWN, rank)
     row_blocks = triton.cdiv(tokens, DOWN.rows)
-    split = max(1, min(16, DOWN.programs // row_blocks, triton.cdiv(width, columns)))
+    split = _splits(DOWN, x.device, row_blocks, triton.cdiv(width, columns))
     partial = torch.empty(split, tokens, rank, dtype=torch.float32, device=x.device)
+    active = x if activation is Activation.NONE else x.new_empty(tokens, width)
     _down_kernel[(row_blocks, split)](
-        x, a, partial, x if active is None else active,
-        tokens, width, x.stride(0), rank, scale / (1.0 - dropout), seed,
+        x, a, partial, active, tokens, width, x.stride(0), rank, scale / (1.0 - dropout), seed,
         RANK=rounded, ROWS=DOWN.rows, COLUMNS=columns, SPLIT=split,
-        THRESHOLD=_threshold(dropout), GELU=active is not None,
+        THRESHOLD=_threshold(dropout), ACTIVATION=activation.value,
         num_warps=DOWN.warps, num_stages=DOWN.stages,
     )  # fmt: skip
-    return partial.sum(0).to(x.dtype)
+    return partial.sum(0).to(x.dtype), active
 
 
 def lora_backward_(
-    dx: torch.Tensor, x: torch.Tensor, adapters: list[Adapted], dropout: float, gelu: bool
-) -> list[torch.Tensor]:
-    """In place ``dx += dropout(du @ a)``; return ``du.T @ dropout(x)``, [r, in] float32, of each.
-
-    With ``gelu`` the adapter's input is gelu(x), and dx is then multiplied by gelu'(x). Rows of dx
-    and x may lie any distance apart. Two adapters are of one rank.
-    """
+    dx: torch.Tensor, x: torch.Tensor, adapters: list[AdapterBackward], dropout: float,
+    activation: Activation = Activation.NONE,
+) -> tuple[torch.Tensor, list[torch.Tensor]]:  # fmt: skip
+    """As `Backend.lora_backward_` for one adapter or two; gradients of a, [r, in], in float32."""
     tokens, width = dx.shape
     rank = adapters[0].du.shape[1]
     rounded, columns = _fit(BACKWARD, rank)
     column_blocks = triton.cdiv(width, columns)
-    split = max(1, min(16, BACKWARD.programs // column_blocks, triton.cdiv(tokens, BACKWARD.rows)))
+    split = _splits(BACKWARD, x.device, column_blocks, triton.cdiv(tokens, BACKWARD.rows))
     shape = len(adapters), split, rank, width
     partial = torch.empty(shape, dtype=torch.float32, device=x.device)
     one, two = adapters[0], adapters[-1]
@@ -250,21 +285,27 @@ def lora_backward_(
         dx, x, dx.stride(0), x.stride(0), tokens, width, rank, 1.0 / (1.0 - dropout),
         one.du, one.a, partial[0], one.seed, two.du, two.a, partial[-1], two.seed,
         RANK=rounded, ROWS=BACKWARD.rows, COLUMNS=columns, SPLIT=split,
-        THRESHOLD=_threshold(dropout), GELU=gelu, PAIR=len(adapters) == 2,
+        THRESHOLD=_threshold(dropout), ACTIVATION=activation.value, PAIR=len(adapters) == 2,
         num_warps=BACKWARD.warps, num_stages=BACKWARD.stages,
     )  # fmt: skip
-    return list(partial.sum(1))
+    return x if activation is Activation.SWIGLU else dx, list(partial.sum(1))
 
 
 def rotate_(
-    qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, per_group: int, sign: float
+    qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, period: tuple[int, int], sign: float
 ) -> None:
     """Rotary embedding in place on qkv [T, heads, d]; cos and sin [T, d / 2] float32.
 
-    Heads come in groups of ``per_group``: queries, one key, one value. ``sign`` -1 rotates back.
+    Args:
+        qkv: contiguous; d even.
+        cos: contiguous.
+        sin: likewise.
+        period: after how many heads their order repeats, and how many of them, last, are values.
+        sign: -1 rotates back.
     """
     tokens, heads, d = qkv.shape
     block = min(128, triton.next_power_of_2(heads))
     _rotate_kernel[(tokens, triton.cdiv(heads, block))](
-        qkv, cos, sin, heads, per_group, sign, HALF=d // 2, HEADS=block
-    )
+        qkv, cos, sin, heads, *period, d // 2, sign,
+        HALF=triton.next_power_of_2(d // 2), HEADS=block,
+    )  # fmt: skip

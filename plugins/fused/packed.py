@@ -1,4 +1,4 @@
-"""Where the documents of a batch begin and end.
+"""Where the packed sequences of a batch begin and end.
 
 Axolotl packs several conversations into one row: ``position_ids`` start again at 0 with each, and
 ``attention_mask`` holds 1, 2, 3 ... (0 for padding). Falcon in transformers reads neither, so
@@ -14,15 +14,15 @@ import torch
 
 
 @dataclass(frozen=True)
-class Documents:
-    """The documents of a batch of B rows of T tokens, rows laid end to end.
+class PackedSequences:
+    """The sequences of a batch of B rows of T tokens, rows laid end to end.
 
     What a program needs as a number, `cu_seqlens`, `longest` and `packed`, waits for the GPU; the
     rest does not. Each is found when first asked for.
 
     Attributes:
-        begins: [B, T] bool, True at the first token of a document; each stretch of padding is a
-            document of its own.
+        begins: [B, T] bool, True at the first token of a sequence; each stretch of padding is a
+            sequence of its own.
         real: [B, T] bool, False for padding.
     """
 
@@ -31,19 +31,19 @@ class Documents:
 
     @cached_property
     def index(self) -> torch.Tensor:
-        """[B, T] int64, the number of each token's document, counted from 1 over all rows."""
+        """[B, T] int64, the number of each token's sequence, counted from 1 over all rows."""
         return self.begins.flatten().long().cumsum(0).view_as(self.begins)
 
     @cached_property
     def starts(self) -> torch.Tensor:
-        """[B * T] int32, the first token of each token's document."""
+        """[B * T] int32, the first token of each token's sequence."""
         begins = self.begins.flatten()
         place = torch.arange(begins.numel(), dtype=torch.int32, device=begins.device)
         return torch.where(begins, place, 0).cummax(0).values
 
     @cached_property
     def ends(self) -> torch.Tensor:
-        """[B * T] int32, the token after the last of each token's document."""
+        """[B * T] int32, the token after the last of each token's sequence."""
         begins = self.begins.flatten()
         total = begins.numel()
         place = torch.arange(total, dtype=torch.int32, device=begins.device)
@@ -52,18 +52,18 @@ class Documents:
 
     @cached_property
     def cu_seqlens(self) -> torch.Tensor:
-        """[N + 1] int32, first token of each of the N documents, and B * T last."""
+        """[N + 1] int32, first token of each of the N sequences, and B * T last."""
         first = self.begins.flatten().nonzero().flatten()
         return torch.cat([first, first.new_full((1,), self.begins.numel())]).int()
 
     @cached_property
     def longest(self) -> int:
-        """Tokens of the longest document."""
+        """Tokens of the longest sequence."""
         return int(self.cu_seqlens.diff().max())
 
     @cached_property
     def packed(self) -> bool:
-        """Whether any row holds a document boundary that is not just padding."""
+        """Whether any row holds a sequence boundary that is not just padding."""
         return bool((self.begins[:, 1:] & self.real[:, 1:] & self.real[:, :-1]).any())
 
     def mask(self) -> torch.Tensor:
@@ -72,23 +72,23 @@ class Documents:
         return same.tril()
 
 
-def find_documents(
+def find_sequences(
     batch: int,
     length: int,
     position_ids: torch.Tensor | None,
     attention_mask: torch.Tensor | None,
     device: torch.device,
-) -> Documents:
-    """Find the documents from position ids, attention mask, both or neither.
+) -> PackedSequences:
+    """Find the sequences from position ids, attention mask, both or neither.
 
-    A document begins with a row, where a position does not follow on the one before, and where
+    A sequence begins with a row, where a position does not follow on the one before, and where
     the value of the mask changes.
 
     Args:
         batch: B.
         length: T.
         position_ids: [B, T] or [1, T] integers, or None.
-        attention_mask: [B, T], 0 for padding, otherwise the document's number or 1; or None.
+        attention_mask: [B, T], 0 for padding, otherwise the sequence's number or 1; or None.
         device: where the result lives.
     """
     begins = torch.zeros(batch, length, dtype=torch.bool, device=device)
@@ -101,4 +101,4 @@ def find_documents(
         mask = attention_mask.to(device).long()
         real = mask != 0
         begins[:, 1:] |= mask[:, 1:] != mask[:, :-1]
-    return Documents(begins, real)
+    return PackedSequences(begins, real)

@@ -104,7 +104,7 @@ class RunRecordPlugin(BasePlugin):
                 trained=facts.parameters_trained(model),
                 base_as_held=facts.base_as_held(model),
                 fallbacks=fallbacks_taken(),
-                falcon=_falcon_paths(),
+                fused=_fused(),
             )
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[TrainerCallback]:
@@ -236,10 +236,10 @@ def _speed(tokens: int, since: float) -> float | None:
     return tokens / seconds if tokens > 0 and seconds > 0 else None
 
 
-def _falcon_paths() -> dict[str, Any] | None:
-    """Which paths the Falcon plugin took; None in a run without it."""
+def _fused() -> dict[str, Any] | None:
+    """How the fused path runs; None in a run without it."""
     module = sys.modules.get("plugins.fused.backends")
-    return module.paths_taken() if module else None
+    return module.chosen() if module else None
 
 
 def _is_main() -> bool:

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from plugins.falcon.benchmark.cases import RESULT_VARIABLE, WARM_UP_VARIABLE
-from plugins.fused.backends import paths_taken
+from plugins.fused.backends import chosen
 from plugins.run_record.facts import base_as_held, peak_memory_bytes
 from recipes.runner.core.fallbacks import fallbacks_taken
 
@@ -79,7 +79,7 @@ class Stopwatch(TrainerCallback):
             "reserved_memory_bytes": self.reserved,
             "losses": losses,
             "base_as_held": base_as_held(self.model),
-            "paths": paths_taken(),
+            "chosen": chosen(),
             "fallbacks": fallbacks_taken(),
         }
         Path(os.environ[RESULT_VARIABLE]).write_text(json.dumps(result), encoding="utf-8")

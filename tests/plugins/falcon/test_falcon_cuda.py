@@ -13,11 +13,12 @@ from tiny_falcon import make_falcon, pack
 
 from plugins.falcon.model import install
 from plugins.fused.attention import attend, attend_backward
-from plugins.fused.backends import Paths
-from plugins.fused.packed import find_documents
+from plugins.fused.backend import Heads
+from plugins.fused.backends import Choice
+from plugins.fused.packed import find_sequences
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-FAST = Paths(block=True, attention="shared", triton=True, loss=True, memory="fast")
+FAST = Choice(block=True, attention="grouped", triton=True, loss=True, memory="fast")
 TOLERANCE = 2e-2
 
 
@@ -27,28 +28,29 @@ def on_gpu(batch: dict) -> dict:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("heads,groups,d", [(5, 1, 64), (71, 1, 64), (8, 2, 32), (4, 4, 128)])
+@pytest.mark.parametrize("interleaved", [True, False])
 @pytest.mark.parametrize("lengths", [[1], [1, 1, 300], [129, 7, 64], [257]])
-def test_flash_over_documents(dtype, heads, groups, d, lengths) -> None:
+def test_flash_over_sequences(dtype, heads, groups, d, interleaved, lengths) -> None:
     torch.manual_seed(0)
     batch = on_gpu(pack(lengths, padding=3))
     total = batch["input_ids"].shape[1]
-    documents = find_documents(1, total, batch["position_ids"], batch["attention_mask"], "cuda")
-    per_group = heads // groups + 2
-    qkv = torch.randn(total, groups * per_group, d, device="cuda").to(dtype)
+    sequences = find_sequences(1, total, batch["position_ids"], batch["attention_mask"], "cuda")
+    order = Heads(groups, heads // groups, interleaved)
+    qkv = torch.randn(total, order.total, d, device="cuda").to(dtype)
     grad = torch.randn(total, heads, d, device="cuda").to(dtype)
-    want, _ = attend(qkv.double(), per_group, documents, "mask")
-    got, saved = attend(qkv, per_group, documents, "flash")
+    want, _ = attend(qkv.double(), order, sequences, "mask")
+    got, saved = attend(qkv, order, sequences, "flash")
     assert relative(got.double(), want) < TOLERANCE
-    exact = qkv.double(), per_group, want
-    wanted = attend_backward(grad.double(), *exact, (), documents, "mask")
-    gradient = attend_backward(grad, qkv, per_group, got, saved, documents, "flash")
+    exact = qkv.double(), order, want
+    wanted = attend_backward(grad.double(), *exact, (), sequences, "mask")
+    gradient = attend_backward(grad, qkv, order, got, saved, sequences, "flash")
     assert relative(gradient.double(), wanted) < TOLERANCE
 
 
 @pytest.mark.parametrize("layout", ["multi_query", "grouped", "grouped_one_norm"])
 @pytest.mark.parametrize("memory", ["fast", "low", "auto"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("rank,attention", [(8, "shared"), (256, "shared"), (8, "flash")])
+@pytest.mark.parametrize("rank,attention", [(8, "grouped"), (256, "grouped"), (8, "flash")])
 def test_fast_model_is_as_exact_as_the_modules(layout, memory, dtype, rank, attention) -> None:
     """Against float32: no further off than PyTorch's own modules in the same 16 bits."""
     exact = with_adapter(make_falcon(layout, head_dim=32), rank=rank).train().cuda()
@@ -77,8 +79,8 @@ def test_fast_model_is_as_exact_as_the_modules(layout, memory, dtype, rank, atte
 def test_triton_equals_pytorch_in_the_whole_model(dropout) -> None:
     model = with_adapter(make_falcon(head_dim=32), rank=16, dropout=dropout).train().cuda()
     plain = copy.deepcopy(model)
-    install(model, Paths(block=True, triton=True, memory="fast"))
-    install(plain, Paths(block=True, memory="fast"))
+    install(model, Choice(block=True, triton=True, memory="fast"))
+    install(plain, Choice(block=True, memory="fast"))
     batch = on_gpu(pack([130, 1, 61], padding=5))
     torch.manual_seed(7)
     got, got_gradients = outputs_and_gradients(model, batch)
@@ -109,9 +111,9 @@ def test_packed_equals_one_by_one_in_bf16(memory) -> None:
 def test_fused_loss(num_items, dtype, tolerance) -> None:
     model = with_adapter(make_falcon(head_dim=32).to(dtype)).train().cuda()
     plain = copy.deepcopy(model)
-    paths = Paths(block=True, triton=True, loss=True, memory="fast")
-    install(model, paths)
-    install(plain, dataclasses.replace(paths, loss=False))
+    choice = Choice(block=True, triton=True, loss=True, memory="fast")
+    install(model, choice)
+    install(plain, dataclasses.replace(choice, loss=False))
     batch = on_gpu(pack([40, 1, 9], padding=4))
     results = []
     for candidate in (model, plain):
@@ -159,7 +161,7 @@ def test_quantised_model(tmp_path, bits) -> None:
     install(model, FAST)
     batch = on_gpu(pack([70, 30]))
     got, got_gradients = outputs_and_gradients(model, batch)
-    install(model, Paths())
+    install(model, Choice())
     with torch.autocast("cuda", torch.bfloat16):
         want, want_gradients = outputs_and_gradients(model, batch)
     # int8 layers also round their input to 8 bits; the fused block doesn't.

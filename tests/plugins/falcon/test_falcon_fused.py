@@ -13,12 +13,12 @@ from tiny_falcon import make_4bit_falcon, make_falcon, pack
 from torch import nn
 from transformers.models.falcon.modeling_falcon import FalconAttention
 
-from plugins.falcon.args import FalconOptions
 from plugins.falcon.model import install
 from plugins.fused import backend as ops
-from plugins.fused.backends import Paths, choose_paths
+from plugins.fused.args import FusedOptions
+from plugins.fused.backends import Choice, Machine, choose
 
-FUSED = Paths(block=True, memory="fast")
+FUSED = Choice(block=True, memory="fast")
 FUSABLE = ["multi_query", "grouped", "grouped_one_norm"]
 
 
@@ -47,12 +47,12 @@ def assert_same(model, reference, batch, tolerance: float) -> None:
 @pytest.fixture
 def fused_calls(monkeypatch):
     """Counts fused blocks, so that a silent fall back to the modules fails the test."""
-    import plugins.falcon.model as falcon_model
+    from plugins.fused import run as fused_run
 
     calls = []
-    run = falcon_model.run_block
+    run = fused_run.run_block
     monkeypatch.setattr(
-        falcon_model, "run_block", lambda *args: calls.append(args[0].keep) or run(*args)
+        fused_run, "run_block", lambda *args: calls.append(args[0].keep) or run(*args)
     )
     return calls
 
@@ -111,7 +111,7 @@ def test_dropout_masks_agree_between_forward_and_backward(memory, fused_calls, m
     install(model, dataclasses.replace(FUSED, memory=memory))
     import plugins.falcon.block as falcon_block
 
-    monkeypatch.setattr(falcon_block.Block, "seed", lambda self, batch, which: 77)
+    monkeypatch.setattr(falcon_block.FalconBlock, "seed", lambda self, batch, which: 77)
     for module in reference.modules():
         if isinstance(module, nn.ModuleDict) and isinstance(
             dict(module.items()).get("default"), nn.Dropout
@@ -168,7 +168,7 @@ def test_an_attention_of_another_class_gets_a_mask() -> None:
         layer.self_attention.__class__ = Other
     reference = copy.deepcopy(model)
     install(reference)
-    install(model, Paths(attention="shared"))
+    install(model, Choice(attention="grouped"))
     assert_same(model, reference, pack([5, 8], padding=2), 1e-6)
 
 
@@ -212,32 +212,32 @@ def test_a_saved_adapter_loads_into_plain_peft(tmp_path) -> None:
 @pytest.mark.parametrize(
     "wanted,sharded,taken",
     [
-        ({}, "", Paths(True, "shared", True, True)),
-        ({}, "FSDP", Paths(False, "shared", False, False)),
-        ({"block": "plain"}, "", Paths(False, "shared", False, True)),
-        ({"block": "plain", "attention": "flash"}, "", Paths(False, "mask", False, True)),
-        ({"attention": "plain"}, "DeepSpeed ZeRO-3", Paths(False, "mask", False, False)),
-        ({"kernels": "plain"}, "", Paths(True, "flash", False, True)),
+        ({}, "", Choice(True, "grouped", True, True)),
+        ({}, "FSDP", Choice(False, "grouped", False, False)),
+        ({"block": "plain"}, "", Choice(False, "grouped", False, True)),
+        ({"block": "plain", "attention": "flash"}, "", Choice(False, "mask", False, True)),
+        ({"attention": "plain"}, "DeepSpeed ZeRO-3", Choice(False, "mask", False, False)),
+        ({"kernels": "plain"}, "", Choice(True, "flash", False, True)),
     ],
 )
-def test_paths_on_a_new_gpu(wanted, sharded, taken, monkeypatch) -> None:
-    import plugins.fused.backends as falcon_paths
+def test_choice_on_a_new_gpu(wanted, sharded, taken, monkeypatch) -> None:
+    from plugins.fused import backends
 
     for asked in ("flash_runs", "triton_runs"):
-        monkeypatch.setattr(falcon_paths, asked, lambda *_: "")
-    options = FalconOptions(**wanted)
-    device = torch.device("cuda")
-    assert choose_paths(options, device, torch.bfloat16, 64, sharded, "") == taken
+        monkeypatch.setattr(backends, asked, lambda *_: "")
+    options = FusedOptions(**wanted)
+    machine = Machine(torch.device("cuda"), torch.bfloat16, 64, sharded, attends_in_modules=True)
+    assert choose(options, machine, "falcon") == taken
 
 
-def test_a_model_that_waits_on_the_cpu_takes_the_paths_of_its_gpu(monkeypatch) -> None:
+def test_a_model_that_waits_on_the_cpu_runs_as_its_gpu_can(monkeypatch) -> None:
     """A launcher leaves a 16-bit model there until the Trainer moves it."""
     from plugins.falcon import plugin
 
     asked = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(
-        plugin, "choose_paths", lambda options, device, *_: asked.append(device.type) or FUSED
+        plugin, "choose", lambda options, machine, *_: asked.append(machine.device.type) or FUSED
     )
     plugin.FalconPlugin().post_model_load(DictDefault({"bf16": True}), make_falcon())
     assert asked == ["cuda"]

@@ -6,6 +6,7 @@ Triton reads that switch at import.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 import subprocess
@@ -16,13 +17,14 @@ import torch
 from test_falcon_fused import outputs_and_gradients
 from test_falcon_packing import with_adapter
 from tiny_falcon import make_4bit_falcon, make_falcon, pack
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from plugins.falcon.block import read_block
 from plugins.falcon.model import install
-from plugins.fused import backend as ops
 from plugins.fused.attention import attend, attend_backward
-from plugins.fused.backends import Paths
-from plugins.fused.packed import find_documents
+from plugins.fused.backend import Activation, AdapterBackward, Backend, Heads
+from plugins.fused.backends import Choice
+from plugins.fused.packed import find_sequences
 
 CUDA = torch.cuda.is_available()
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -47,6 +49,16 @@ def test_in_the_interpreter() -> None:
     assert "passed" in done.stdout
 
 
+PLAIN = Backend()
+
+
+def kernels() -> Backend:
+    """Triton's; imported late, since it may be absent."""
+    from plugins.fused.triton_backend import TritonBackend
+
+    return TritonBackend()
+
+
 def random(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return torch.randn(*shape, device=DEVICE).to(dtype)
 
@@ -68,63 +80,74 @@ def test_lora(dtype: torch.dtype, shape: tuple[int, int], rank: int, dropout: fl
     du = random(shape[0], rank, dtype=dtype)
     seed = 0x7ABCDEF1
     exact = [t.double() for t in (x, a)]
-    want = ops.lora_down(exact[0], exact[1], 0.5, dropout, seed, triton=False)
-    assert_near(ops.lora_down(x, a, 0.5, dropout, seed, triton=True), want, dtype)
-    active, exact_active = torch.empty_like(x), torch.empty_like(exact[0])
-    want = ops.lora_down(exact[0], exact[1], 0.5, dropout, seed, False, exact_active)
-    assert_near(ops.lora_down(x, a, 0.5, dropout, seed, True, active), want, dtype)
-    assert_near(active, exact_active, dtype)
+    for activation in Activation:
+        if activation is Activation.SWIGLU:
+            x = random(shape[0], 2 * shape[1], dtype=dtype)
+            exact[0] = x.double()
+        want, exact_active = PLAIN.lora_down(exact[0], exact[1], 0.5, dropout, seed, activation)
+        got, active = kernels().lora_down(x, a, 0.5, dropout, seed, activation)
+        assert_near(got, want, dtype)
+        assert_near(active, exact_active, dtype)
     second = random(shape[0], rank, dtype=dtype), random(rank, shape[1], dtype=dtype), seed + 9
     wide = random(shape[0], shape[1] + 24, dtype=dtype)
-    for gelu, pair in ((False, False), (True, False), (False, True)):
-        adapters = [ops.Adapted(du, a, seed), ops.Adapted(*second)][: 1 + pair]
-        exact = [ops.Adapted(one.du.double(), one.a.double(), one.seed) for one in adapters]
-        dx, near = wide.clone()[:, 8:-16], x if gelu else wide.flip(0)[:, : shape[1]]
+    none, gelu, swiglu = Activation
+    for activation, pair in ((none, False), (gelu, False), (swiglu, False), (none, True)):
+        adapters = [AdapterBackward(du, a, seed), AdapterBackward(*second)][: 1 + pair]
+        exact = [AdapterBackward(one.du.double(), one.a.double(), one.seed) for one in adapters]
+        dx, entered = wide.clone()[:, 8:-16], wide.flip(0)[:, : shape[1]]
+        if activation is swiglu:
+            entered = x.clone()
         exact_dx = dx.double()
-        want = ops.lora_backward_(exact_dx, near.double(), exact, dropout, gelu, False)
-        got = ops.lora_backward_(dx, near, adapters, dropout, gelu, True)
+        want_dx, want = PLAIN.lora_backward_(exact_dx, entered.double(), exact, dropout, activation)
+        got_dx, got = kernels().lora_backward_(dx, entered, adapters, dropout, activation)
         for got_a, want_a in zip(got, want, strict=True):
             assert_near(got_a, want_a, dtype)
-        assert_near(dx, exact_dx, dtype)
+        assert_near(got_dx, want_dx, dtype)
+
+
+ORDERS = [
+    (Heads(1, 5, True), 8), (Heads(2, 4, True), 16), (Heads(1, 71, True), 64),
+    (Heads(16, 8, True), 64), (Heads(3, 2, False), 48), (Heads(8, 1, False), 128),
+]  # fmt: skip
 
 
 @direct
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("heads,per_group,d", [(7, 7, 8), (12, 6, 16), (73, 73, 64), (160, 10, 64)])
-def test_rotary(dtype: torch.dtype, heads: int, per_group: int, d: int) -> None:
-    qkv = random(9, heads, d, dtype=dtype)
+@pytest.mark.parametrize("heads,d", ORDERS)
+def test_rotary(dtype: torch.dtype, heads: Heads, d: int) -> None:
+    qkv = random(9, heads.total, d, dtype=dtype)
     before = qkv.clone()
     angle = torch.rand(9, d // 2, device=DEVICE) * 6
     want = qkv.float().clone()
-    ops.rotate_(want, angle.cos(), angle.sin(), per_group, 1.0, triton=False)
-    ops.rotate_(qkv, angle.cos(), angle.sin(), per_group, 1.0, triton=True)
+    PLAIN.rotate_(want, angle.cos(), angle.sin(), heads, 1.0)
+    kernels().rotate_(qkv, angle.cos(), angle.sin(), heads, 1.0)
     assert_near(qkv, want, dtype)
-    values = qkv.view(9, -1, per_group, d)[:, :, -1]
-    assert torch.equal(values, before.view(9, -1, per_group, d)[:, :, -1])
-    ops.rotate_(qkv, angle.cos(), angle.sin(), per_group, -1.0, triton=True)
+    assert torch.equal(heads.split(qkv)[2], heads.split(before)[2])
+    kernels().rotate_(qkv, angle.cos(), angle.sin(), heads, -1.0)
     assert_near(qkv, before, dtype)
 
 
 @direct
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_norm(dtype: torch.dtype, shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("centered", [True, False])
+def test_norm(dtype: torch.dtype, shape: tuple[int, int], centered: bool) -> None:
     torch.manual_seed(0)
     x, added = random(*shape, dtype=dtype), random(*shape, dtype=dtype)
     grad = random(shape[0], shape[1] + 40, dtype=dtype)[:, : shape[1]]
-    layer = torch.nn.LayerNorm(shape[1], device=DEVICE, dtype=dtype)
+    layer = torch.nn.LayerNorm(shape[1]) if centered else LlamaRMSNorm(shape[1])
+    layer.to(DEVICE, dtype)
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter)
-    out, mean, rstd = ops.norm(x, layer, 8, triton=True)
-    want, exact_mean, exact_rstd = ops.norm(x.double(), layer, 8, triton=False)
+    out, statistics = kernels().norm(x, layer, 8)
+    exact_layer = copy.deepcopy(layer).double()
+    want, exact_statistics = PLAIN.norm(x.double(), exact_layer, 8)
     assert out.shape == want.shape == (shape[0], shape[1] + 8)
     assert_near(out[:, : shape[1]], want[:, : shape[1]], dtype)
-    statistics = exact_mean, exact_rstd, layer.weight
-    exact = (t.double() for t in (grad, x, *statistics, added))
-    want = ops.norm_backward(*exact, triton=False)
-    assert_near(
-        ops.norm_backward(grad, x, mean, rstd, layer.weight, added, triton=True), want, dtype
+    want = PLAIN.norm_backward(
+        grad.double(), x.double(), exact_layer, exact_statistics, added.double()
     )
+    assert_near(kernels().norm_backward(grad, x, layer, statistics, added), want, dtype)
 
 
 @direct
@@ -161,8 +184,10 @@ def test_adapters_in_the_product_of_a_4bit_base(tmp_path, memory, ranks) -> None
     batch = {key: value.to(DEVICE) for key, value in pack([9, 1, 4], padding=2).items()}
     results = []
     for triton in (True, False):
-        install(model, Paths(block=True, triton=triton, memory=memory))
-        layer = read_block(model.base_model.model.transformer.h[0], 0, True, True, triton)
+        install(model, Choice(block=True, triton=triton, memory=memory))
+        layer = read_block(
+            model.base_model.model.transformer.h[0], 0, True, True, kernels() if triton else PLAIN
+        )
         assert layer.joined == (triton and not ranks)
         torch.manual_seed(7)
         results.append(outputs_and_gradients(model, batch))
@@ -172,33 +197,34 @@ def test_adapters_in_the_product_of_a_4bit_base(tmp_path, memory, ranks) -> None
         assert_near(got_gradients[name], gradient, torch.float32)
 
 
-LAYOUTS = [(1, 3, 16), (1, 71, 64), (2, 4, 32)]
+LAYOUTS = [
+    (Heads(1, 3, True), 16), (Heads(1, 71, True), 64), (Heads(2, 4, True), 32),
+    (Heads(2, 3, False), 16), (Heads(4, 1, False), 32),
+]  # fmt: skip
 if CUDA:
-    LAYOUTS += [(8, 16, 64), (1, 5, 128)]
-DOCUMENTS = [[1], [1, 1, 70], [33, 7, 2]]
+    LAYOUTS += [(Heads(8, 16, True), 64), (Heads(1, 5, True), 128), (Heads(4, 7, False), 128)]
+SEQUENCES = [[1], [1, 1, 70], [33, 7, 2]]
 if CUDA:
-    DOCUMENTS += [[257], [129, 7, 64, 500], [2048, 3]]
+    SEQUENCES += [[257], [129, 7, 64, 500], [2048, 3]]
 
 
 @direct
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("groups,heads,d", LAYOUTS)
-@pytest.mark.parametrize("lengths", DOCUMENTS)
-def test_shared_attention(dtype, groups, heads, d, lengths) -> None:
+@pytest.mark.parametrize("heads,d", LAYOUTS)
+@pytest.mark.parametrize("lengths", SEQUENCES)
+def test_grouped_attention(dtype, heads, d, lengths) -> None:
     torch.manual_seed(0)
     positions = torch.cat([torch.arange(n) for n in lengths])[None].to(DEVICE)
-    documents = find_documents(1, positions.shape[1], positions, None, torch.device(DEVICE))
-    qkv = random(positions.shape[1], groups * (heads + 2), d, dtype=dtype)
-    grad = random(positions.shape[1], groups * heads, d, dtype=dtype)
-    exact = qkv.double(), heads + 2
-    want, _ = attend(*exact, documents, "mask")
-    got, saved = attend(qkv, heads + 2, documents, "shared")
+    sequences = find_sequences(1, positions.shape[1], positions, None, torch.device(DEVICE))
+    qkv = random(positions.shape[1], heads.total, d, dtype=dtype)
+    grad = random(positions.shape[1], heads.queries, d, dtype=dtype)
+    exact = qkv.double(), heads
+    want, _ = attend(*exact, sequences, "mask")
+    got, saved = attend(qkv, heads, sequences, "grouped")
     assert_near(got, want, dtype)
-    wanted = attend_backward(grad.double(), *exact, want, (), documents, "mask")
-    gradient = attend_backward(grad, qkv, heads + 2, got, saved, documents, "shared")
-    by_head = (gradient.unflatten(1, (groups, -1)), wanted.unflatten(1, (groups, -1)))
-    for part in (slice(0, -2), slice(-2, -1), slice(-1, None)):  # queries, keys, values
-        got_part, want_part = (t[:, :, part] for t in by_head)
+    wanted = attend_backward(grad.double(), *exact, want, (), sequences, "mask")
+    gradient = attend_backward(grad, qkv, heads, got, saved, sequences, "grouped")
+    for got_part, want_part in zip(heads.split(gradient), heads.split(wanted), strict=True):
         if want_part.norm() > 1e-6:  # one token alone gives its query and key no gradient
             assert_near(got_part, want_part, dtype)
         else:
@@ -206,13 +232,13 @@ def test_shared_attention(dtype, groups, heads, d, lengths) -> None:
 
 
 @pytest.fixture
-def shared_calls(monkeypatch):
+def grouped_calls(monkeypatch):
     """The dtype of every qkv that goes through the shared kernels' forward."""
-    from plugins.fused import grouped_attention as shared_attention
+    from plugins.fused import grouped_attention as grouped_attention
 
-    seen, run = [], shared_attention.forward
+    seen, run = [], grouped_attention.forward
     monkeypatch.setattr(
-        shared_attention, "forward", lambda qkv, *args: seen.append(qkv.dtype) or run(qkv, *args)
+        grouped_attention, "forward", lambda qkv, *args: seen.append(qkv.dtype) or run(qkv, *args)
     )
     return seen
 
@@ -220,7 +246,7 @@ def shared_calls(monkeypatch):
 @direct
 @pytest.mark.parametrize("layout", ["multi_query", "grouped", "sequential", "own_keys"])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_document_attention_in_the_modules(layout, checkpointing, shared_calls) -> None:
+def test_document_attention_in_the_modules(layout, checkpointing, grouped_calls) -> None:
     """As with a mask; two passes wait for their backward, which checkpointing makes once more."""
     changes = {"multi_query": False} if layout == "own_keys" else {}
     made = make_falcon("multi_query" if changes else layout, head_dim=16, **changes)
@@ -229,8 +255,8 @@ def test_document_attention_in_the_modules(layout, checkpointing, shared_calls) 
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
     results = []
-    for attention in ("shared", "mask"):
-        install(model, Paths(attention=attention))
+    for attention in ("grouped", "mask"):
+        install(model, Choice(attention=attention))
         model.zero_grad()
         total = torch.zeros((), device=DEVICE)
         for lengths in ([9, 1, 4], [3, 13]):
@@ -240,7 +266,7 @@ def test_document_attention_in_the_modules(layout, checkpointing, shared_calls) 
         total.backward()
         results.append((total, [p.grad for p in model.parameters() if p.grad is not None]))
     # Passes, layers, and again for the backward.
-    assert len(shared_calls) == 2 * 2 * (1 + checkpointing)
+    assert len(grouped_calls) == 2 * 2 * (1 + checkpointing)
     (got, got_gradients), (want, want_gradients) = results
     assert_near(got, want, torch.float32)
     for gradient, wanted in zip(got_gradients, want_gradients, strict=True):
@@ -248,9 +274,9 @@ def test_document_attention_in_the_modules(layout, checkpointing, shared_calls) 
 
 
 @direct
-def test_document_attention_computes_in_autocasts_dtype(shared_calls) -> None:
+def test_document_attention_computes_in_autocasts_dtype(grouped_calls) -> None:
     model = with_adapter(make_falcon(head_dim=16)).to(DEVICE).train()
-    install(model, Paths(attention="shared"))
+    install(model, Choice(attention="grouped"))
     # As a 4-bit layer does, which answers a float32 norm in float32.
     projection = model.base_model.model.transformer.h[0].self_attention.query_key_value
     projection.register_forward_hook(lambda module, args, output: output.float())
@@ -258,4 +284,4 @@ def test_document_attention_computes_in_autocasts_dtype(shared_calls) -> None:
     with torch.autocast(DEVICE, torch.bfloat16):
         loss = model(**batch, use_cache=False).loss
     loss.backward()
-    assert shared_calls == [torch.bfloat16] * 2
+    assert grouped_calls == [torch.bfloat16] * 2

@@ -9,7 +9,7 @@ from tiny_falcon import LAYOUTS, make_falcon, pack
 from torch.nn.functional import cross_entropy
 
 from plugins.falcon.model import install
-from plugins.fused.packed import find_documents
+from plugins.fused.packed import find_sequences
 
 TARGETS = ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"]
 
@@ -44,7 +44,7 @@ def losses_and_gradients(model, batches: list[dict], lengths: list[int]):
 
 
 def one_by_one(batch: dict, lengths: list[int]) -> list[dict]:
-    """The documents of a packed row as rows of their own."""
+    """The sequences of a packed row as rows of their own."""
     rows, start = [], 0
     for length in lengths:
         row = {key: value[:, start : start + length] for key, value in batch.items()}
@@ -72,7 +72,7 @@ def test_packed_equals_one_by_one(layout: str, lengths: list[int], padding: int)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_position_ids_alone_keep_documents_apart(layout: str) -> None:
+def test_position_ids_alone_keep_sequences_apart(layout: str) -> None:
     model = make_falcon(layout).eval()
     install(model)
     batch = pack([6, 9])
@@ -83,7 +83,7 @@ def test_position_ids_alone_keep_documents_apart(layout: str) -> None:
 
 
 def test_stock_falcon_leaks_so_this_file_can_fail() -> None:
-    """If this fails, transformers keeps packed Falcon documents apart itself: retire the mask."""
+    """If this fails, transformers keeps packed Falcon sequences apart itself: retire the mask."""
     model = make_falcon().eval()
     batch = pack([6, 9])
     with torch.no_grad():
@@ -106,9 +106,9 @@ def test_eager_attention_too() -> None:
     assert relative(packed[:, 6:], second) < 1e-5
 
 
-def test_documents_of_a_padded_packed_row() -> None:
+def test_sequences_of_a_padded_packed_row() -> None:
     batch = pack([3, 1, 2], padding=2)
-    found = find_documents(
+    found = find_sequences(
         1, 8, batch["position_ids"], batch["attention_mask"], torch.device("cpu")
     )
     assert found.cu_seqlens.tolist() == [0, 3, 4, 6, 8]
@@ -117,13 +117,13 @@ def test_documents_of_a_padded_packed_row() -> None:
 
 def test_padding_alone_is_not_packing() -> None:
     mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 0]])
-    found = find_documents(2, 5, None, mask, torch.device("cpu"))
+    found = find_sequences(2, 5, None, mask, torch.device("cpu"))
     assert not found.packed
     assert found.cu_seqlens.tolist() == [0, 2, 5, 9, 10]
 
 
-def test_rows_are_documents_of_their_own() -> None:
-    found = find_documents(2, 4, torch.arange(4)[None], None, torch.device("cpu"))
+def test_rows_are_sequences_of_their_own() -> None:
+    found = find_sequences(2, 4, torch.arange(4)[None], None, torch.device("cpu"))
     assert found.cu_seqlens.tolist() == [0, 4, 8]
     assert not found.packed
     assert found.index.unique().numel() == 2

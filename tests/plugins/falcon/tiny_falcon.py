@@ -64,7 +64,7 @@ def make_4bit_falcon(folder: Path, device: str = "cpu") -> FalconForCausalLM:
 
 
 def pack(lengths: list[int], padding: int = 0, seed: int = 0) -> dict[str, torch.Tensor]:
-    """One row as Axolotl's collator packs it: positions restart, the mask counts the documents."""
+    """One row as Axolotl's collator packs it: positions restart, the mask counts the sequences."""
     generator = torch.Generator().manual_seed(seed)
     total = sum(lengths) + padding
     ids = torch.randint(12, 128, (1, total), generator=generator)

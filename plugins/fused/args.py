@@ -1,0 +1,34 @@
+"""What a recipe may say about the fused path: the `falcon:` or `fused:` block."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class FusedOptions(BaseModel):
+    """How the model is trained; the defaults are right on any machine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    enabled: bool = True
+    """False trains with transformers' own modules (a Falcon with packing leaks and all): for
+    comparison only."""
+
+    block: Literal["auto", "plain"] = "auto"
+    """auto: one fused autograd function a decoder block, where it can run; plain: the modules."""
+
+    attention: Literal["auto", "flash", "plain"] = "auto"
+    """auto: the fastest kernels over packed sequences that can run; flash: PyTorch's flash kernels
+    over them, in fused blocks; plain: SDPA with a mask."""
+
+    loss: Literal["auto", "plain"] = "auto"
+    """auto: cross entropy fused with the language model head; plain: all logits at once."""
+
+    kernels: Literal["auto", "plain"] = "auto"
+    """auto: Triton for norms, rotary embedding and LoRA on CUDA; plain: PyTorch."""
+
+    memory: Literal["auto", "fast", "low"] = "auto"
+    """fast: keep what the backward needs; low: keep only each block's input and recompute the
+    rest; auto: fast for as many blocks as the card's free memory holds."""

@@ -1,0 +1,64 @@
+"""A causal language model that gives a loss without logits where nobody wants the logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from plugins.fused.loss import find_target_rows, fused_cross_entropy
+
+
+class FusedLoss:
+    """Goes before a ``...ForCausalLM`` of transformers in a class's bases."""
+
+    logits_in_eval: bool = False
+    """Whether metrics of an evaluation want the logits."""
+
+    def forward(self, *args: Any, labels: torch.Tensor | None = None, **kwargs: Any) -> Any:
+        """As the model's; with labels the fused path returns no logits."""
+        model: Any = self
+        head = model.lm_head
+        target_rows = kwargs.pop("target_rows", None)
+        asked = any(
+            kwargs.get(key)
+            for key in ("logits_to_keep", "output_attentions", "output_hidden_states")
+        )
+        other = "shift_labels" in kwargs or kwargs.get("return_dict") is False
+        wants_logits = asked or other or (self.logits_in_eval and not model.training)
+        if (
+            labels is None
+            or wants_logits
+            or type(head) is not nn.Linear
+            or head.bias is not None
+            or head.weight.requires_grad
+        ):
+            return super().forward(*args, labels=labels, **kwargs)  # type: ignore[misc]
+        num_items = kwargs.pop("num_items_in_batch", None)
+        kwargs.pop("logits_to_keep", None)
+        if target_rows is None:
+            target_rows = find_target_rows(labels)
+        decoder = getattr(model, model.base_model_prefix)
+        hidden = decoder(*args, **kwargs | {"use_cache": False}).last_hidden_state
+        with torch.autocast(hidden.device.type, enabled=False):
+            rows = hidden.to(head.weight.dtype)
+            loss = fused_cross_entropy(rows, head.weight, labels, target_rows, num_items)
+        return CausalLMOutputWithPast(loss=loss)  # type: ignore[arg-type]
+
+
+def put_before(mixin: type, instance: Any) -> None:
+    """Give ``instance`` a class of its own name that has ``mixin`` before its class.
+
+    The name stays, since transformers writes it into a saved model's ``architectures``.
+    """
+    plain = plain_class(instance)
+    instance.__class__ = type(
+        plain.__name__, (mixin, plain), {"__module__": plain.__module__, "plain_class": plain}
+    )
+
+
+def plain_class(instance: Any) -> type:
+    """The class that ``instance`` had before `put_before`."""
+    return getattr(type(instance), "plain_class", type(instance))

@@ -1,0 +1,109 @@
+"""The blocks of a model one after another, and which of them keep their activations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from plugins.fused.backend import Backend
+from plugins.fused.backends import Choice
+from plugins.fused.block import Batch, Block, run_block
+from plugins.fused.memory import blocks_that_fit
+from plugins.fused.packed import PackedSequences
+
+
+class Architecture(Protocol):
+    """What the fused path has to know of a model family's decoder."""
+
+    name: str
+
+    def layers(self, decoder: Any) -> nn.ModuleList:
+        """The decoder's blocks."""
+
+    def read_block(
+        self, layer: Any, layer_idx: int, keep: bool, training: bool, backend: Backend
+    ) -> Block:
+        """A block as it stands; raises `NotFusable`."""
+
+    def embed(self, decoder: Any, input_ids: torch.Tensor) -> torch.Tensor:
+        """[B, T, hidden] for ids [B, T]."""
+
+    def final_norm(self, decoder: Any, hidden: torch.Tensor) -> torch.Tensor:
+        """The last norm of [T, hidden], in its dtype."""
+
+    def bytes_kept(self, decoder: Any, tokens: int) -> tuple[int, int]:
+        """Bytes a block keeps beyond its input, and the width of its MLP."""
+
+
+@dataclass
+class FusedState:
+    """What the fused path keeps on a decoder.
+
+    Attributes:
+        choice: which parts run how.
+        fitting: how many blocks keep their activations, by the tokens of a batch.
+    """
+
+    choice: Choice
+    fitting: dict[int, int] = field(default_factory=dict)
+
+
+def kept_blocks(architecture: Architecture, decoder: Any, state: FusedState, tokens: int) -> int:
+    """How many blocks keep their activations for a batch of ``tokens``."""
+    blocks = len(architecture.layers(decoder))
+    if state.choice.memory != "auto" or not torch.is_grad_enabled():
+        return 0 if state.choice.memory == "low" else blocks
+    if tokens not in state.fitting:
+        per_block, ffn = architecture.bytes_kept(decoder, tokens)
+        state.fitting[tokens] = blocks_that_fit(decoder, tokens, blocks, per_block, ffn)
+    return state.fitting[tokens]
+
+
+def run_blocks(
+    architecture: Architecture,
+    decoder: Any,
+    state: FusedState,
+    embeds: torch.Tensor,
+    sequences: PackedSequences,
+    position_ids: torch.Tensor | None,
+) -> torch.Tensor:
+    """Hidden states [B, T, hidden] after the last norm, through the fused blocks.
+
+    Args:
+        architecture: of the decoder.
+        decoder: the transformers model without head.
+        state: of the fused path.
+        embeds: [B, T, hidden].
+        sequences: who may attend to whom.
+        position_ids: [B, T] or [1, T]; None counts from 0.
+
+    Raises:
+        NotFusable: a block can't be fused.
+    """
+    batch_size, length, width = embeds.shape
+    device = embeds.device
+    autocast = torch.is_autocast_enabled(device.type)
+    dtype = torch.get_autocast_dtype(device.type) if autocast else embeds.dtype
+    if position_ids is None:
+        position_ids = torch.arange(length, device=device)[None]
+    like = torch.empty(0, dtype=torch.float32, device=device)
+    cos, sin = (
+        table[..., : table.shape[-1] // 2].expand(batch_size, -1, -1).flatten(0, 1).contiguous()
+        for table in decoder.rotary_emb(like, position_ids.to(device))
+    )
+    training, choice = decoder.training, state.choice
+    seed = int(torch.randint(2**31, (1,)).item()) if training else 0
+    batch = Batch(sequences, cos, sin, seed, choice.attention, choice.backend())
+    hidden = embeds.to(dtype).reshape(-1, width)
+    layers = architecture.layers(decoder)
+    keep = kept_blocks(architecture, decoder, state, batch_size * length)
+    for layer_idx, layer in enumerate(layers):
+        # Read one by one, so that the GPU works on the first while the others are read.
+        block = architecture.read_block(layer, layer_idx, layer_idx < keep, training, batch.backend)
+        hidden = run_block(block, batch, hidden)
+    with torch.autocast(device.type, enabled=False):
+        hidden = architecture.final_norm(decoder, hidden)
+    return hidden.view(batch_size, length, width)
