@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 from plugins.falcon import quantization as falcon_quantization
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.recipe import ROOT
+from recipes.runner.models.families import family_of
 from recipes.runner.run.fingerprint import digest, folder_digest
 from recipes.runner.run.finished import base_bits
 
@@ -118,7 +119,7 @@ def load_base(
     bits = base_bits(config)
     try:
         model_config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        if model_config.model_type == "falcon":
+        if family_of(model_config.model_type).own_linear:
             falcon_quantization.enable()
         model = AutoModelForCausalLM.from_pretrained(
             name,

@@ -14,7 +14,6 @@ from recipes.runner.check.check import problems_with
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.overrides import apply, as_flags
 from recipes.runner.core.recipe import ROOT, Recipe, load_recipe, recipe_paths, strategy_of
-from recipes.runner.estimate import sharding
 from recipes.runner.estimate.memory import GIB, estimate
 from recipes.runner.estimate.plan import needed_bytes, plan_lines
 from recipes.runner.estimate.sharding import (
@@ -28,6 +27,7 @@ from recipes.runner.estimate.sharding import (
 from recipes.runner.launch import strategy
 from recipes.runner.launch.strategy import Wanted, plan_launch, plan_spread
 from recipes.runner.models.architecture import architecture
+from recipes.runner.models.families import FAMILIES
 
 RECIPES = [load_recipe(path.stem) for path in recipe_paths()]
 
@@ -89,7 +89,7 @@ def test_what_cannot_be_is_refused_with_the_nearest_that_can(name, changes, give
 
 
 def test_fsdp_refuses_a_family_whose_block_it_does_not_know(monkeypatch):
-    monkeypatch.setattr(sharding, "_BLOCKS", {"llama": "LlamaDecoderLayer"})
+    monkeypatch.delitem(FAMILIES, "falcon")
     with pytest.raises(UserError, match=r"set up for falcon models .* STRATEGY=zero3 or ddp"):
         strategy_settings("fsdp", load_recipe("falcon7b-lora").config, {})
 
@@ -101,7 +101,7 @@ def test_deepspeed_that_is_missing_is_said(monkeypatch):
     refuse_uninstalled("fsdp")
 
 
-@pytest.mark.parametrize(("family", "block"), sharding._BLOCKS.items())
+@pytest.mark.parametrize(("family", "block"), [(f.model_type, f.block) for f in FAMILIES.values()])
 def test_blocks_are_those_of_transformers(family, block):
     module = importlib.import_module(f"transformers.models.{family}.modeling_{family}")
     base = next(

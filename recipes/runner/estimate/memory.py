@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recipes.runner.models.architecture import Architecture
+from recipes.runner.models.families import family_of
 
 GIB = 2**30
 
@@ -59,14 +60,21 @@ class Memory:
         return dict(vars(self))
 
 
-def estimate(config: dict[str, Any], shape: Architecture, on_gpu: bool = True) -> Memory:
+def estimate(
+    config: dict[str, Any],
+    shape: Architecture,
+    on_gpu: bool = True,
+    shards_weights: bool = False,
+) -> Memory:
     """Estimate the memory of one device that holds the whole model (one GPU, or DDP).
 
     Args:
         config: the recipe's keys.
         shape: the base model's shape.
         on_gpu: whether CUDA's context counts.
+        shards_weights: no device holds a whole model, and what fuses the loss steps aside.
     """
+    family = family_of(shape.model_type)
     targets = _targets(config)
     rank = int(config.get("lora_r") or 0)
     trained = adapter_parameters(shape, targets, rank)
@@ -77,7 +85,9 @@ def estimate(config: dict[str, Any], shape: Architecture, on_gpu: bool = True) -
         gradients=trained * _ADAPTER_BYTES,
         optimizer=trained * _optimizer_bytes(config),
         activations=_activation_bytes(config, shape, tokens),
-        logits=min(tokens, _FUSED_LOSS_ROWS if _fused_loss(config, shape) else tokens)
+        logits=min(
+            tokens, _FUSED_LOSS_ROWS if family.fuses_loss(config, shards_weights) else tokens
+        )
         * shape.vocabulary
         * _LOGIT_BYTES,
         context=_CUDA_CONTEXT if on_gpu else 0.0,
@@ -116,12 +126,6 @@ def _optimizer_bytes(config: dict[str, Any]) -> float:
     return _OPTIMIZER_BYTES["8bit" if "8bit" in str(config.get("optimizer")) else "32bit"]
 
 
-def _fused_loss(config: dict[str, Any], shape: Architecture) -> bool:
-    if shape.model_type == "falcon":
-        return (config.get("falcon") or {}).get("loss") != "plain"
-    return bool(config.get("liger_fused_linear_cross_entropy"))
-
-
 def _activation_bytes(config: dict[str, Any], shape: Architecture, tokens: int) -> float:
     """Activations of the low-memory path: each block's input, and one block's inside.
 
@@ -141,8 +145,7 @@ def _activation_bytes(config: dict[str, Any], shape: Architecture, tokens: int) 
         default=0,
     )
     dequantised = largest * 2.0 if config.get("load_in_4bit") else 0.0
-    recomputes = shape.model_type == "falcon" or config.get("gradient_checkpointing")
-    if recomputes:
+    if family_of(shape.model_type).recomputes(config):
         return shape.layers * tokens * shape.hidden_size * 2.0 + 2 * inside + dequantised
     return shape.layers * inside + dequantised
 

@@ -20,6 +20,7 @@ from recipes.runner.estimate.sharding import (
     strategy_settings,
 )
 from recipes.runner.models.architecture import Architecture, architecture
+from recipes.runner.models.families import family_of
 
 # 2 FLOPs a parameter and token forward, 2 backward to inputs; frozen weights need no gradient.
 FLOPS_PER_PARAMETER = 4
@@ -114,8 +115,9 @@ def _work(
     tokens = int(steps) * tokens_a_step
     lines.append(f"Steps             {int(steps):,} ({tokens:,} tokens)")
     flops = FLOPS_PER_PARAMETER * shape.parameters * tokens
-    modules = strategy in PARTS_WEIGHTS and shape.model_type == "falcon"
-    share = _SHARE_OF_MODULES if modules else _SHARE
+    family = family_of(shape.model_type)
+    steps_aside = family.fused_path(config) and strategy in PARTS_WEIGHTS
+    share = _SHARE_OF_MODULES if steps_aside else _SHARE
     lines.append(f"Time, estimated at {share:.0%} of each card's peak:")
     for card, teraflops in _CARDS.items():
         lines.append(f"  {card:<16}{duration(flops / (gpus * teraflops * 1e12 * share))}")

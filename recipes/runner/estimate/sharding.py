@@ -13,17 +13,10 @@ from recipes.runner.core.overrides import Overrides
 from recipes.runner.core.recipe import RECIPES, display_path
 from recipes.runner.estimate.memory import Memory, estimate, weight_bytes
 from recipes.runner.models.architecture import Architecture, architecture
+from recipes.runner.models.families import FAMILIES, family_of
 
 STRATEGIES = ("ddp", "zero2", "zero3", "fsdp")
 FOLDER = RECIPES / "accelerate"
-_BLOCKS = {
-    "falcon": "FalconDecoderLayer",
-    "llama": "LlamaDecoderLayer",
-    "mistral": "MistralDecoderLayer",
-    "qwen2": "Qwen2DecoderLayer",
-}
-"""The decoder block of each family, gathered as one by FSDP; transformers' `_no_split_modules`."""
-
 _STORAGE = "bnb_config_kwargs.bnb_4bit_quant_storage"
 PARTS_WEIGHTS = ("zero3", "fsdp")
 """Those that leave no GPU with a whole model; the Falcon plugin steps aside there."""
@@ -119,14 +112,15 @@ def _parted_base(strategy: str, config: dict[str, Any]) -> Overrides:
 
 
 def _block(base_model: str) -> str:
-    family = architecture(base_model).model_type
-    if family not in _BLOCKS:
+    family = family_of(architecture(base_model).model_type)
+    if family.block is None:
         raise UserError(
-            f"fsdp has not been set up for {family} models ({', '.join(_BLOCKS)} it knows)",
+            f"fsdp has not been set up for {family.model_type} models"
+            f" ({', '.join(FAMILIES)} it knows)",
             "STRATEGY",
             "STRATEGY=zero3 or ddp",
         )
-    return _BLOCKS[family]
+    return family.block
 
 
 def estimate_shared(
@@ -140,10 +134,7 @@ def estimate_shared(
     """
     if gpus == 1:
         return estimate(config, shape)
-    if strategy in PARTS_WEIGHTS and shape.model_type == "falcon":
-        # The Falcon plugin steps aside, and all logits stand at once.
-        config = {**config, "falcon": {**(config.get("falcon") or {}), "loss": "plain"}}
-    memory = estimate(config, shape)
+    memory = estimate(config, shape, shards_weights=strategy in PARTS_WEIGHTS)
     if strategy == "ddp":
         return replace(memory, gradients=2 * memory.gradients)
     parted = replace(memory, gradients=memory.gradients / gpus, optimizer=memory.optimizer / gpus)

@@ -1,0 +1,86 @@
+"""What sets one model family apart from another, said once: a descriptor for each `model_type`.
+
+A base of a family that stands here needs its recipe and its kept shape (`python -m recipes shape`)
+and no code. A new family is one more descriptor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Family:
+    """One model family, as transformers builds it.
+
+    Attributes:
+        model_type: its name in a model's config.json.
+        block: class of its decoder block, gathered as one by FSDP (`_no_split_modules`); None
+            where it is not known, and FSDP is refused.
+        norm: of the residual stream.
+        activation: of the MLP.
+        projections: ``joined``: one layer gives queries, keys and values; ``separate``: one each,
+            and gate and up apart.
+        own_linear: its linear layers are a subclass of nn.Linear, which transformers' 4-bit
+            loading passes over unless the family's plugin helps it.
+        options: key of a recipe under which the fused path's options stand; None where the family
+            has no fused path of ours.
+    """
+
+    model_type: str
+    block: str | None
+    norm: Literal["layer", "rms", "unknown"] = "rms"
+    activation: Literal["gelu", "swiglu", "unknown"] = "swiglu"
+    projections: Literal["joined", "separate", "unknown"] = "separate"
+    own_linear: bool = False
+    options: str | None = None
+
+    def fused_path(self, config: Mapping[str, Any], shards_weights: bool = False) -> bool:
+        """Whether a recipe of this family trains on the fused path of `plugins`.
+
+        Args:
+            config: the recipe's keys.
+            shards_weights: the run leaves no device with a whole model; the path steps aside there.
+        """
+        return self.options is not None and not shards_weights
+
+    def fuses_loss(self, config: Mapping[str, Any], shards_weights: bool = False) -> bool:
+        """Whether the loss is computed without the logits of a whole batch at once.
+
+        By the fused path, unless its options say ``loss: plain``, or by liger where the recipe
+        asks for it.
+        """
+        if self.fused_path(config, shards_weights):
+            return (config.get(str(self.options)) or {}).get("loss") != "plain"
+        return bool(config.get("liger_fused_linear_cross_entropy"))
+
+    def recomputes(self, config: Mapping[str, Any]) -> bool:
+        """Whether a block's inside can be made again in the backward instead of being kept."""
+        return self.options is not None or bool(config.get("gradient_checkpointing"))
+
+
+FAMILIES: dict[str, Family] = {
+    family.model_type: family
+    for family in (
+        Family(
+            "falcon",
+            "FalconDecoderLayer",
+            norm="layer",
+            activation="gelu",
+            projections="joined",
+            own_linear=True,
+            options="falcon",
+        ),
+        Family("llama", "LlamaDecoderLayer"),
+        Family("mistral", "MistralDecoderLayer"),
+        Family("qwen2", "Qwen2DecoderLayer"),
+    )
+}
+
+
+def family_of(model_type: str) -> Family:
+    """The family's descriptor; one that knows nothing for a family that has none."""
+    unknown = Family(model_type, None, norm="unknown", activation="unknown", projections="unknown")
+    return FAMILIES.get(model_type, unknown)
