@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SAID
+from tiny_chat import SAID
 
 from datasets_prep.conversation import Ledger
 from datasets_prep.definition import Definition

@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import uvicorn
-from conftest import ATTACK
 from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from tiny_chat import ATTACK
 
 from eval.chat.__main__ import main
 from eval.chat.model_process import ModelProcess

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ATTACK
+from tiny_chat import ATTACK
 
 from eval.chat.__main__ import main
 from recipes.runner.core.recipe import ROOT

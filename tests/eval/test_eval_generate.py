@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import KNOWN, make_llama, make_tokenizer
+from tiny_chat import KNOWN, make_llama, make_tokenizer
 
 from eval.generation.decoding import Decoding
 from eval.generation.generate import end_tokens, generate, out_of_memory, prompt_ids

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import KNOWN
+from tiny_chat import KNOWN
 
 from eval import lm_harness
 

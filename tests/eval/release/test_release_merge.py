@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import KNOWN, make_tokenizer
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from tiny_chat import KNOWN, make_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, FalconConfig, FalconForCausalLM
 
 from eval.generation.arms import attach_adapter

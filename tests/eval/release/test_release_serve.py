@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import KNOWN
 from openai import BadRequestError, OpenAI
+from tiny_chat import KNOWN
 
 from eval.generation.arms import attach_adapter
 from eval.generation.base_model import load_base
