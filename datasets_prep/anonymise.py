@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from datasets_prep.code import code_spans, overlaps
 from datasets_prep.conversation import Conversation, Ledger, Span
 from datasets_prep.names import AuthorNames, NameFinder, Placeholders, RuleNames
 from datasets_prep.patterns import (
     EMAIL,
     PLACEHOLDER,
     URL,
-    in_code,
     may_hold_email,
     may_hold_url,
     url_span,
@@ -111,13 +111,15 @@ class Anonymiser:
             phones = find_phones(text, settings.phone_regions, self._keep_phones)
             found += [Finding("PHONE", start, end) for start, end in phones]
         if settings.handles and ("@" in text or "u/" in lower or ": " in text):
-            # In code "@property" is a decorator.
-            handles = (m.span() for m in _HANDLE.finditer(text) if not in_code(text, m.start()))
-            found += [Finding("HANDLE", *span) for span in handles]
+            found += [Finding("HANDLE", *m.span()) for m in _HANDLE.finditer(text)]
         if settings.addresses:
             found += [Finding("ADDRESS", *m.span()) for m in _ADDRESS.finditer(text)]
         for finder in self._finders if finders is None else finders:
             found += [Finding("NAME", span.start, span.end) for span in finder.find(text)]
+        code = code_spans(text)
+        if code:
+            # An address in a piece of code is a part of the program, and "@property" a decorator.
+            found = [f for f in found if not overlaps((f.start, f.end), code)]
         guarded = [m.span() for m in PLACEHOLDER.finditer(text)]
         return _without_overlaps(text, found, guarded)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
+from datasets_prep.code import code_spans, overlaps
 from datasets_prep.conversation import Conversation, Ledger, Message, Span
 from datasets_prep.crisis import detect_crisis, human_help_in
 from datasets_prep.patterns import GAPS
@@ -19,10 +21,13 @@ from datasets_prep.residue import (
 )
 from datasets_prep.sentences import sentences
 from datasets_prep.settings import FilterSettings
+from datasets_prep.words import word_count
 from recipes.runner.core.errors import UserError
 
+if TYPE_CHECKING:
+    from datasets_prep.language import LanguageFinder
+
 _LEXICONS = Path(__file__).parent / "lexicons"
-_WORD = re.compile(r"\w+(?:['\u2019]\w+)?")
 
 
 def _lexicon(file: str, more: list[str], key: str) -> re.Pattern[str]:
@@ -33,11 +38,6 @@ def _lexicon(file: str, more: list[str], key: str) -> re.Pattern[str]:
         except re.error as error:
             raise UserError(f"'{phrase}' is no regular expression: {error}", key) from None
     return re.compile("|".join(f"(?:{p})" for p in [*phrases, *more]), re.IGNORECASE)
-
-
-def word_count(text: str) -> int:
-    """Words of a text; punctuation and emoji are none."""
-    return len(_WORD.findall(text))
 
 
 class Filter:
@@ -54,6 +54,13 @@ class Filter:
         """Compile the lexicons with the definition's own phrases."""
         self.settings = settings
         self._crisis_lines = frozenset(digits_of(number) for number in crisis_lines or [])
+        self._finder: LanguageFinder | None = None
+        if settings.language:
+            from datasets_prep.language import LanguageFinder
+
+            rule = settings.language
+            others = None if rule.others is None else tuple(rule.others)
+            self._finder = LanguageFinder(rule.keep, others)
         self._promotion = _lexicon(
             "promotion.yaml", settings.promotion_phrases, "filter.promotion_phrases"
         )
@@ -91,15 +98,13 @@ class Filter:
     def _language(
         self, conversation: Conversation, spoiled: dict[int, str], ledger: Ledger
     ) -> str | None:
-        from datasets_prep.language import segments
-
-        rule = self.settings.language
-        assert rule is not False
+        rule, finder = self.settings.language, self._finder
+        assert rule is not False and finder is not None
         spans: list[Span] = []
         for turn, message in enumerate(conversation.messages):
             if message.role == "system":
                 continue
-            parts = segments(message.content, rule.keep, tuple(rule.others))
+            parts = finder.segments(message.content)
             foreign = [part for part in parts if not part.kept]
             if not foreign:
                 continue
@@ -154,10 +159,13 @@ class Filter:
     ) -> str | None:
         settings = self.settings
         openings: dict[int, str] = {}
+        answers = [word_count(m.content) for m in conversation.messages if m.role == "assistant"]
+        # "Okay." within a conversation is how people talk; as all that was answered it is nothing.
+        short = max(answers, default=0) < settings.min_answer_words
         for turn, message in enumerate(conversation.messages):
             words = word_count(message.content)
             reason = f"{message.role} turn of {words} words"
-            if message.role == "assistant" and words < settings.min_answer_words:
+            if message.role == "assistant" and (words == 0 or short):
                 spoiled.setdefault(turn, reason)
             elif message.role == "user" and words < settings.min_question_words:
                 openings[turn] = reason
@@ -225,13 +233,15 @@ def _crisis_without_help(conversation: Conversation) -> str | None:
 
 
 def _cut(message: Message, turn: int, pieces: list[tuple[int, int]]) -> list[Span]:
-    """Take pieces out of a turn, and close the gaps."""
+    """Take pieces out of a turn, but those that hold code, and close the gaps."""
     text = message.content
+    code = code_spans(text)
+    pieces = [piece for piece in pieces if not overlaps(piece, code)]
     spans = [Span(turn, start, text[start:end], "") for start, end in pieces]
     for start, end in reversed(pieces):
         tail = text[end:]
         # The gap before a cut sentence stays; a cut at a line's end keeps the line break.
         newline = "\n" if text[start:end].endswith("\n") and tail else ""
         text = text[:start] + newline + tail
-    message.content = GAPS.sub(" ", text).strip()
+    message.content = (text if code else GAPS.sub(" ", text)).strip()
     return spans

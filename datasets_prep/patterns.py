@@ -65,14 +65,8 @@ _GLUED = re.compile(
 _WWW = re.compile(r"[A-Za-z]+\.?(?=www\.)")
 
 
-FENCE = "```"
 # What a cut leaves behind in a line; spaces at its start are indentation.
 GAPS = re.compile(r"(?<=\S)[ \t]{2,}")
-
-
-def in_code(text: str, position: int) -> bool:
-    """Whether a place of a text lies in a block of code, between two ``FENCE``."""
-    return FENCE in text and text.count(FENCE, 0, position) % 2 == 1
 
 
 def may_hold_url(lower: str) -> bool:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from datasets_prep.clean import split_glued
 from datasets_prep.conversation import Message, Span, replace_all
+from datasets_prep.glue import split_glued
 from datasets_prep.patterns import GAPS, PLACEHOLDER
 from datasets_prep.phones import names_crisis_line
 from datasets_prep.sentences import sentences

@@ -18,10 +18,11 @@ class CleanSettings(Settings):
 
     replace: dict[str, str] = Field(default={})
     fix_encoding: bool = True
-    normalise: bool = True
+    normalise: bool | Literal["NFC", "NFKC"] = True
     html: bool = True
     split_glued_sentences: bool = True
     whitespace: bool = True
+    unwrap: bool = False
 
 
 class AnonymiseSettings(Settings):
@@ -40,10 +41,16 @@ class AnonymiseSettings(Settings):
 
 
 class LanguageSettings(Settings):
-    """Language rule of the filter: ``keep`` is an ISO 639-1 code."""
+    """Language rule of the filter.
 
-    keep: str = Field(default="en", pattern="^[a-z]{2}$")
-    others: list[str] = ["es", "fr", "de", "pt", "it"]
+    Attributes:
+        keep: ISO 639 code of the language that stays.
+        others: codes of those that go; None for every other one.
+        mixed: what happens to a turn that is partly in another language.
+    """
+
+    keep: str = Field(default="en", pattern="^[a-z]{2,3}$")
+    others: list[str] | None = None
     mixed: Literal["keep_part", "drop"] = "keep_part"
 
 

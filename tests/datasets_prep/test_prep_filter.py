@@ -9,7 +9,7 @@ from prep_data import reasons, talk
 
 from datasets_prep.conversation import Conversation, Ledger
 from datasets_prep.filters import Filter
-from datasets_prep.language import segments
+from datasets_prep.language import LanguageFinder
 from datasets_prep.sentences import sentences
 from datasets_prep.settings import FilterSettings
 from recipes.runner.core.errors import UserError
@@ -61,7 +61,7 @@ def test_a_spanish_row_is_dropped_and_can_be_kept() -> None:
     ],
 )
 def test_short_and_sloppy_english_stays(text: str) -> None:
-    assert all(part.kept for part in segments(text, "en", ("es", "fr", "de", "pt", "it")))
+    assert all(part.kept for part in LanguageFinder("en").segments(text))
 
 
 def test_an_unknown_language_is_an_error() -> None:
@@ -231,26 +231,23 @@ ASKED = "How do I get through this week?"
 
 
 def test_a_spoiled_exchange_costs_the_rest_its_place_not_the_conversation() -> None:
-    row = talk(
-        "hi", "Hey", ASKED, ENGLISH, ":)", "Glad that it helps a bit.", "ok", "Yes", "a", "b"
-    )
+    row = talk("hi", "Hey", ASKED, ENGLISH, ":)", "Glad of it.", "ok", "kys", "a", "Well, b it is.")
     kept, ledger = run(row)
     assert kept
-    assert [m.content for m in row.messages] == [ASKED, ENGLISH, ":)", "Glad that it helps a bit."]
-    assert reasons(ledger) == ["cut to its longest good stretch: assistant turn of 1 words"]
+    # A short turn ("Hey") within a conversation is ordinary.
+    assert [m.content for m in row.messages] == ["hi", "Hey", ASKED, ENGLISH, ":)", "Glad of it."]
+    assert reasons(ledger) == ["cut to its longest good stretch: toxic assistant turn: 'kys'"]
     spans = ledger.lines[0]["spans"]
     assert [(s["turn"], s["before"]) for s in spans] == [
-        (0, "hi"),
-        (1, "Hey"),
         (6, "ok"),
-        (7, "Yes"),
+        (7, "kys"),
         (8, "a"),
-        (9, "b"),
+        (9, "Well, b it is."),
     ]
 
 
 @pytest.mark.parametrize(
-    "bad", ["You should just kill yourself.", SPANISH, "Please call my office today.", "Yes"]
+    "bad", ["You should just kill yourself.", SPANISH, "Please call my office today."]
 )
 def test_what_spoils_an_exchange_is_cut_or_drops_the_row(bad: str) -> None:
     turns = (ASKED, ENGLISH, "And after that, what do I do?", bad)

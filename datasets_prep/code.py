@@ -1,0 +1,117 @@
+"""Where the code of a text stands: fences, inline code, and lines that are code without a fence.
+
+What stands there is kept byte for byte: no cleaning, no masking, no language, no cut.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_right
+
+Span = tuple[int, int]
+
+FENCE = "```"
+_FENCED = re.compile(r"^[ \t>]*(`{3,}|~{3,})[^\n]*\n[\s\S]*?(?:^[ \t>]*\1[`~]*[ \t]*$|\Z)", re.M)
+# A fence within a line, or one that opens behind a word.
+_FENCED_INSIDE = re.compile(r"```[\s\S]*?(?:```|\Z)")
+_INLINE = re.compile(r"(?<!`)(`{1,2})(?!`)(?=\S|[ \t]`)([^\n]*?)(?<!`)\1(?!`)")
+# Lines that nobody writes but as code. Prose may hold one of these words; not in this company.
+_CODE_LINE = re.compile(
+    r"""^[ \t]*(?:
+      (?:async[ ])?def[ ]\w+\(.*\).*: | class[ ]\w+(?:\(.*\))?[ ]?[:{]
+    | (?:from[ ][\w.]+[ ])?import[ ][\w.*]+(?:[ ]as[ ]\w+)?(?:,[ ]\w+)*;?$ | [#]include\s*[<"]
+    | (?:for|while|if|elif|with|switch)\b.*:\s*$ | (?:else|try|finally|except\b.*)\s*:\s*$
+    | (?:for|while|if|switch|catch)[ ]?\(.*\)\s*\{? | \}?\s*else\b.*\{
+    | (?:public|private|protected|static|final|const|let|var|void|int|float|double|char|bool)\s
+      .*[;{]
+    | (?:SELECT|INSERT[ ]INTO|UPDATE|DELETE[ ]FROM|CREATE[ ]TABLE|ALTER[ ]TABLE)\s
+      .*(?:\sFROM\s|\sSET\s|\(|;)
+    | function[ ]?\w*\( | return\b[^.!?]*;?$ | print(?:f|ln)?\(.*\);? | console\.\w+\(.*\);?
+    | [\w.\[\]]+[ ]?(?:[-+*/]?=|:=)[ ]?\S.*[;)\]}'"\w]$ | [\w.]+\(.*\);?$
+    | </?[A-Za-z][\w-]*(?:\s[^<>]*)?>.*$ | [{}()\[\];]+[;,]?$ | \$[ ]\w+.*$ | @\w+(?:\(.*\))?$
+    )""",
+    re.X,
+)
+# Of the above, what is enough alone: the others need a neighbour that is code.
+_SURE_LINE = re.compile(
+    r"^[ \t]*(?:(?:async )?def \w+\(.*\).*:|class \w+(?:\(.*\))?[ ]?[:{]\s*$|#include\s*[<\"]"
+    r"|for \w+(?:, ?\w+)* in .*:\s*$|import [\w.]+;$|(?:public|private|protected) .*[;{]\s*$"
+    r"|(?:SELECT|INSERT INTO|DELETE FROM|CREATE TABLE)\s.*(?:\sFROM\s|\().*"
+    r"|(?:const|let|var) \w+ ?=.*;|function \w+\(.*\)\s*\{)"
+)
+_MARKED = re.compile(r"[`~(){};=<>:$@#]")
+
+
+def code_spans(text: str) -> list[Span]:
+    """Offsets of the code in a text, in order, not overlapping."""
+    if not _MARKED.search(text):
+        return []
+    spans: list[Span] = []
+    if FENCE in text or "~~~" in text:
+        spans += [m.span() for m in _FENCED.finditer(text)]
+    if "`" in text:
+        for pattern in (_FENCED_INSIDE, _INLINE):
+            found = [m.span() for m in pattern.finditer(text)]
+            spans += [span for span in found if not overlaps(span, spans)]
+    return sorted(spans + [span for span in _bare_code(text) if not overlaps(span, spans)])
+
+
+def _bare_code(text: str) -> list[Span]:
+    """Runs of lines that are code without a fence, with the indented lines that belong to them."""
+    lines: list[tuple[int, str]] = []
+    at = 0
+    for line in text.split("\n"):
+        lines.append((at, line))
+        at += len(line) + 1
+    marks = [bool(_CODE_LINE.match(line)) for _, line in lines]
+    if not any(marks):
+        return []
+    spans: list[Span] = []
+    start: int | None = None
+    for index in range(len(lines) + 1):
+        line = lines[index][1] if index < len(lines) else ""
+        inside = index < len(lines) and (
+            marks[index]
+            or ((start is not None and line[:2] in ("  ", "\t")) or line.startswith("\t"))
+            or (start is not None and not line.strip() and any(marks[index + 1 : index + 2]))
+        )
+        if inside and start is None and marks[index]:
+            start = index
+        elif not inside and start is not None:
+            run = [line for _, line in lines[start:index]]
+            sure = any(map(_SURE_LINE.match, run))
+            if sure or sum(marks[start:index]) >= 2:
+                last, tail = lines[index - 1]
+                spans.append((lines[start][0], last + len(tail)))
+            start = None
+    return spans
+
+
+def overlaps(span: Span, spans: list[Span]) -> bool:
+    """Whether a span shares a character with one of several."""
+    return any(start < span[1] and span[0] < end for start, end in spans)
+
+
+def within(position: int, spans: list[Span]) -> bool:
+    """Whether a position lies in one of several spans, which are in order."""
+    index = bisect_right(spans, (position, 1 << 60)) - 1
+    return index >= 0 and spans[index][0] <= position < spans[index][1]
+
+
+def without_code(text: str) -> str:
+    """A text of the same length with spaces where its code stood."""
+    for start, end in code_spans(text):
+        text = text[:start] + " " * (end - start) + text[end:]
+    return text
+
+
+def is_json(text: str) -> bool:
+    """Whether a whole text is a JSON object or list: a tool's call or answer, and no prose."""
+    stripped = text.strip()
+    if stripped[:1] + stripped[-1:] not in ("{}", "[]"):
+        return False
+    try:
+        return isinstance(json.loads(stripped), dict | list)
+    except (ValueError, RecursionError):
+        return False

@@ -1,0 +1,217 @@
+"""The inputs of public complaints, end to end: what each came out as, against what is right."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prep_data import all_rows, read, talk
+
+import datasets_prep
+from datasets_prep.clean import Cleaner
+from datasets_prep.conversation import Ledger
+from datasets_prep.language import LanguageFinder
+from datasets_prep.settings import CleanSettings
+from recipes.runner.core.errors import UserError
+
+CASES = Path(__file__).parent / "cases"
+
+
+@dataclass
+class Made:
+    """What a case became."""
+
+    rows: list[dict[str, Any]]
+    ledger: list[dict[str, Any]]
+    card: str
+    said: str
+
+    def texts(self, role: str | None = None) -> list[str]:
+        turns = (m for row in self.rows for m in row["messages"])
+        return [m["content"] for m in turns if role in (None, m["role"])]
+
+    def drops(self) -> list[str]:
+        return [line["reason"] for line in self.ledger if line["action"] == "dropped"]
+
+
+class Case:
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.capsys = folder, capsys
+
+    def __call__(self, name: str, definition: str = "def.yaml", **keys: Any) -> Made:
+        """Prepare a case without a recipe, as no tokenizer is at hand."""
+        here = self.folder / name
+        if not here.exists():
+            shutil.copytree(CASES / name, here)
+        text = (here / definition).read_text(encoding="utf-8").splitlines()
+        text = [line for line in text if not line.startswith("recipe:")]
+        (here / "case.yaml").write_text("\n".join(text) + "\n", encoding="utf-8")
+        datasets_prep.prepare(here / "case.yaml", out=here / "out", workers=1, **keys)
+        out, err = self.capsys.readouterr()
+        card = (here / "out" / "card.md").read_text(encoding="utf-8")
+        rows = sorted(all_rows(here / "out"), key=lambda row: row["id"])
+        return Made(rows, read(here / "out" / "ledger.jsonl"), card, out + err)
+
+
+@pytest.fixture
+def case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Case:
+    return Case(tmp_path, capsys)
+
+
+def source(name: str, file: str = "data.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (CASES / name / file).read_text().splitlines()]
+
+
+def refused(case: Case, name: str, definition: str = "def.yaml") -> str:
+    with pytest.raises(UserError) as error:
+        case(name, definition)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def kept_whole(
+    case: Case, name: str, definition: str = "def.yaml", file: str = "data.jsonl"
+) -> None:
+    """Every answer comes out as it went in."""
+    made = case(name, definition)
+    wanted = [list(row.values())[1] for row in source(name, file)]
+    assert sorted(made.texts("assistant")) == sorted(wanted)
+
+
+def test_digits_keep_their_value(case: Case) -> None:
+    kept_whole(case, "p01")
+    kept_whole(case, "05-nfkc", "d.yaml", "rows.jsonl")
+
+
+def test_code_and_layout_stay(case: Case) -> None:
+    kept_whole(case, "p08")
+    kept_whole(case, "04-html-in-code", "d.yaml", "rows.jsonl")
+    kept_whole(case, "p21")
+    kept_whole(case, "p22")
+
+
+def test_joiners_of_persian_stay(case: Case) -> None:
+    kept_whole(case, "06-zwnj", "d.yaml", "rows.jsonl")
+
+
+# A turn, and what `clean` makes of it; None: nothing.
+_SAME = None
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        # Compatibility characters that are values.
+        (
+            "Take \u00be, then \u2153; 5 \u00d7 10\u207b\u00b3 mol/l, 40 \u00b5g, 2 \u2126.",
+            "Take \u00be, then \u2153; 5 \u00d7 10\u207b\u00b3 mol/l, 40 \u00b5g, 2 \u03a9.",
+        ),
+        ("CO\u2082 and Ca\u00b2\u207a at 37 \u2103, step \u2460, room \u2163, Acme\u2122", _SAME),
+        (
+            "\u201c\u4f60\u597d\uff0c\u4e16\u754c\uff01\u201d\uff08\u6d4b\u8bd5\uff09\uff1a\uff11\uff12",
+            _SAME,
+        ),
+        ("cafe\u0301 and \ufb01ve \ufb02ights", "caf\u00e9 and five flights"),
+        # Raised and lowered figures, struck text and cells in HTML.
+        (
+            "10<sup>6</sup> copies of H<sub>2</sub>O, 2<sup>n</sup>, x<sup>y</sup>",
+            "10\u2076 copies of H\u2082O, 2\u207f, x^y",
+        ),
+        ("<p>Take <del>5</del>10 mg.</p>", "Take ~~5~~10 mg."),
+        (
+            "<table><tr><td>5</td><td>10</td></tr><tr><td>6</td><td>12</td></tr></table>",
+            "5 | 10\n6 | 12",
+        ),
+        ("<p>Steps:</p><ol><li>Rest</li><li>Drink</li></ol>", "Steps:\n\n1. Rest\n\n2. Drink"),
+        ("<p>Write <code>&lt;br&gt;</code> there</p>", "Write `<br>` there"),
+        ("<p>Half is 1&frac12; &times; 3&sup2;</p>", "Half is 1\u00bd \u00d7 3\u00b2"),
+        # Code, in fences, in line and bare.
+        ("See:\n~~~js\nif (a<b && b>c) { x.Y.z() }   \n\n\n\n\tend\n~~~", _SAME),
+        ("Use ``a ` b`` or `x<sup>2</sup>` or `www.a.org`, then `me@a.org`.", _SAME),
+        ("A `Map<String,  List<B>>` holds  it", "A `Map<String,  List<B>>` holds it"),
+        ("Declare List<S> xs = new ArrayList<S>(); in Java", _SAME),
+        ("The <p> element wraps text, and <li> an item", _SAME),
+        ("In HTML write <b>bold</b> and &amp; for it", _SAME),
+        ("Call System.Out, np.Array or os.Path here", _SAME),
+        ("It works with Node.Js and Vue.Js alike", _SAME),
+        ("for x in xs:\n    if x > 2:\n        print(x)\nThat is all", _SAME),
+        ("SELECT a,  b FROM t WHERE c = 'x.Y';", _SAME),
+        ("- one\n    - deeper\n        - deepest\n- two", _SAME),
+        ("1. a\n   1. b\n   2. c\n2. d", _SAME),
+        ("Name      Dose\nLithium   300 mg\nZoloft    50 mg", _SAME),
+        ("a\tb\tc\n1\t2\t3", _SAME),
+        ("| a   | b  |\n|-----|----|\n| 1   | 2  |", _SAME),
+        ("  indented poem line\n    deeper line", "indented poem line\n    deeper line"),
+        ('{"name": "f",  "arguments": {"a": "<b>x</b>"}}', _SAME),
+        # Joiners that spell.
+        ("\u0646\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", _SAME),
+        ("\u0915\u094d\u200d\u0937 \u0d28\u0d4d\u200d", _SAME),
+        ("plain\u200cword and\u200d this", "plainword and this"),
+    ],
+)
+def test_what_clean_makes_of_a_text(text: str, right: str | None) -> None:
+    row = talk("How is it done?", text)
+    Cleaner(CleanSettings())(row, Ledger("clean"))
+    assert row.messages[1].content == (text if right is None else right)
+
+
+@pytest.mark.parametrize(
+    ("keep", "text", "kept"),
+    [
+        ("en", "\u1230\u120b\u121d \u12a5\u1295\u12f4\u1275 \u1290\u1205?", False),
+        ("en", "\u13a3\u13cf\u13f2 \u13a3\u13cf\u13f2", False),
+        ("en", "\uc694\uc998 \uc7a0\uc744 \ubabb \uc790\uc694.", False),
+        ("en", "Ch\u00fang t\u00f4i c\u1ea3m th\u1ea5y r\u1ea5t bu\u1ed3n h\u00f4m nay.", False),
+        ("en", "omg im so done w everything rn", True),
+        ("en", "Quetiapine, olanzapine, aripiprazole, risperidone, clozapine, ziprasidone.", True),
+        ("en", "Pasta carbonara, spaghetti bolognese and lasagne al forno are popular.", True),
+        ("en", "My abuela always said 'poco a poco' when I was small.", True),
+        ("de", "You are not alone with this, and it can get better with time.", False),
+        ("de", "Ich kann seit Wochen nicht schlafen und habe Angst.", True),
+        (
+            "no",
+            "Jeg har det ikke s\u00e5 bra, og jeg vet ikke hva jeg skal gj\u00f8re n\u00e5.",
+            True,
+        ),
+        ("ru", "Take a slow breath and count to ten before you answer.", False),
+        (
+            "zh",
+            "\u5f88\u62b1\u6b49\u542c\u5230\u4f60\u6709\u8fd9\u6837\u7684\u611f\u53d7\u3002",
+            True,
+        ),
+        (
+            "zh",
+            "\u6700\u8fd1\u7720\u308c\u307e\u305b\u3093\u3002\u3069\u3046\u3057\u305f\u3089",
+            False,
+        ),
+        (
+            "fa",
+            "\u0686\u0631\u0627 \u0646\u0645\u06cc\u200c\u0634\u0648\u062f\u061f",
+            True,
+        ),
+    ],
+)
+def test_a_language_is_told_in_every_script(keep: str, text: str, kept: bool) -> None:
+    finder = LanguageFinder(keep)
+    assert all(part.kept for part in finder.segments(text)) is kept
+
+
+def test_rows_of_other_scripts_go_and_lists_of_medicines_stay(case: Case) -> None:
+    made = case("p06")
+    assert len(made.rows) == 3 and len(made.drops()) == 3
+    assert all("not in 'en'" in reason for reason in made.drops())
+    kept_whole(case, "p07")
+    chinese = case("07-cjk", "zh.yaml")
+    assert len(chinese.rows) == 8
+    mixed = case("07-cjk", "mix.yaml")
+    assert mixed.texts() and all(text.isascii() for text in mixed.texts())
+
+
+def test_a_short_turn_within_a_conversation_cuts_nothing(case: Case) -> None:
+    made = case("p02")
+    assert len(made.rows) == 4 and made.drops() == []
+    assert len(made.texts()) == sum(len(row["messages"]) for row in source("p02"))
