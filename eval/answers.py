@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+from datasets_prep.loops import loop_in
 
 ArmName = Literal["base", "tuned"]
 Messages = list[dict[str, str]]
@@ -24,6 +27,23 @@ class Answer:
     stopped: bool
     tokens: int
     special: tuple[str, ...] = ()
+
+    @property
+    def loop(self) -> str | None:
+        """The words that it repeats without end; None when it doesn't."""
+        return loop_in(self.text)
+
+    @property
+    def cut(self) -> bool:
+        """Whether it was cut at the limit of tokens; one that loops was not going to end."""
+        return not self.stopped and self.loop is None
+
+    @property
+    def degenerate(self) -> str:
+        """What makes it no answer at all, in words; empty for one that can be judged."""
+        if not re.search(r"\w", self.text):
+            return "says nothing"
+        return f"loops: {self.loop}" if self.loop else ""
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict for a JSON line."""
@@ -61,6 +81,11 @@ class AnsweredConversation:
     def last(self) -> Answer:
         """The answer to the last user turn."""
         return self.answers[-1]
+
+    @property
+    def degenerate(self) -> str:
+        """Why the conversation can't be judged: its first answer that loops or says nothing."""
+        return next((a.degenerate for a in self.answers if a.degenerate), "")
 
 
 def build_messages(

@@ -37,7 +37,8 @@ class Check(Strict):
     """Settings that every check has.
 
     Attributes:
-        turn: which answers it looks at: the last one, or every one (all must pass).
+        turn: which answers it looks at: the last one, or every one (all must pass). What must never
+            be said is looked for in every one unless a suite says otherwise.
         tags: only prompts with one of these tags; empty: every prompt.
         scored: false keeps it out of the item's score, and only reports it.
         label: another name in the tables, to tell two checks of a kind apart.
@@ -66,4 +67,6 @@ class Check(Strict):
         turns = range(last + 1) if self.turn == "all" else (last,)
         scores = [self.score(conversation.answers[t], conversation, t) for t in turns]
         score, detail = min(scores, key=lambda pair: pair[0])
+        if len(scores) > 1 and score < 1.0 and detail:
+            detail = f"answer {scores.index((score, detail)) + 1}: {detail}"
         return CheckResult(self.name, score, self.RED_LINE, self.scored, detail)

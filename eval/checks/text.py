@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from functools import cache
 from typing import Any, Literal
 
@@ -131,23 +130,15 @@ class Length(Check):
 
 
 class NoRepetition(Check):
-    """No degenerate loop: repeated word n-grams, or the same sentence again and again."""
+    """No degenerate loop, as `datasets_prep.loops` defines it."""
 
     check: Literal["no_repetition"]
-    n: int = Field(default=4, ge=2)
-    max_share: float = Field(default=0.2, gt=0, le=1)
 
     def score(
         self, answer: Answer, conversation: AnsweredConversation, turn: int
     ) -> tuple[float, str]:
-        """0 when more than ``max_share`` of the word n-grams repeat an earlier one."""
-        words = [word.lower() for word in _WORD.findall(answer.text)]
-        grams = Counter(zip(*(words[i:] for i in range(self.n)), strict=False))
-        total = sum(grams.values())
-        repeated = (total - len(grams)) / total if total else 0.0
-        if repeated > self.max_share:
-            return 0.0, f"{repeated:.0%} of {self.n}-word runs repeat"
-        return 1.0, ""
+        """0 when it loops."""
+        return float(answer.loop is None), f"again and again: {answer.loop}" if answer.loop else ""
 
 
 class NoEcho(Check):

@@ -19,9 +19,12 @@ Progress = Callable[[int], None]
 
 
 def cache_file(folder: Path, arm: Arm, suite: Suite, decoding: Decoding) -> Path:
-    """Where this arm's answers to this suite are kept; the name says what they depend on."""
-    asked = [[prompt.id, prompt.turns] for prompt in suite.prompts]
-    key = digest([arm.digest, suite.system, asked, decoding.to_json(), generation_version()])
+    """Where this arm's answers to this suite are kept; the name says what they depend on.
+
+    Each answer is kept by what was said before it, so that a prompt that is edited, added or taken
+    out leaves the others' answers where they are.
+    """
+    key = digest([arm.digest, decoding.to_json(), generation_version()])
     return folder / f"{arm.name}-{suite.name}-{key[:20]}.jsonl"
 
 
@@ -38,7 +41,7 @@ def hold(
     Args:
         arm: who answers.
         suite: what is asked.
-        decoding: how; its ``batch_size`` fixes the batches, so both arms get the same ones.
+        decoding: how; the batches are of its ``batch_size``, conversations of like length together.
         folder: where answers are kept as they come, and found again.
         progress: called with the number of answers that were just had.
     """
@@ -48,23 +51,23 @@ def hold(
     # Turn by turn over the whole suite: the few conversations that go on share one batch.
     for turn in range(max(len(prompt.turns) for prompt in suite.prompts)):
         rows = [row for row, (prompt, _) in enumerate(items) if turn < len(prompt.turns)]
-        for batch in even_batches(rows, decoding.batch_size):
-            key = f"{batch[0]}/{turn}"
-            kept = store.get(key)
-            if kept is None:
-                asked = [
-                    build_messages(
-                        suite.system, items[row][0].turns, [a.text for a in answers[row]], turn
-                    )
-                    for row in batch
-                ]
-                given = arm.answer(asked, decoding, f"{suite.name}/{key}")
-                store.put(key, [answer.to_json() for answer in given])
-            else:
-                given = [Answer.from_json(answer) for answer in kept]
-            for row, answer in zip(batch, given, strict=True):
-                answers[row].append(answer)
+        asked = {
+            row: build_messages(
+                suite.system, items[row][0].turns, [a.text for a in answers[row]], turn
+            )
+            for row in rows
+        }
+        keys = {row: digest([asked[row], items[row][1]])[:24] for row in rows}
+        todo = [row for row in rows if store.get(keys[row]) is None]
+        progress(len(rows) - len(todo))
+        # A short question beside a long one would be padded to its length.
+        todo.sort(key=lambda row: sum(len(m["content"]) for m in asked[row]))
+        for batch in even_batches(todo, decoding.batch_size):
+            given = arm.answer([asked[row] for row in batch], decoding, keys[batch[0]])
+            store.put_all({keys[r]: a.to_json() for r, a in zip(batch, given, strict=True)})
             progress(len(batch))
+        for row in rows:
+            answers[row].append(Answer.from_json(store.get(keys[row])))
     return [
         AnsweredConversation(prompt.id, suite.system, prompt.turns, tuple(said), sample)
         for (prompt, sample), said in zip(items, answers, strict=True)
@@ -76,6 +79,8 @@ def even_batches(rows: list[int], size: int) -> list[list[int]]:
 
     A last batch of a few rows would cost as many steps as a full one.
     """
+    if not rows:
+        return []
     count = -(-len(rows) // size)
     edges = [round(len(rows) * index / count) for index in range(count + 1)]
     return [rows[start:end] for start, end in pairwise(edges)]

@@ -6,9 +6,11 @@ import hashlib
 from typing import Any
 
 import torch
+from transformers import StoppingCriteriaList
 
 from eval.answers import Answer, Messages
 from eval.generation.decoding import Decoding
+from eval.generation.loop_stop import LoopStop
 from recipes.runner.core.fallbacks import note_fallback
 
 
@@ -111,6 +113,7 @@ def _generate(
             "top_p": decoding.top_p,
             "top_k": 0,
         }
+    loop_stop = LoopStop(tokenizer, width, ends)
     output = model.generate(
         input_ids=ids,
         attention_mask=mask,
@@ -118,9 +121,13 @@ def _generate(
         eos_token_id=ends,
         pad_token_id=pad,
         repetition_penalty=1.0,
+        stopping_criteria=StoppingCriteriaList([loop_stop]),
         **sampling,
     )
-    return [_read(tokenizer, row[width:].tolist(), ends) for row in output]
+    return [
+        _read(tokenizer, row[width : loop_stop.ended_at.get(index)].tolist(), ends)
+        for index, row in enumerate(output)
+    ]
 
 
 def _read(tokenizer: Any, ids: list[int], ends: list[int]) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,20 @@ class AnswerStore:
 
     def put(self, key: str, value: Any) -> None:
         """Keep a value, at once on disk."""
-        self._values[key] = value
+        self.put_all({key: value})
+
+    def put_all(self, values: dict[str, Any]) -> None:
+        """Keep several values, at once on disk."""
+        self._values |= values
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        broken = self._path.is_file() and self._path.read_bytes()[-1:] not in (b"", b"\n")
+        lines = "".join(json.dumps({"key": k, "value": v}) + "\n" for k, v in values.items())
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(("\n" if broken else "") + json.dumps({"key": key, "value": value}) + "\n")
+            file.write(("\n" if self._is_broken() else "") + lines)
+
+    def _is_broken(self) -> bool:
+        """Whether a crash cut the file's last line."""
+        if not self._path.is_file() or not self._path.stat().st_size:
+            return False
+        with self._path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from eval.report.wording import cut_answers, few_differ, gates_said
+from eval.report.wording import cut_answers, few_differ, gates_said, loops_said
 from eval.scoring.gates import GATE_FAILED
 from eval.scoring.statistics import LEAST_PAIRS
 from eval.suite import HELD_OUT
@@ -79,6 +79,8 @@ def _notes(summary: dict[str, Any]) -> list[str]:
         said.append("held_out is nats per token, lower is better")
     if cut := cut_answers(summary):
         said.append(cut)
+    if loops := loops_said(summary):
+        said.append(loops)
     if few := few_differ(summary, LEAST_PAIRS):
         said.append(f"few prompts differ, so the interval is wide: {', '.join(few)}")
     return said

@@ -29,6 +29,17 @@ def cut_answers(summary: dict[str, Any]) -> str | None:
     )
 
 
+def loops_said(summary: dict[str, Any]) -> str | None:
+    """How many answers of each arm loop; None when none does, or for results without it."""
+    limits = summary.get("limits") or {}
+    if not (limits.get("base_loops") or limits.get("tuned_loops")):
+        return None
+    return (
+        f"{limits['base_loops']:.0%} of base's answers and {limits['tuned_loops']:.0%} of tuned's "
+        "loop, and count as failed whole"
+    )
+
+
 def few_differ(summary: dict[str, Any], least: int) -> list[str]:
     """Suites of whose prompts fewer than ``least``, and fewer than half, differ."""
     return [

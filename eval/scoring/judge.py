@@ -156,6 +156,8 @@ def judge_items(judge: Judge, items: list[Item]) -> dict[str, Any]:
             invalid += 1
             continue
         arm.judge["scores"] = scores
+        if arm.conversation.degenerate:  # whatever a judge makes of a loop
+            scores = dict.fromkeys(scores, 1.0)
         arm.metrics |= {f"judge.{name}": value for name, value in scores.items()}
         arm.metrics["judge.overall"] = fmean(scores.values())
     orders = [

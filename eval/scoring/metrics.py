@@ -31,12 +31,14 @@ class Evidence:
         checks: what each check found.
         reference: a good answer; None where the prompt has none.
         embed: cosine of two texts; None without an embedding model.
+        degenerate: an answer loops or says nothing: it has no quality, whatever its words are.
     """
 
     text: str
     checks: Sequence[CheckResult]
     reference: str | None = None
     embed: Embed | None = None
+    degenerate: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Metric:
         measure: values by name from the evidence, none where it does not apply; None for what is
             added later (judge) or elsewhere (held-out).
         higher_is_better: direction.
+        degenerate: what an answer gets that loops or says nothing; None: what is measured.
         value_range: how far apart two values can be.
         beside: whether it is shown beside the figure that decides; checks have their own table.
     """
@@ -62,6 +65,7 @@ class Metric:
     pairing: Pairing
     measure: Callable[[Evidence], Values] | None = None
     higher_is_better: bool = True
+    degenerate: float | None = 0.0
     value_range: float = 1.0
     beside: bool = True
 
@@ -117,13 +121,16 @@ def _embedding(seen: Evidence) -> Values:
 METRICS: tuple[Metric, ...] = (
     Metric("score", "scored check", "mean", _score),
     Metric("passed", "scored check", "rate", _passed),
-    Metric("no_red_line", "nothing", "rate", _no_red_line),
+    # What it says may be dangerous all the same, and saying little is no danger of its own.
+    Metric("no_red_line", "nothing", "rate", _no_red_line, degenerate=None),
     Metric("check.*", "check", "mean", _checks, beside=False),
     Metric("chrf", "reference", "mean", _chrf),
     Metric("rouge_l", "reference", "mean", _rouge_l),
     Metric("embedding", "embedding", "mean", _embedding, value_range=2.0),
-    Metric("judge.*", "judge", "mean", value_range=4.0),  # its scores go from 1 to 5
-    Metric(HELD_OUT_LOSS, "held-out", "loss", higher_is_better=False),
+    Metric(
+        "judge.*", "judge", "mean", degenerate=1.0, value_range=4.0
+    ),  # its scores go from 1 to 5
+    Metric(HELD_OUT_LOSS, "held-out", "loss", higher_is_better=False, degenerate=None),
 )
 FOR_SUITES = tuple(metric.name for metric in METRICS if metric.needs != "held-out")
 
@@ -156,5 +163,8 @@ def measure(seen: Evidence) -> dict[str, float]:
     found: dict[str, float] = {}
     for metric in METRICS:
         if metric.measure:
-            found |= metric.measure(seen)
+            values = metric.measure(seen)
+            if seen.degenerate and metric.degenerate is not None:
+                values = dict.fromkeys(values, metric.degenerate)
+            found |= values
     return found

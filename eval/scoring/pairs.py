@@ -41,7 +41,10 @@ class Scored:
     def to_json(self) -> dict[str, Any]:
         """For results.jsonl."""
         return {
-            "answers": [answer.to_json() for answer in self.conversation.answers],
+            "answers": [
+                {**answer.to_json(), "degenerate": answer.degenerate}
+                for answer in self.conversation.answers
+            ],
             "checks": [{**asdict(check), "passed": check.passed} for check in self.checks],
             "metrics": {name: round(value, 6) for name, value in self.metrics.items()},
             "judge": self.judge,
@@ -105,7 +108,8 @@ def score(
 ) -> Scored:
     """Run the checks of a prompt, and measure what can be measured."""
     checks = run_checks(suite.checks_of(prompt), conversation, prompt.tags)
-    seen = Evidence(conversation.last.text, checks, prompt.reference, embed)
+    degenerate = bool(conversation.degenerate)
+    seen = Evidence(conversation.last.text, checks, prompt.reference, embed, degenerate)
     return Scored(conversation, checks, measure(seen))
 
 

@@ -61,17 +61,21 @@ def summarise(
 
 
 def _limits(suites: Sequence[Suite], items: dict[str, list[Item]]) -> dict[str, Any]:
-    """How long an answer could be, in tokens, and the share of answers that were cut there."""
+    """How long an answer could be, in tokens, and the share of answers cut there or looping."""
     everything = [item for suite in suites for item in items[suite.name]]
 
-    def cut(sides: list[Scored]) -> float:
-        return _mean([float(not a.stopped) for s in sides for a in s.conversation.answers])
+    def rates(arm: str, sides: list[Scored]) -> dict[str, float]:
+        answers = [answer for side in sides for answer in side.conversation.answers]
+        return {
+            f"{arm}_cut": _mean([float(answer.cut) for answer in answers]),
+            f"{arm}_loops": _mean([float(answer.loop is not None) for answer in answers]),
+        }
 
     return {
         "least": min(suite.max_new_tokens for suite in suites),
         "most": max(suite.max_new_tokens for suite in suites),
-        "base_cut": cut([item.base for item in everything]),
-        "tuned_cut": cut([item.tuned for item in everything]),
+        **rates("base", [item.base for item in everything]),
+        **rates("tuned", [item.tuned for item in everything]),
     }
 
 

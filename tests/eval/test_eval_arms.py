@@ -160,6 +160,25 @@ def test_the_few_that_go_on_share_a_batch(run: Run, suite: Suite, tmp_path: Path
         assert alone == talk.last  # what came before belongs to the same conversation
 
 
+def test_one_edited_prompt_asks_one_answer_anew(run: Run, suite: Suite, tmp_path: Path) -> None:
+    off, _ = local_arms(run, load_base(run.config, "fp32", "cpu"))
+    before = hold(off, suite, Decoding(12), tmp_path)
+    edited = suite.prompts[3].model_copy(update={"turns": ("Which animal barks, then?",)})
+    prompts = (edited, *suite.prompts[4:], *suite.prompts[:2])  # one edited, one gone, new order
+    changed = suite.model_copy(update={"prompts": prompts, "title": "Other"})
+    asked: list[str] = []
+
+    class Watched(Counting):
+        def answer(self, batch: list, decoding: Decoding, seed: str) -> list:
+            asked.extend(messages[-1]["content"] for messages in batch)
+            return super().answer(batch, decoding, seed)
+
+    after = hold(Watched(off), changed, Decoding(12), tmp_path)  # type: ignore[arg-type]
+    assert asked == ["Which animal barks, then?"]
+    kept = {talk.prompt_id: talk.answers for talk in before}
+    assert all(kept[talk.prompt_id] == talk.answers for talk in after[1:])
+
+
 def test_the_cache_key_depends_on_everything(run: Run, suite: Suite, tmp_path: Path) -> None:
     off, on = local_arms(run, load_base(run.config, "fp32", "cpu"))
     bf16 = load_base(run.config, "bf16", "cpu")
@@ -168,12 +187,11 @@ def test_the_cache_key_depends_on_everything(run: Run, suite: Suite, tmp_path: P
         "fp32",
         "cpu",
     )
-    other = suite.model_copy(update={"prompts": suite.prompts[1:]})
     plain = Decoding(12)
     names = [
         cache_file(tmp_path, arm, asked, decoding).name
         for arm, asked, decoding in [
-            (off, suite, plain), (on, suite, plain), (off, other, plain),
+            (off, suite, plain), (on, suite, plain),
             (off, suite, Decoding(13)), (off, suite, Decoding(12, samples=2)),
             (off, suite, Decoding(12, seed=1)),
         ]

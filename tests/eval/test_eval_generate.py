@@ -13,6 +13,7 @@ from tiny_chat import KNOWN, make_llama, make_tokenizer
 from eval.generation.decoding import Decoding
 from eval.generation.generate import end_tokens, generate, out_of_memory, prompt_ids
 from eval.generation.heldout import negative_log_likelihood, perplexity, read_held_out
+from eval.generation.loop_stop import LoopStop
 from recipes.runner.core.fallbacks import fallbacks_taken
 
 TEXTS = [
@@ -71,6 +72,63 @@ def test_it_stops_at_the_end_token_and_says_so(base_dir: Path) -> None:
     assert all(answer.stopped and not answer.special for answer in answers)
     cut = generate(model, tokenizer, batch[:1], Decoding(2), ends, "x")[0]
     assert not cut.stopped and cut.tokens == 2
+
+
+def test_a_row_that_loops_is_ended_while_the_others_go_on() -> None:
+    """Rows as a model would write them, token by token, through the real criterion."""
+    tokenizer = make_tokenizer()
+    looping = tokenizer.encode("You can talk to a friend about it. " * 30)
+    sound = tokenizer.encode(
+        "That sounds hard. What happened today, and who was there with you when it did? I would "
+        "like to hear more of it, as slowly as you want, from where it began to where you are now."
+    )
+    ended = [*tokenizer.encode("It helps. " * 3), 1]
+    length = len(looping)
+    rows = [looping, (sound * 9)[:length], ended + [0] * (length - len(ended))]
+    rows[1] = sound + tokenizer.encode("?") + [0] * (length - len(sound) - 1)
+    stop = LoopStop(tokenizer, 3, [1])
+    for step in range(1, length + 1):
+        ids = torch.tensor([[5, 6, 7, *row[:step]] for row in rows])
+        over = stop(ids, torch.empty(0))  # type: ignore[arg-type]
+        if over[0]:
+            break
+    assert over.tolist() == [True, False, False]
+    assert set(stop.ended_at) == {0} and step < length / 2
+
+
+class Scripted:
+    """Writes given token rows, and asks the stopping criteria after every step as generate does."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, rows: list[list[int]]) -> None:
+        self.rows, self.steps = rows, 0
+
+    def generate(self, input_ids: torch.Tensor, **settings: Any) -> torch.Tensor:
+        """Rows that are over are filled with padding."""
+        over = torch.zeros(len(self.rows), dtype=torch.bool)
+        for step in range(settings["max_new_tokens"]):
+            new = [0 if over[i] else row[step] for i, row in enumerate(self.rows)]
+            input_ids = torch.cat([input_ids, torch.tensor(new).unsqueeze(1)], dim=1)
+            over |= settings["stopping_criteria"](input_ids, None)
+            over |= input_ids[:, -1] == 1
+            self.steps = step + 1
+            if over.all():
+                break
+        return input_ids
+
+
+def test_what_loops_costs_little_and_is_known_for_a_loop() -> None:
+    tokenizer = make_tokenizer()
+    looping = tokenizer.encode("You can talk to a friend about it. " * 40)
+    ends = [*tokenizer.encode("It helps to talk to someone."), 1]
+    model = Scripted([looping, ends])
+    answers = generate(model, tokenizer, BATCH[:2], Decoding(len(looping)), [1], "x")
+    assert model.steps < len(looping) / 2
+    assert answers[0].loop and not answers[0].stopped and not answers[0].cut
+    assert answers[0].tokens == model.steps and answers[0].degenerate.startswith("loops: ")
+    assert answers[1].text == "It helps to talk to someone." and answers[1].stopped
+    assert not answers[1].degenerate
 
 
 def test_special_tokens_inside_an_answer_are_reported() -> None:
