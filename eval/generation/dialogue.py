@@ -58,7 +58,7 @@ def hold(
             for row in rows
         }
         keys = {row: digest([asked[row], items[row][1]])[:24] for row in rows}
-        todo = [row for row in rows if store.get(keys[row]) is None]
+        todo = [row for row in rows if keys[row] not in store]
         progress(len(rows) - len(todo))
         # A short question beside a long one would be padded to its length.
         todo.sort(key=lambda row: sum(len(m["content"]) for m in asked[row]))
@@ -67,7 +67,7 @@ def hold(
             store.put_all({keys[r]: a.to_json() for r, a in zip(batch, given, strict=True)})
             progress(len(batch))
         for row in rows:
-            answers[row].append(Answer.from_json(store.get(keys[row])))
+            answers[row].append(Answer.from_json(store[keys[row]]))
     return [
         AnsweredConversation(prompt.id, suite.system, prompt.turns, tuple(said), sample)
         for (prompt, sample), said in zip(items, answers, strict=True)

@@ -29,6 +29,14 @@ class AnswerStore:
         """The value, or None."""
         return self._values.get(key)
 
+    def __contains__(self, key: str) -> bool:
+        """Whether there is a value."""
+        return key in self._values
+
+    def __getitem__(self, key: str) -> Any:
+        """The value, which must be there."""
+        return self._values[key]
+
     def put(self, key: str, value: Any) -> None:
         """Keep a value, at once on disk."""
         self.put_all({key: value})
