@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from datasets_prep import identifiers
+from datasets_prep.addresses import ADDRESS
 from datasets_prep.code import code_spans, overlaps
 from datasets_prep.conversation import Conversation, Ledger, Span
-from datasets_prep.names import AuthorNames, NameFinder, Placeholders, RuleNames
+from datasets_prep.crisis_lines import (
+    crisis_numbers,
+    digits_of,
+    is_crisis_site,
+    stands_beside_help,
+)
+from datasets_prep.names import (
+    AuthorNames,
+    NameFinder,
+    Placeholders,
+    RuleNames,
+    SpreadNames,
+)
 from datasets_prep.patterns import (
     EMAIL,
     PLACEHOLDER,
@@ -17,7 +32,7 @@ from datasets_prep.patterns import (
     may_hold_url,
     url_span,
 )
-from datasets_prep.phones import check_regions, crisis_numbers, digits_of, find_phones
+from datasets_prep.phones import check_regions, find_phones
 from datasets_prep.settings import AnonymiseSettings
 
 _HANDLE = re.compile(
@@ -25,20 +40,6 @@ _HANDLE = re.compile(
     r"|(?:(?<=instagram: )|(?<=snapchat: )|(?<=twitter: )|(?<=skype: )|(?<=discord: )|(?<=kik: ))"
     r"\w{3,30}",
     re.IGNORECASE,
-)
-_STREETS = (
-    "Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Way|Place|Pl|Terrace|"
-    "Square|Sq|Parkway|Pkwy|Highway|Hwy|Circle|Cir|Close|Crescent|Gardens|Grove|Mews|Row|Trail|Walk"
-)
-_ADDRESS = re.compile(
-    r"\b\d{1,5}[A-Za-z]?,? (?:[NSEW]\.? |North |South |East |West )?"
-    rf"(?:[A-Z0-9][\w.'\u2019-]* ){{1,4}}(?:{_STREETS})\b\.?"
-    r"(?:,? (?:Apt|Apartment|Suite|Ste|Unit|Flat|#)\.? ?#?\w+)?"
-    r"(?:,? [A-Z][a-z]+(?: [A-Z][a-z]+){0,2})?(?:,? [A-Z]{2}\b)?(?:,? \d{5}(?:-\d{4})?\b)?"
-    r"(?:,? [A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}\b)?"
-    r"|\bP\.? ?O\.? Box \d+(?:, [A-Z][a-z]+(?: [A-Z][a-z]+)*)?(?:,? [A-Z]{2})?"
-    r"(?: \d{5}(?:-\d{4})?)?"
-    r"|\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b"
 )
 
 
@@ -77,13 +78,25 @@ class Anonymiser:
         finders = list(self._finders)
         if finders and conversation.authors:
             finders.append(_author_names(conversation.authors))
+        messages = conversation.messages
+        found = [self.find(message.content, finders) for message in messages]
+        names = {
+            message.content[f.start : f.end]
+            for message, findings in zip(messages, found, strict=True)
+            for f in findings
+            if f.kind == "NAME"
+        }
+        if names:
+            # Who is masked in one place is masked in every other.
+            finders.append(SpreadNames(names))
+            found = [self.find(message.content, finders) for message in messages]
         people = Placeholders()
         spans: dict[str, list[Span]] = {}
-        for turn, message in enumerate(conversation.messages):
+        for turn, (message, findings) in enumerate(zip(messages, found, strict=True)):
             text = message.content
             pieces: list[str] = []
             end = 0
-            for finding in self.find(text, finders):
+            for finding in findings:
                 before = text[finding.start : finding.end]
                 after = people.of(before) if finding.kind == "NAME" else f"[{finding.kind}]"
                 pieces += [text[end : finding.start], after]
@@ -91,31 +104,23 @@ class Anonymiser:
                 kind = f"{finding.kind.lower()} masked"
                 spans.setdefault(kind, []).append(Span(turn, finding.start, before, after))
             message.content = "".join(pieces) + text[end:]
-        for reason, found in spans.items():
-            ledger.changed(conversation.id, reason, found)
+        for reason, changes in spans.items():
+            ledger.changed(conversation.id, reason, changes)
         return True
 
     def find(self, text: str, finders: list[NameFinder] | None = None) -> list[Finding]:
         """All personal data of a text, in order, not overlapping.
 
         Where two findings overlap, the kind that is listed first wins: an email holds no handle.
+        Crisis help stays, and so does what stands in code.
         """
-        settings = self.settings
-        found: list[Finding] = []
-        lower = text.lower()
-        if settings.emails and may_hold_email(lower):
-            found += [Finding("EMAIL", *m.span()) for m in EMAIL.finditer(text)]
-        if settings.urls and may_hold_url(lower):
-            found += [Finding("URL", *url_span(m)) for m in URL.finditer(text)]
-        if settings.phones:
-            phones = find_phones(text, settings.phone_regions, self._keep_phones)
-            found += [Finding("PHONE", start, end) for start, end in phones]
-        if settings.handles and ("@" in text or "u/" in lower or ": " in text):
-            found += [Finding("HANDLE", *m.span()) for m in _HANDLE.finditer(text)]
-        if settings.addresses:
-            found += [Finding("ADDRESS", *m.span()) for m in _ADDRESS.finditer(text)]
+        found = self._addresses_of_the_net(text)
+        if any(map(str.isdigit, text)):
+            found += self._numbers(text)
         for finder in self._finders if finders is None else finders:
             found += [Finding("NAME", span.start, span.end) for span in finder.find(text)]
+        if not found:
+            return []
         code = code_spans(text)
         if code:
             # An address in a piece of code is a part of the program, and "@property" a decorator.
@@ -123,8 +128,52 @@ class Anonymiser:
         guarded = [m.span() for m in PLACEHOLDER.finditer(text)]
         return _without_overlaps(text, found, guarded)
 
+    def _addresses_of_the_net(self, text: str) -> list[Finding]:
+        settings = self.settings
+        lower = text.lower()
+        found: list[Finding] = []
+        if settings.emails and may_hold_email(lower):
+            found += [Finding("EMAIL", *m.span()) for m in EMAIL.finditer(text)]
+        if settings.urls and may_hold_url(lower):
+            found += [Finding("URL", *url_span(m)) for m in URL.finditer(text)]
+        found = [
+            f
+            for f in found
+            if not is_crisis_site(text[f.start : f.end])
+            and not stands_beside_help(text, f.start, f.end)
+        ]
+        if settings.handles and ("@" in text or "u/" in lower or ": " in text):
+            kept = [m.span() for m in URL.finditer(text)] if "u/" in lower else []
+            handles = [m.span() for m in _HANDLE.finditer(text)]
+            found += [Finding("HANDLE", *span) for span in handles if not overlaps(span, kept)]
+        return found
 
-_PRIORITY = {"EMAIL": 0, "URL": 1, "PHONE": 2, "ADDRESS": 3, "HANDLE": 4, "NAME": 5}
+    def _numbers(self, text: str) -> list[Finding]:
+        settings = self.settings
+        found: list[Finding] = []
+        finders: tuple[tuple[bool, str, Callable[[str], list[tuple[int, int]]]], ...] = (
+            (settings.cards, "CARD", identifiers.find_cards),
+            (settings.ssns, "SSN", identifiers.find_ssns),
+            (settings.ibans, "IBAN", identifiers.find_ibans),
+            (settings.ip_addresses, "IP", identifiers.find_ips),
+        )
+        for wanted, kind, find in finders:
+            if wanted:
+                found += [Finding(kind, *span) for span in find(text)]
+        if settings.phones:
+            phones = find_phones(text, settings.phone_regions, self._keep_phones)
+            found += [Finding("PHONE", start, end) for start, end in phones]
+        if settings.addresses:
+            found += [Finding("ADDRESS", *m.span()) for m in ADDRESS.finditer(text)]
+        return found
+
+
+_PRIORITY = {
+    kind: rank
+    for rank, kind in enumerate(
+        ("EMAIL", "URL", "IBAN", "CARD", "SSN", "IP", "PHONE", "ADDRESS", "HANDLE", "NAME")
+    )
+}
 
 
 def _without_overlaps(

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from datasets_prep.code import code_spans, overlaps
+from datasets_prep.code import code_spans, is_json, overlaps
 from datasets_prep.conversation import Conversation, Ledger, Message, Span
 from datasets_prep.crisis import detect_crisis, human_help_in
+from datasets_prep.crisis_lines import digits_of, names_crisis_line, names_help
 from datasets_prep.patterns import GAPS
-from datasets_prep.phones import digits_of, names_crisis_line
 from datasets_prep.residue import (
     has_placeholder,
     without_dead_links,
@@ -102,7 +102,7 @@ class Filter:
         assert rule is not False and finder is not None
         spans: list[Span] = []
         for turn, message in enumerate(conversation.messages):
-            if message.role == "system":
+            if message.role == "system" or is_json(message.content):
                 continue
             parts = finder.segments(message.content)
             foreign = [part for part in parts if not part.kept]
@@ -123,6 +123,8 @@ class Filter:
         found: dict[str, list[Span]] = {}
         for turn, message in enumerate(conversation.messages):
             if message.role != "assistant" or not has_placeholder(message.content):
+                continue
+            if is_json(message.content):
                 continue
             if self.settings.signatures:
                 found.setdefault("greeting by name", []).extend(without_greeting(message, turn))
@@ -146,6 +148,7 @@ class Filter:
                 (start, end)
                 for start, end in sentences(message.content)
                 if self._promotion.search(message.content[start:end])
+                and not names_help(message.content[start:end])
                 and not names_crisis_line(message.content[start:end], self._crisis_lines)
             ]
             spans += _cut(message, turn, bad)

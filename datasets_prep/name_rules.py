@@ -16,6 +16,32 @@ PUBLIC_NAMES = frozenset(_LISTS["public"].split())
 # First names that are words too: masked only where a rule finds them.
 ALSO_WORDS = frozenset(_LISTS["also_words"].split())
 
+# Words of medicine that stand where a name would: "my psychiatrist Effexor".
+MEDICINES = frozenset((_LEXICONS / "medicines.txt").read_text(encoding="utf-8").lower().split())
+# Figures of stories, and towns that are names too.
+FICTION = frozenset(line.strip() for line in _LISTS["fiction"].split(","))
+FICTION_SURNAMES = frozenset(_LISTS["fiction_surnames"].split())
+PLACES = frozenset(line.strip() for line in _LISTS["places"].split(","))
+IN_A_PLACE = re.compile(
+    r"\b(?:in|near|around|outside|from|of|across|visit(?:ed|ing)?|"
+    r"(?:mov|flew|fly|driv|drove|travel|trip|back|went|go|going|com|came|relocat|transferr)\w* to)"
+    r"(?: (?:downtown|central|north|south|east|west|lovely|sunny))? \Z"
+)
+PLACE_BEFORE = re.compile(
+    r"\b(?:Lake|Mount|Mt\.?|Port|Fort|Saint|St\.?|San|Santa|Cape|Camp|Hotel|Villa|Hurricane|Storm|"
+    r"USS|HMS|Romeo and) \Z"
+)
+# What makes a place, a prize, a test or an illness of the name before it.
+OF_NO_PERSON = re.compile(
+    r"(?:['\u2019]s?)?(?:-[A-Z]\w+)? (?:Cup|Award|Prize|Trophy|Medal|Bowl|Street|Road|Avenue|Lane|"
+    r"Drive|"
+    r"Station|Park|Lake|River|Airport|University|College|Hospital|School|Institute|Foundation|Clinic|"
+    r"Island|Bay|Beach|County|Square|Bridge|Hotel|Museum|Theat(?:er|re)|Stadium|Church|Library|"
+    r"Cathedral|"
+    r"[Dd]isease|[Ss]yndrome|[Ss]cale|[Ii]nventory|[Ii]ndex|[Ee]ffect|[Ll]aw|[Tt]est|[Mm]odel|[Tt]heory|"
+    r"wort|the (?=[A-Z])|[Hh]otline|[Ll]ifeline|Project|Act\b|Code\b|Day\b|Method|Clinic|Technique)"
+)
+
 _CREDENTIALS = (
     r"LCSW|LMFT|LPCC|LPC|LMHC|LCPC|LISW|LICSW|LMSW|LCMHC|LCADC|LCAS|LPCA|LGPC|LAMFT|LAC|LAPC|LSW|"
     r"LMHCA|MFT|MFTI|IMFT|AMFT|ACSW|MSW|BSW|NCC|DCC|CCTP|ACS|CADC|CAC|CSAC|CSAT|CST|CCM|BCD|"
@@ -46,6 +72,7 @@ _TITLES = (
     "Ms",
     "Miss",
     "Mx",
+    "Pt",
     "Prof",
     "Professor",
     "Doctor",
@@ -188,9 +215,9 @@ RULES: list[tuple[tuple[str, ...], re.Pattern[str]]] = [
         ),
     ),
     (
-        ("hank", "orry", "ello", "Hi", "hi", "ey", "ye", "elcome"),
+        ("hank", "hx", "orry", "ello", "Hi", "hi", "ey", "ye", "elcome"),
         re.compile(
-            r"\b(?:[Tt]hanks?(?: you)?|[Ss]orry|[Hh]ello|[Hh]i|[Hh]ey|[Bb]ye|[Ww]elcome),? "
+            r"\b(?:[Tt]hanks?(?: you)?|[Tt]hx|[Ss]orry|[Hh]ello|[Hh]i|[Hh]ey|[Bb]ye|[Ww]elcome),? "
             rf"({_FULL})(?=[,.!?])"
         ),
     ),
@@ -200,7 +227,12 @@ RULES: list[tuple[tuple[str, ...], re.Pattern[str]]] = [
 def _given_names() -> tuple[frozenset[str], frozenset[str]]:
     everywhere: list[str] = []
     inside: list[str] = []
-    for line in (_LEXICONS / "given_names.txt").read_text(encoding="utf-8").splitlines():
+    lines = [
+        line
+        for file in ("given_names.txt", "more_names.txt")
+        for line in (_LEXICONS / file).read_text(encoding="utf-8").splitlines()
+    ]
+    for line in lines:
         words = line.removeprefix("mid-sentence:")
         if not line.startswith("#"):
             (everywhere if words == line else inside).extend(words.split())
@@ -219,7 +251,9 @@ SURNAMES = re.compile(rf"(?: (?:[A-Z]\. )?{_PARTICLES}{_NAME}){{0,2}}")
 MID_SENTENCE = re.compile(r"[a-z,] \Z")
 # The writer of a book, and a name known from the screen, are not persons of the conversation.
 OF_A_WORK = re.compile(
-    r"(?:(?:[\"\u201d\u2019')\]]|[A-Z][\w'\u2019]*),? by|authors?|comedian|actor|actress|singer"
+    r"(?:(?:[\"\u201d\u2019')\]]|(?<=[a-z] )[A-Z][\w'\u2019]*"
+    r"|[A-Z][\w'\u2019]* [A-Z][\w'\u2019]*),? by"
+    r"|authors?|comedian|actor|actress|singer"
     r"|books?(?: written)? by|[Tt]he work of)"
     r" (?:Drs?\.? )?\Z"
 )
@@ -237,4 +271,4 @@ SIGN_OFF = re.compile(
     rf"(?:,? (?:{_CREDENTIALS})\b[^\n]{{0,80}}|[.,!)\s]*(?:\([^\n]{{0,80}})?)$"
 )
 # A signature ends in a capitalised word, or holds a bracket or a credential.
-MAY_BE_SIGNED = re.compile(r"\b[A-Z\u00c0-\u00de]\S*\s*\Z|\(|[A-Z.][A-Z]")
+MAY_BE_SIGNED = re.compile(r"\b[A-Z\u00c0-\u00de]\S*[\s.,!)]*\Z|\(|[A-Z.][A-Z]")

@@ -10,12 +10,19 @@ from datasets_prep.name_rules import (
     ALSO_WORDS,
     CAPITALISED,
     CREDENTIAL,
+    FICTION,
+    FICTION_SURNAMES,
     GIVEN_NAMES,
     GIVEN_NAMES_INSIDE,
+    IN_A_PLACE,
     MAY_BE_SIGNED,
+    MEDICINES,
     MID_SENTENCE,
     NOT_NAMES,
     OF_A_WORK,
+    OF_NO_PERSON,
+    PLACE_BEFORE,
+    PLACES,
     PUBLIC_NAMES,
     RULES,
     SIGN_OFF,
@@ -72,14 +79,19 @@ class RuleNames:
 def _given(text: str) -> list[tuple[int, int]]:
     """Spans of words that are given names, with the surnames after them."""
     found = []
+    end = 0
     for match in CAPITALISED.finditer(text):
+        if match.start() < end:
+            # A surname that is a given name elsewhere.
+            continue
         word = match.group().lower()
         inside = word in GIVEN_NAMES_INSIDE and MID_SENTENCE.search(
             text, max(0, match.start() - 2), match.start()
         )
         if word in GIVEN_NAMES or inside:
             surnames = SURNAMES.match(text, match.end())
-            found.append((match.start(), surnames.end() if surnames else match.end()))
+            end = surnames.end() if surnames else match.end()
+            found.append((match.start(), end))
     return found
 
 
@@ -105,6 +117,44 @@ class AuthorNames:
 
     def find(self, text: str) -> list[NameSpan]:
         """Spans of the authors' names."""
+        if self._pattern is None:
+            return []
+        return [NameSpan(*m.span()) for m in self._pattern.finditer(text)]
+
+
+class SpreadNames:
+    """Names that were found somewhere in a conversation, wherever else they stand in it.
+
+    Args:
+        names: as they were found; their parts count alone too.
+    """
+
+    def __init__(self, names: set[str]) -> None:
+        """Build the pattern of all of them."""
+        patterns: set[str] = set()
+        for name in names:
+            parts = re.findall(r"[^\W\d_][\w'\u2019-]*", name)
+            parts = [re.sub(r"['\u2019]s$", "", part) for part in parts]
+            if len(parts) > 1:
+                patterns.add(r"\s+(?:[A-Z]\.\s)?".join(map(re.escape, parts)))
+            for part in parts:
+                lower = part.lower()
+                if len(part) < 3 or lower in NOT_NAMES or lower in MEDICINES:
+                    continue
+                if lower in ALSO_WORDS:
+                    # A word too: where it can't open a sentence, or is called.
+                    patterns.add(rf"(?:(?<=[a-z,] )|(?<=\n)(?=\w+,)){re.escape(part)}")
+                else:
+                    patterns.add(f"{re.escape(part)}|{re.escape(part.upper())}")
+        longest = sorted(patterns, key=lambda p: (-len(p), p))
+        self._pattern = (
+            re.compile(rf"(?<![\w@/.-])(?:{'|'.join(longest)})(?![\w@]|-[a-z])")
+            if patterns
+            else None
+        )
+
+    def find(self, text: str) -> list[NameSpan]:
+        """Spans of the names."""
         if self._pattern is None:
             return []
         return [NameSpan(*m.span()) for m in self._pattern.finditer(text)]
@@ -163,11 +213,26 @@ def trim_name(text: str, start: int, end: int, keep: frozenset[str]) -> NameSpan
     body = (
         re.sub(r"(?:['\u2019]s)?[.,!?;:)\]]*$", "", raw) if not re.search(r"[A-Z]\.$", raw) else raw
     )
-    if OF_A_WORK.search(text, max(0, first - 40), first):
+    if OF_A_WORK.search(text, max(0, first - 40), first) or _of_no_person(text, first, last):
         return None
     if not body or not body[0].isupper() or body.lower() in keep or _public(body, keep):
         return None
     return NameSpan(first, first + len(body))
+
+
+def _of_no_person(text: str, first: int, last: int) -> bool:
+    """Whether what looks like a name is a figure's, a place's, a prize's or a medicine's."""
+    name = text[first:last].strip(".,!?;:()'\u2019")
+    lower = re.sub(r"['\u2019]s$", "", name.lower())
+    if lower in FICTION or any(word in MEDICINES for word in re.findall(r"[\w-]+", lower)):
+        return True
+    if OF_NO_PERSON.search(text, first, last) or OF_NO_PERSON.match(text, last):
+        return True
+    if PLACE_BEFORE.search(text, max(0, first - 12), first):
+        return True
+    if lower.split()[-1] in FICTION_SURNAMES or " ".join(lower.split()[:2]) in FICTION:
+        return True
+    return lower in PLACES and bool(IN_A_PLACE.search(text, max(0, first - 24), first))
 
 
 def _no_name(word: str, keep: frozenset[str]) -> bool:
@@ -175,7 +240,13 @@ def _no_name(word: str, keep: frozenset[str]) -> bool:
     contracted = re.match(
         r"(?:i|you|he|she|it|we|they|that|there|what|let|don|can|isn)['\u2019]", bare
     )
-    return bare in NOT_NAMES or bool(contracted) or bare in keep or bool(CREDENTIAL.match(bare))
+    return (
+        bare in NOT_NAMES
+        or bare in MEDICINES
+        or bool(contracted)
+        or bare in keep
+        or bool(CREDENTIAL.match(bare))
+    )
 
 
 def _public(name: str, keep: frozenset[str]) -> bool:

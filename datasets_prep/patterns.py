@@ -47,7 +47,7 @@ EMAIL = re.compile(
 # What a text must hold, in lower case, to hold one of the above: a tenth of the cost of a search.
 _HOST_END = re.compile(rf"\.(?:{_TLDS}|{_BARE_TLDS})")
 _AT = re.compile(r"@|[\[(]\s?(?:at|email)")
-PLACEHOLDER = re.compile(r"\[(?:EMAIL|URL|PHONE|HANDLE|ADDRESS|NAME_\d+)\]")
+PLACEHOLDER = re.compile(r"\[(?:EMAIL|URL|PHONE|HANDLE|ADDRESS|CARD|SSN|IBAN|IP|NAME_\d+)\]")
 
 
 # What opens a sentence that was glued to a URL: after these, or after any capitalised word that

@@ -1,66 +1,64 @@
-"""Phone numbers in text; crisis lines are left alone."""
+"""Phone numbers in text; crisis lines, and digits that are no phone's, are left alone."""
 
 from __future__ import annotations
 
 import re
-from functools import cache
-from pathlib import Path
 
 import phonenumbers
-import yaml
 
+from datasets_prep.crisis_lines import is_kept, stands_beside_help
 from recipes.runner.core.errors import UserError
 
-_LINES = Path(__file__).parent / "lexicons" / "crisis_lines.yaml"
-# North American numbers as people type them, valid by numbering plan or not ("555" is not).
+_GAP = r"[-.\u2013\u2011]|\s?[-.\u2013\u2011]\s?|\s"
+# North American numbers as people type them, valid by numbering plan or not ("555" is not). Only
+# with their groups apart: ten digits in a row are an order, a time or a sum as often.
 _NANP = re.compile(
-    r"(?<![\d$€£.-])(?:\+?1[-.\s]{0,2})?(?:\(\s?\d{3}\s?\)|\d{3})[-.\s\u2013]{0,3}\d{3}[-.\s\u2013]{0,3}\d{4}"
-    r"(?:\s?(?:x|ext\.?|extension)\s?\d{1,6})?(?!\d)",
+    rf"(?<![\d$\u20ac\u00a3.,-])(?:\+?1(?:{_GAP})?)?"
+    rf"(?:\(\s?\d{{3}}\s?\)\s?(?:{_GAP})?|\d{{3}}(?:{_GAP}))"
+    rf"\d{{3}}(?:{_GAP})\d{{4}}(?:\s?(?:x|ext\.?|extension)\s?\d{{1,6}})?(?![\d,-]|\.\d)",
     re.IGNORECASE,
 )
 _LOCAL = re.compile(
-    r"(?:(?:call|text|phone|tel|telephone|cell|mobile|fax|number|reach)\b[^\n\d]{0,25})"
+    r"(?:(?:call|text (?:me|him|her|us)|phone|tel|telephone|cell|mobile|fax"
+    r"|(?:my|his|her|our) number|reach (?:me|him|her|us))\b[^\n\d]{0,25})"
     r"(?<!\d)(\d{3}[-.]\d{4})(?!\d)",
     re.IGNORECASE,
 )
-_INTERNATIONAL = re.compile(r"(?<![\w+])(?:\+|00)[1-9]\d{0,2}(?:[\s.()-]{0,2}\d){6,12}(?!\d)")
+_INTERNATIONAL = re.compile(r"(?<![\w+])\+[1-9]\d{0,2}(?:[\s.()/-]{0,2}\d){6,12}(?![\d])")
 _LETTERS = re.compile(
     r"(?<![\d-])1?[-. ]?8(?:00|33|44|55|66|77|88)[-. ](?=[A-Z0-9-]*[A-Z])[A-Z0-9-]{6,11}\b"
     # In lower case only after the 1, and with all seven signs: "an 800-calorie lunch" is none.
     r"|(?<![\d-])1[-. ]8(?:00|33|44|55|66|77|88)[-. ](?=[\w-]*[A-Za-z])(?:-?[A-Za-z0-9]){7,10}\b"
 )
 _DIGITS = re.compile(r"\d")
-_ANY_NUMBER = re.compile(r"(?<![\d$\u00a3\u20ac])\+?\(?\d(?:[-.\s()]{0,2}\d)*(?![\d%])")
-_VANITY = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "22233344455566677778889999")
-
-
-@cache
-def crisis_numbers() -> frozenset[str]:
-    """Digits of every line in ``lexicons/crisis_lines.yaml``."""
-    lines = yaml.safe_load(_LINES.read_text(encoding="utf-8"))
-    return frozenset(digits_of(line["number"]) for line in lines)
-
-
-def digits_of(text: str) -> str:
-    """Digits of a number; letters count as they stand on a phone's keys."""
-    return "".join(_DIGITS.findall(text.upper().translate(_VANITY)))
-
-
-def is_kept(number: str, keep: frozenset[str]) -> bool:
-    """Whether a number, however it is written, is on the allow-list."""
-    digits = digits_of(re.sub(r"(?:x|ext\.?|extension)\s?\d+$", "", number, flags=re.I))
-    forms = {digits, digits.removeprefix("1"), digits.removeprefix("00").removeprefix("1")}
-    national = [digits.removeprefix(c) for c in ("44", "0044") if digits.startswith(c)]
-    forms |= {prefix + number for number in national for prefix in ("", "0")}
-    return bool(forms & keep)
-
-
-def names_crisis_line(text: str, more: frozenset[str] = frozenset()) -> bool:
-    """Whether a text holds the number of a crisis line; ``more`` has digits of further ones."""
-    if not _DIGITS.search(text):
-        return False
-    numbers = (m.group() for m in _ANY_NUMBER.finditer(text))
-    return any(is_kept(number, crisis_numbers() | more) for number in numbers)
+# Who says so means a phone: any run of 7 to 15 digits after it is one.
+_SAID = re.compile(
+    r"\b(?:(?:call|ring|phone|dial|text|sms|whatsapp|signal|telegram|viber|fax)(?:ed|ing|s)?"
+    r"(?: (?:me|him|her|us|them|up|back|anytime|now|today|tonight))*(?: (?:at|on|under|via))?"
+    r"|(?:reach|contact|get)(?: (?:me|him|her|us|them))(?: (?:at|on|under|via|by phone))+"
+    r"|(?:my|his|her|their|our|your)(?: \w+)? (?:number|phone|cell|mobile|landline|whatsapp)"
+    r"(?: (?:number|is|was|:))*"
+    r"|(?:phone|cell|mobile|telephone|tel|fax|whatsapp)\.?(?: ?(?:number|no\.?|nr\.?|#))?(?: is)?)"
+    r"\s?[:=]?\s{0,2}(?P<number>\+?\(?\d(?:[\s().\u2013/-]{0,3}\d){6,14})(?![\d%]|[.,]\d|-?[A-Za-z])",
+    re.IGNORECASE,
+)
+# What the digits are, said before them, or what is counted, said after.
+_NO_PHONE_BEFORE = re.compile(
+    r"\b(?:part|order|item|model|serial|isbn(?:-1[03])?|issn|case|invoice|ticket|account|acct|ref|"
+    r"reference|sku|tracking|patent|section|article|chapter|version|build|release|id|no\.|nr\.|"
+    r"number|code|pin|batch|lot|policy|claim|docket|bill|form|unix time|timestamp|epoch|plus|minus|"
+    r"times|sum|equals|between|catalogu?e|customer|member|booking|confirmation|page|pages)"
+    r"(?: (?:number|no\.?|nr\.?|id|code|is|of))*\s?[#:=]?\s?\Z",
+    re.IGNORECASE,
+)
+_UNIT_AFTER = re.compile(
+    r"\s?(?:mg|ml|mcg|\u00b5g|kg|g|km|m|cm|mm|steps|calories|kcal|people|dollars|euros|pounds|years|days|"
+    r"hours|minutes|units|iu|times|words|percent|bytes|rows)\b|\s?[%\u00b0=*\u00d7]",
+    re.IGNORECASE,
+)
+_MINE = re.compile(
+    r"\b(?:my|his|her|their|our|your)(?: \w+)? number(?: is)?\s?:?\s?\Z|\bphone number\s?\Z", re.I
+)
 
 
 def check_regions(regions: list[str]) -> None:
@@ -86,12 +84,32 @@ def find_phones(text: str, regions: list[str], keep: frozenset[str]) -> list[tup
         regions: ISO 3166 codes whose national formats are read by ``phonenumbers``.
         keep: digits of numbers that stay.
     """
-    if len(_DIGITS.findall(text)) < 6 and not _LETTERS.search(text):
+    digits = len(_DIGITS.findall(text))
+    if digits < 6 and not _LETTERS.search(text):
         return []
+    said = [m.span("number") for m in _SAID.finditer(text)]
+    said += [m.span(1) for m in _LOCAL.finditer(text)]
     spans = [m.span() for p in (_NANP, _INTERNATIONAL, _LETTERS) for m in p.finditer(text)]
-    spans += [m.span(1) for m in _LOCAL.finditer(text)]
-    if len(_DIGITS.findall(text)) >= 7:
+    if digits >= 7:
         for region in regions:
-            matcher = phonenumbers.PhoneNumberMatcher(text, region)
-            spans += [(m.start, m.end) for m in matcher]
-    return [(start, end) for start, end in spans if not is_kept(text[start:end], keep)]
+            for match in phonenumbers.PhoneNumberMatcher(text, region):
+                if re.search(r"[^\d]", match.raw_string):
+                    spans.append((match.start, match.end))
+    spans = [span for span in spans if _may_be_phone(text, *span)]
+    return [
+        (start, end)
+        for start, end in [*said, *spans]
+        if not _UNIT_AFTER.match(text, end)
+        and not is_kept(text[start:end], keep)
+        and not stands_beside_help(text, start, end)
+    ]
+
+
+def _may_be_phone(text: str, start: int, end: int) -> bool:
+    """Whether nothing around the digits says that they are something else."""
+    if text[start] == "+":
+        return True
+    before = text[max(0, start - 40) : start]
+    if _UNIT_AFTER.match(text, end):
+        return False
+    return not _NO_PHONE_BEFORE.search(before) or bool(_MINE.search(before))

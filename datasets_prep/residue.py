@@ -9,9 +9,9 @@ import re
 from itertools import pairwise
 
 from datasets_prep.conversation import Message, Span, replace_all
+from datasets_prep.crisis_lines import names_crisis_line, names_help
 from datasets_prep.glue import split_glued
 from datasets_prep.patterns import GAPS, PLACEHOLDER
-from datasets_prep.phones import names_crisis_line
 from datasets_prep.sentences import sentences
 
 _GREETING = re.compile(
@@ -27,6 +27,14 @@ _SIGNATURE = re.compile(
     # Possessive, as initials ("A.B.C.") could be cut up in more ways than can be tried.
     rf"(?:{_SIGNED}|\(pre-licensed\)|[A-Z][\w.'\u2019]*+|\b(?:and|of|in|the|at|for|to)\b"
     r"|[\s,.;:~|&()/*+\u00ae\u2013\u2014-])*+\Z"
+)
+_MARK = re.compile(r"[-\u2013\u2014~*]")
+_CREDENTIALS = re.compile(r"\][,\s]+(?:[A-Z][A-Za-z]?\.? ?){2,}|\]\s*[,(|]\s*[A-Z]")
+_CLOSING = re.compile(
+    r"\b(?:best|wishes|regards|warmly|sincerely|cheers|blessings|namaste|take care|good luck|"
+    r"be well|with care|yours|truly|respectfully|in health|peace|love|hugs|xoxo|thanks|thank you)"
+    r"[\s,.!~-]*\Z",
+    re.IGNORECASE,
 )
 _CLOSING_COMMA = re.compile(r"[\s,~-]+\Z")
 _LINK = re.compile(r"\[(?:URL|EMAIL|PHONE)\]")
@@ -67,11 +75,27 @@ def without_signature(message: Message, turn: int) -> list[Span]:
     if match is None or match.start() == 0:
         return []
     body = message.content[: match.start()].rstrip()
-    if _LINK.search(match.group()) and "[NAME" not in match.group():
+    signed = match.group()
+    if _LINK.search(signed) and "[NAME" not in signed:
+        return []
+    if not _is_signature(body, signed):
         return []
     closed = _CLOSING_COMMA.sub("", body)
     message.content = closed if closed[-1:] in '.!?\u2026"\u201d)' else f"{closed}."
     return [Span(turn, len(body), match.group(), "")]
+
+
+def _is_signature(body: str, signed: str) -> bool:
+    """Whether what ends an answer signs it; in "Call Maria and Tom." it was asked for."""
+    opened = signed.lstrip()
+    on_its_line = "\n" in signed[: len(signed) - len(opened)]
+    glued = body[-1:].isalnum() and signed.startswith("[")
+    if on_its_line or glued or _MARK.match(opened):
+        return True
+    if _CREDENTIALS.search(signed) or _CLOSING.search(body):
+        return True
+    # A name by itself after a whole sentence; with a stop of its own it is a sentence too.
+    return body[-1:] in '!.\u2026)"\u201d' and signed.rstrip()[-1:] not in ".?!"
 
 
 def without_dead_links(message: Message, turn: int, keep: frozenset[str]) -> list[Span]:
@@ -91,7 +115,7 @@ def without_dead_links(message: Message, turn: int, keep: frozenset[str]) -> lis
         piece = text[start:end]
         if not _LINK.search(piece) and not _ANNOUNCED.search(piece):
             pieces.append(piece)
-        elif _CRISIS.search(piece) or names_crisis_line(piece, keep):
+        elif _CRISIS.search(piece) or names_help(piece) or names_crisis_line(piece, keep):
             cut: list[Span] = []
             pieces.append(replace_all(_WITH_PREPOSITION, "", piece, turn, cut))
             spans += [Span(turn, start + span.start, span.before, "") for span in cut]

@@ -33,6 +33,10 @@ class AnonymiseSettings(Settings):
     handles: bool = True
     phones: bool = True
     addresses: bool = True
+    cards: bool = True
+    ssns: bool = True
+    ibans: bool = True
+    ip_addresses: bool = True
     names: Literal["off", "rules", "spacy"] = "rules"
     phone_regions: list[str] = ["US", "GB"]
     keep_phones: list[str] = []

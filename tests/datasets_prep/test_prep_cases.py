@@ -12,10 +12,12 @@ import pytest
 from prep_data import all_rows, read, talk
 
 import datasets_prep
+from datasets_prep.anonymise import Anonymiser
 from datasets_prep.clean import Cleaner
 from datasets_prep.conversation import Ledger
+from datasets_prep.filters import Filter
 from datasets_prep.language import LanguageFinder
-from datasets_prep.settings import CleanSettings
+from datasets_prep.settings import AnonymiseSettings, CleanSettings, FilterSettings
 from recipes.runner.core.errors import UserError
 
 CASES = Path(__file__).parent / "cases"
@@ -215,3 +217,119 @@ def test_a_short_turn_within_a_conversation_cuts_nothing(case: Case) -> None:
     made = case("p02")
     assert len(made.rows) == 4 and made.drops() == []
     assert len(made.texts()) == sum(len(row["messages"]) for row in source("p02"))
+
+
+def test_crisis_help_stays(case: Case) -> None:
+    kept_whole(case, "p03")
+
+
+def test_numbers_that_are_no_phone_stay(case: Case) -> None:
+    kept_whole(case, "p04")
+
+
+def test_medicines_are_no_names(case: Case) -> None:
+    kept_whole(case, "p17")
+
+
+def test_a_name_is_masked_in_every_turn(case: Case) -> None:
+    made = case("p09")
+    first = next(row for row in made.rows if row["id"].endswith("000001"))
+    texts = [message["content"] for message in first["messages"]]
+    assert "Zephyra" not in " ".join(texts) and sum("[NAME_1]" in text for text in texts) == 3
+
+
+def test_numbers_of_a_person_are_masked_whole(case: Case) -> None:
+    answer = next(text for text in case("p19").texts() if "SSN" in text)
+    assert answer == "You wrote: my SSN is [SSN], card [CARD], IBAN [IBAN], IP [IP]."
+    asked = " ".join(case("19-pii", "d.yaml").texts("user"))
+    for stays in ("4000123456", "1748503543", "0306406152", "800-555-0199", "212-555-0187"):
+        assert stays in asked
+    for goes in ("4111 1111", "123-45-6789", "192.168.10.44", "DE89", "0130 00", "1234567"):
+        assert goes not in asked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Call 13 11 14 or see https://www.lifeline.org.au/gethelp in Australia.",
+        "En France, le 3114 (3114.fr) r\u00e9pond jour et nuit.",
+        "Ruf die Telefonseelsorge an: 0800 111 0 222, oder www.telefonseelsorge.de.",
+        "The hotline of your county may be 555-010-1234, at www.some-county.org/crisis.",
+        "Our county's crisis line is 415-555-0132, day and night.",
+        "Poison Control answers on 1-800-222-1222 and at www.poison.org.",
+        "\u8bf7\u62e8\u6253\u5fc3\u7406\u63f4\u52a9\u70ed\u7ebf 400-161-9995",
+    ],
+)
+def test_a_line_or_site_of_help_stays(text: str) -> None:
+    row = talk("Where is help?", text)
+    Anonymiser(AnonymiseSettings())(row, Ledger("anonymise"))
+    Filter(FilterSettings(language=False))(row, Ledger("filter"))
+    assert row.messages[1].content == text
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("I called the hotline, my number is 415-555-0132.", "[PHONE]"),
+        ("Crisis counselling: call my office at 415-555-0132.", "[PHONE]"),
+        ("See www.jane-roe.com for my crisis line training on my website.", "[URL]"),
+        ("Text 3036165596 when you are there.", "[PHONE]"),
+        ("Reach me at 020 7946 0958 or 07911 123456.", "[PHONE] or [PHONE]"),
+        ("WhatsApp: +49 170 1234567", "[PHONE]"),
+        ("Card 5500 0000 0000 0004, please.", "[CARD]"),
+        ("GB29 NWBK 6016 1331 9268 19 is my account.", "[IBAN]"),
+        ("From 2001:db8:85a3::8a2e:370:7334 at noon.", "[IP]"),
+    ],
+)
+def test_what_is_private_is_masked(text: str, masked: str) -> None:
+    row = talk("Hm?", text)
+    Anonymiser(AnonymiseSettings())(row, Ledger("anonymise"))
+    assert masked in row.messages[1].content
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ISBN 978-0-306-40615-7, or 0-306-40615-2, on page 212-213.",
+        "Version 10.0.19041.1 runs on 127.0.0.1, with the netmask 255.255.255.0.",
+        "The sum of 415 555 and 132 is 415687; 10-15 minutes, 2000-4000 steps.",
+        "At 1748503543.123 the log says 12:30:45.",
+        "Invoice 800-555-0199 of 2019-03-04, case 2023-0417.",
+        "1234567890123456 rows and 4000 1234 5678 9012 bytes.",
+        "Take 2.5 mg of Risperdal, then Seroquel; Latuda made me restless.",
+        "I love Elizabeth Bennet and hated Heathcliff.",
+        "The Davis Cup and the Ryder Cup are in Lincoln Park this year.",
+        "She moved to Charlotte, and then from Madison to Florence.",
+        "Vitamin B12 5 MG and D3 2000 IU.",
+        "I have 3 Ways To Court Luck and 10 Minutes To Walk.",
+        "St John's wort and Parkinson's disease do not mix with Hamilton Rating Scale.",
+    ],
+)
+def test_what_is_nobodys_stays(text: str) -> None:
+    row = talk("Hm?", text)
+    Anonymiser(AnonymiseSettings())(row, Ledger("anonymise"))
+    assert row.messages[1].content == text
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("Call [NAME_1] and [NAME_2].", None),
+        ("They are, in order, [NAME_1], [NAME_2] and [NAME_3].", None),
+        ("Who sang it? [NAME_1].", None),
+        ("Be kind to yourself. - [NAME_1]", "Be kind to yourself."),
+        ("Be kind to yourself.\n[NAME_1], LCSW", "Be kind to yourself."),
+    ],
+)
+def test_an_answer_that_is_a_name_is_no_signature(text: str, right: str | None) -> None:
+    row = talk("Who was it?", text)
+    Filter(FilterSettings(language=False))(row, Ledger("filter"))
+    assert row.messages[1].content == (text if right is None else right)
+
+
+def test_a_tools_call_in_the_text_keeps_all_but_the_address(case: Case) -> None:
+    """Rows of tool calls are shapes of their own; JSON in a text is no prose to cut."""
+    row = talk("Mail my boss.", '{"to": "boss@firm-mail.com", "subject": "Report"}')
+    Anonymiser(AnonymiseSettings())(row, Ledger("anonymise"))
+    Filter(FilterSettings())(row, Ledger("filter"))
+    assert row.messages[1].content == '{"to": "[EMAIL]", "subject": "Report"}'
