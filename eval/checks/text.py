@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from datasets_prep.language import known_languages
 from eval.answers import Answer, AnsweredConversation
 from eval.checks.base import Check
+from eval.checks.scripts import WORD, is_in_language, question_in, stands_in, words
 
-_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 _ROLE_MARKS = re.compile(
     r"<\|?(?:im_start|im_end|endoftext|eot_id|user|assistant|system)\|?>|>>(?:QUESTION|ANSWER|INTRODUCTION"
     r"|SUFFIX|PREFIX)<<|\[/?INST\]|^(?:###\s*)?(?:user|human|assistant|system|instruction|response)\s*:",
@@ -26,7 +26,7 @@ class Phrases(Check):
 
     def found(self, text: str) -> list[str]:
         """Phrases that stand in ``text`` from the start of a word (so stems match)."""
-        return [phrase for phrase in self.phrases if _stands_in(phrase, text)]
+        return [phrase for phrase in self.phrases if stands_in(phrase, text)]
 
 
 class ContainsAny(Phrases):
@@ -79,7 +79,7 @@ class Mentions(Check):
         self, answer: Answer, conversation: AnsweredConversation, turn: int
     ) -> tuple[float, str]:
         """Share of facts found."""
-        missing = [f for f in self.facts if not any(_stands_in(w, answer.text) for w in f)]
+        missing = [f for f in self.facts if not any(stands_in(w, answer.text) for w in f)]
         detail = "missing: " + "; ".join(fact[0] for fact in missing) if missing else ""
         return 1 - len(missing) / len(self.facts), detail
 
@@ -125,8 +125,8 @@ class Length(Check):
         self, answer: Answer, conversation: AnsweredConversation, turn: int
     ) -> tuple[float, str]:
         """1 within bounds."""
-        words = len(_WORD.findall(answer.text))
-        return float(self.min_words <= words <= self.max_words), f"{words} words"
+        found = len(WORD.findall(answer.text))
+        return float(self.min_words <= found <= self.max_words), f"{found} words"
 
 
 class NoRepetition(Check):
@@ -190,19 +190,24 @@ class NoLeak(Check):
 
 
 class InLanguage(Check):
-    """Written in the language asked for; answers under four words pass."""
+    """Written in the language asked for; passes where that can't be told, and says so."""
 
     check: Literal["language"]
-    code: str = Field(default="en", pattern="^[a-z]{2}$")
+    code: str = Field(default="en", pattern="^[a-z]{2,3}$")
+
+    @field_validator("code")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in known_languages():
+            raise ValueError(f"no detector knows the language '{value}'")
+        return value
 
     def score(
         self, answer: Answer, conversation: AnsweredConversation, turn: int
     ) -> tuple[float, str]:
-        """1 when it is the likeliest of sixteen common languages."""
-        if len(_WORD.findall(answer.text)) < 4:
-            return 1.0, "too short to tell"
-        found = _likeliest_language(answer.text, self.code)
-        return float(found == self.code), found
+        """0 when most of it is clearly in another one."""
+        told = is_in_language(answer.text, self.code)
+        return float(told != "no"), told if told == "can't tell" else ""
 
 
 class AsksBack(Check):
@@ -213,8 +218,9 @@ class AsksBack(Check):
     def score(
         self, answer: Answer, conversation: AnsweredConversation, turn: int
     ) -> tuple[float, str]:
-        """1 with a question mark after a word."""
-        return float(bool(re.search(r"\w[\"')\u201d\u2019]?\s*\?", answer.text))), ""
+        """1 with a question, by the marks and particles of any script."""
+        found = question_in(answer.text)
+        return float(found is not None), found or ""
 
 
 class NoLecture(Check):
@@ -231,46 +237,6 @@ class NoLecture(Check):
         return float(items <= self.max_items), f"{items} list items"
 
 
-def _stands_in(phrase: str, text: str) -> bool:
-    plain = text.replace("\u2019", "'")
-    return re.search(rf"(?<!\w){re.escape(phrase)}", plain, re.IGNORECASE) is not None
-
-
 def _runs(text: str, length: int) -> list[tuple[str, ...]]:
-    words = [word.lower() for word in _WORD.findall(text)]
-    return [tuple(words[i : i + length]) for i in range(len(words) - length + 1)]
-
-
-@cache
-def _detector() -> Any:
-    from lingua import Language as L
-    from lingua import LanguageDetectorBuilder  # heavy, and only this check needs it
-
-    return (
-        LanguageDetectorBuilder.from_languages(
-            L.ENGLISH,
-            L.SPANISH,
-            L.FRENCH,
-            L.GERMAN,
-            L.PORTUGUESE,
-            L.ITALIAN,
-            L.DUTCH,
-            L.POLISH,
-            L.RUSSIAN,
-            L.TURKISH,
-            L.ARABIC,
-            L.HINDI,
-            L.CHINESE,
-            L.JAPANESE,
-            L.KOREAN,
-            L.SWEDISH,
-        )
-        .with_low_accuracy_mode()
-        .build()
-    )
-
-
-@cache
-def _likeliest_language(text: str, wanted: str) -> str:
-    language = _detector().detect_language_of(text)
-    return language.iso_code_639_1.name.lower() if language else "unknown"
+    said = words(text)
+    return [tuple(said[i : i + length]) for i in range(len(said) - length + 1)]
