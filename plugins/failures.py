@@ -33,7 +33,22 @@ def describe(error: BaseException) -> str:
         found = next((cause for cause in _causes(error) if matches(cause)), None)
         if found is not None:
             return f"{kind}: {sentence} ({_first_line(found)})"
+    if sentences := _refusals(error):
+        return f"Axolotl refuses the recipe: {'; '.join(sentences)}"
     return f"training failed: {type(error).__name__}: {_first_line(error)}"
+
+
+def _refusals(error: BaseException) -> list[str]:
+    """What pydantic found wrong, a sentence each; its own first line only says how many."""
+    faults = getattr(error, "errors", None)
+    if type(error).__name__ != "ValidationError" or not callable(faults):
+        return []
+    sentences = []
+    for fault in faults():
+        place = ".".join(str(part) for part in fault["loc"])
+        text = " ".join(str(fault["msg"]).split()).removeprefix("Value error, ")
+        sentences.append(f"{place}: {text}" if place else text)
+    return sentences
 
 
 def _excepthook(

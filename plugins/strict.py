@@ -8,8 +8,11 @@ from axolotl.integrations.base import BasePlugin
 
 from plugins.failures import say_failures_in_one_line
 from plugins.telemetry import switch_off_telemetry
-from recipes.runner.check.keys import check_config
+from recipes.runner.check.keys import inspect_config
 from recipes.runner.core.errors import UserErrors
+from recipes.runner.core.recipe import NO_KEYS
+from recipes.runner.core.terminal import send
+from recipes.runner.core.yaml_file import read_yaml
 
 
 class StrictPlugin(BasePlugin):
@@ -24,6 +27,9 @@ class StrictPlugin(BasePlugin):
         switch_off_telemetry()
         say_failures_in_one_line()
         as_dict = cfg.to_dict() if hasattr(cfg, "to_dict") else dict(cfg)
-        problems = check_config(as_dict, Path(str(cfg["axolotl_config_path"])))
-        if problems:
-            raise UserErrors(problems)
+        file = read_yaml(Path(str(cfg["axolotl_config_path"])), NO_KEYS)
+        report = inspect_config(as_dict, file)
+        for warning in report.warnings:
+            send("warning", text=str(warning))
+        if report.errors:
+            raise UserErrors(report.errors)

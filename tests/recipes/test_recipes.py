@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from recipes.runner.check.check import problems_of, validated
+from recipes.runner.check.check import problems_of
+from recipes.runner.check.refusals import validated
 from recipes.runner.check.table import TABLE, table_text
 from recipes.runner.core.recipe import RECIPES, ROOT, load_recipe, recipe_paths
 from recipes.runner.models.architecture import architecture, as_json, build, keep, kept_file

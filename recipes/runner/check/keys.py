@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recipes.runner.check.schema import check_mapping, load_plugin_class, root_models
+from recipes.runner.check.against_model import check_against_model, check_base
+from recipes.runner.check.against_run import check_against_run
+from recipes.runner.check.data_sets import check_data_sets
+from recipes.runner.check.dictionaries import check_dictionaries
+from recipes.runner.check.finding import Finding, Level, number, words
+from recipes.runner.check.references import check_references
+from recipes.runner.check.refusals import axolotl_refusals
+from recipes.runner.check.schema import check_root, load_plugin_class, root_models
+from recipes.runner.check.values import check_names, check_numbers
 from recipes.runner.core.errors import UserError
-from recipes.runner.core.nearest import did_you_mean, nearest
-from recipes.runner.core.paths import ROOT, display_path
+from recipes.runner.core.nearest import did_you_mean
+from recipes.runner.core.paths import display_path
 from recipes.runner.core.recipe import NO_KEYS
-from recipes.runner.core.yaml_file import Fault, KeyPath, dotted, read_yaml
+from recipes.runner.core.yaml_file import KeyPath, YamlFile, dotted, read_yaml
 
 # What axolotl itself puts into the dictionary before a plugin sees it: the path, and, started by
 # `axolotl train`, every option of that command (its TrainerCliArgs).
@@ -22,56 +32,141 @@ _NOT_OF_THE_RECIPE = (
     "prompter",
     "shard",
 )
+GUARDS = (
+    "plugins.strict.StrictPlugin",
+    "plugins.preflight.PreflightPlugin",
+    "plugins.packing.PackingPlugin",
+    "plugins.quantization_guard.QuantizationGuardPlugin",
+    "plugins.run_record.RunRecordPlugin",
+)
+_MOST_SHOWN = 100
+
+_CHECKS: tuple[Callable[[dict[str, Any]], Iterable[Finding]], ...] = (
+    check_numbers,
+    check_names,
+    check_dictionaries,
+    check_references,
+    check_base,
+    check_against_model,
+    check_data_sets,
+    check_against_run,
+)
+
+
+@dataclass
+class Report:
+    """What was found in one recipe, each with its file, line and key.
+
+    Attributes:
+        errors: what stops the run.
+        warnings: what was hardly meant.
+        notes: what a reader should know, such as what could not be looked up.
+        places: the keys that the errors are about.
+    """
+
+    errors: list[UserError] = field(default_factory=list)
+    warnings: list[UserError] = field(default_factory=list)
+    notes: list[UserError] = field(default_factory=list)
+    places: set[KeyPath] = field(default_factory=set)
 
 
 def check_config(config: dict[str, Any], file: Path) -> list[UserError]:
-    """Every problem of a recipe, each with file, line and key; empty when there is none.
+    """Every error of a recipe, each with file, line and key; empty when there is none.
 
     Args:
         config: the recipe's keys, overrides of the command line applied.
         file: the recipe's file, for the lines.
     """
-    written = read_yaml(file, NO_KEYS)
-    problems = list(written.faults)
+    return inspect_config(config, read_yaml(file, NO_KEYS)).errors
+
+
+def inspect_recipe(config: dict[str, Any], file: YamlFile) -> Report:
+    """All of `inspect_config`, what the recipe leaves unguarded, and what Axolotl refuses."""
+    report = inspect_config(config, file)
+    found = [*_unguarded(config)]
+    if not report.errors:
+        found += list(axolotl_refusals(config))
+    return _report(found, config, file, report)
+
+
+def _unguarded(config: dict[str, Any]) -> Iterator[Finding]:
+    """A recipe that doesn't name the guarding plugins isn't guarded; nothing else would tell."""
+    listed = config.get("plugins")
+    names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    ours = any(name.startswith("plugins.") for name in names)
+    missing = [name for name in GUARDS if name not in names]
+    if ours and missing:
+        todo = "Add it, or the run goes unguarded"
+        yield Finding(("plugins",), f"does not name {', '.join(missing)}", todo)
+    elif missing:
+        what = "names none of this repository's plugins: Axolotl runs it unguarded"
+        yield Finding((), what, "See recipes/README.md", "note")
+
+
+def inspect_config(config: dict[str, Any], file: YamlFile) -> Report:
+    """Errors, warnings and notes of a recipe, in the order of the file.
+
+    Args:
+        config: the recipe's keys, overrides of the command line applied.
+        file: the recipe as it was read.
+    """
     given = {
-        key: value
+        str(key): value
         for key, value in config.items()
-        if key not in _NOT_OF_THE_RECIPE or (key,) in written.lines
+        if key not in _NOT_OF_THE_RECIPE or (key,) in file.lines
     }
-    plugins = given.get("plugins") or []
-    names = [name for name in plugins if isinstance(name, str)] if isinstance(plugins, list) else []
-    unknown = _check_plugins(names)
-    bad = {names[int(path[1])] for path, _, _ in unknown}
-    problems += unknown
-    problems += check_mapping(given, root_models([name for name in names if name not in bad]), ())
-    problems += _unknown_optimizer(given)
-    problems += _missing_files(given)
-    return [
-        UserError(f"{dotted(path)}: {what}", _where(path, file, written.lines), todo)
-        for path, what, todo in sorted(
-            problems, key=lambda problem: written.lines.get(problem[0], 0)
-        )
-    ]
-
-
-def _where(path: KeyPath, file: Path, lines: dict[KeyPath, int]) -> str:
-    line = lines.get(path)
-    return f"{display_path(file)}:{line}" if line else "command line (SET=)"
-
-
-def _check_plugins(names: list[str]) -> list[Fault]:
-    problems: list[Fault] = []
-    for index, name in enumerate(names):
+    found = [Finding(*fault) for fault in file.faults]
+    found += _of_schema(given)
+    found = list(_with_traps(found, given, file))
+    wrong = {finding.place for finding in found if finding.level == "error"}
+    for check in _CHECKS:
+        # A value that was refused already says nothing more.
+        sound = {key: value for key, value in given.items() if (key,) not in wrong}
         try:
-            load_plugin_class(name)
-        except ImportError as error:
-            missing = getattr(error, "name", None)
-            if missing:
-                what, todo = f"plugin {name} needs the package {missing}", "Install it"
-            else:
-                what, todo = f"there is no plugin {name}", did_you_mean(name, _known_plugins())
-            problems.append((("plugins", index), what, todo))
-    return problems
+            more = list(check(sound))
+        except Exception as error:
+            if not wrong:
+                raise
+            more = []
+            reason = f"{check.__name__.removeprefix('check_')} was left out"
+            found.append(Finding((), reason, f"Correct the rest first ({error})"[:120], "note"))
+        found += [finding for finding in more if finding.place not in wrong]
+    return _report(found, given, file)
+
+
+def _of_schema(config: dict[str, Any]) -> Iterator[Finding]:
+    plugins = config.get("plugins")
+    listed = plugins if isinstance(plugins, list) else []
+    names, missing = [], False
+    for index, name in enumerate(listed):
+        problem = _plugin_problem(name, ("plugins", index)) if isinstance(name, str) else None
+        if problem:
+            missing = True
+            yield problem
+        elif isinstance(name, str):
+            names.append(name)
+    for finding in check_root(config, root_models(names)):
+        # The keys of a plugin that can't be loaded are not known.
+        if missing and finding.what == "unknown key" and len(finding.place) == 1:
+            finding = finding._replace(level="warning")
+        yield finding
+
+
+def _plugin_problem(name: str, place: KeyPath) -> Finding | None:
+    from recipes.runner.check.schema import plugin_models
+
+    try:
+        plugin_models(name)
+    except ImportError as error:
+        missing = getattr(error, "name", None)
+        if missing:
+            what = f"plugin {name} needs the package {missing}"
+            return Finding(place, what, "Install it")
+        return Finding(place, f"there is no plugin {name}", did_you_mean(name, _known_plugins()))
+    except (Exception, SystemExit) as error:  # a class that is no plugin, or a module that runs
+        what = f"{name} is no plugin of Axolotl's ({type(error).__name__})"
+        return Finding(place, what, "Take it out")
+    return None
 
 
 def _known_plugins() -> list[str]:
@@ -95,67 +190,89 @@ def _is_plugin(name: str) -> bool:
     return True
 
 
-def _unknown_optimizer(config: dict[str, Any]) -> list[Fault]:
-    """Axolotl's schema takes any text here, and the run fails when the trainer is built."""
-    name = config.get("optimizer")
-    if not isinstance(name, str):
-        return []
-    from axolotl.utils.schemas.enums import CustomSupportedOptimizers
-    from transformers.training_args import OptimizerNames
-
-    known = [
-        str(member.value) for kind in (OptimizerNames, CustomSupportedOptimizers) for member in kind
-    ]
-    if name in known:
-        return []
-    hint = did_you_mean(name, known, "Optimizers")
-    return [(("optimizer",), f"there is no optimizer {name}", hint)]
-
-
-def _missing_files(config: dict[str, Any]) -> list[Fault]:
-    problems: list[Fault] = []
-    for key in ("datasets", "test_datasets"):
-        for index, dataset in enumerate(config.get(key) or []):
-            path = dataset.get("path") if isinstance(dataset, dict) else None
-            if isinstance(path, str) and _is_local(path) and not _can_be_made(path):
-                problems.append(((key, index, "path"), f"there is no {path}", _data_hint(path)))
-    template = config.get("chat_template_jinja")
-    if isinstance(template, str) and template.endswith(".jinja") and not Path(template).is_file():
-        problems.append((("chat_template_jinja",), f"there is no {template}", "Correct the path"))
-    for key in ("deepspeed", "base_model", "tokenizer_config"):
-        path = config.get(key)
-        if isinstance(path, str) and _is_local(path) and not _can_be_made(path):
-            problems.append(((key,), f"there is no {path}", "Correct the path"))
-    return problems
+def _with_traps(found: list[Finding], config: dict[str, Any], file: YamlFile) -> Iterator[Finding]:
+    """Findings, with what YAML made of a word in place of what it then is not."""
+    wrong = set()
+    for finding in found:
+        trap = file.traps.get(finding.place)
+        wrong.add(finding.place)
+        of_value = finding.what.startswith("is ")
+        if trap and of_value and not _from_command_line(finding.place, config, file):
+            finding = finding._replace(what=str(trap), todo=trap.todo)
+        yield finding
+    for place, trap in file.traps.items():
+        value = _value_at(place, config)
+        if place in wrong or _from_command_line(place, config, file):
+            continue
+        if "octal" in trap.read or "base of 60" in trap.read:
+            yield Finding(place, str(trap), trap.todo)
+        elif trap.read == "text" and len(place) == 1 and place[0] in _READ_AS_NUMBERS:
+            read = f"{trap}, and Axolotl takes it for {number(value):g}"
+            yield Finding(place, read, trap.todo, "note")
 
 
-def _is_local(path: str) -> bool:
-    first = path.split("/", 1)[0]
-    return (
-        path.endswith((".json", ".jsonl", ".csv", ".parquet"))
-        or path.startswith((".", "/", "~"))
-        or first in ("data", "models", "recipes", "runs")
+_READ_AS_NUMBERS = frozenset(
+    words(
+        """
+    learning_rate num_epochs weight_decay adam_epsilon embedding_lr max_grad_norm
+    lora_dropout loraplus_lr_ratio loraplus_lr_embedding warmup_ratio dpo_beta rl_beta
+    """
     )
+)
+_NOTHING = object()
 
 
-def _can_be_made(path: str) -> bool:
-    parts = Path(path).parts
-    if Path(path).expanduser().exists():
-        return True
-    if len(parts) == 3 and parts[0] == "data":
-        splits = ("train.jsonl", "validation.jsonl", "test.jsonl")
-        return parts[2] in splits and parts[1] in _definitions()
-    from recipes.runner.models.smollm2 import FOLDER
-
-    return (ROOT / path) == FOLDER
-
-
-def _definitions() -> set[str]:
-    return {path.stem for path in (ROOT / "datasets_prep" / "definitions").glob("*.yaml")}
+def _value_at(place: KeyPath, content: Any) -> Any:
+    for step in place:
+        if isinstance(content, dict):
+            content = content.get(step, _NOTHING)
+        elif isinstance(content, list) and isinstance(step, int) and step < len(content):
+            content = content[step]
+        else:
+            return _NOTHING
+    return content
 
 
-def _data_hint(path: str) -> str:
-    parts = Path(path).parts
-    near = nearest(parts[1], _definitions()) if len(parts) == 3 and parts[0] == "data" else None
-    made = f"data/{near}/{parts[2]} can be made: is that meant?" if near else ""
-    return made or "Correct the path, or add a definition to datasets_prep/definitions"
+def _from_command_line(place: KeyPath, config: dict[str, Any], file: YamlFile) -> bool:
+    """Whether SET gave the value at a place, or one above it."""
+    return any(
+        (here := _value_at(place[:length], config)) is not _NOTHING
+        and _differs(here, _value_at(place[:length], file.content))
+        for length in range(len(place), 0, -1)
+        if not isinstance(_value_at(place[:length], config), dict)
+    ) and not (place in file.lines and _value_at(place, config) is _NOTHING)
+
+
+def _differs(one: Any, other: Any) -> bool:
+    return other is _NOTHING or repr(one) != repr(other)
+
+
+def _report(
+    found: Iterable[Finding], config: dict[str, Any], file: YamlFile, report: Report | None = None
+) -> Report:
+    report = report or Report()
+    lists: dict[Level, list[UserError]] = {
+        "error": report.errors,
+        "warning": report.warnings,
+        "note": report.notes,
+    }
+    ordered = sorted(dict.fromkeys(found), key=lambda finding: file.line(finding.place))
+    for finding in ordered:
+        listed = lists[finding.level]
+        if len(listed) < _MOST_SHOWN:
+            listed.append(_error(finding, config, file))
+        if finding.level == "error":
+            report.places.add(finding.place)
+    if len(report.errors) == _MOST_SHOWN:
+        report.errors.append(UserError("more of the kind are not shown", display_path(file.path)))
+    return report
+
+
+def _error(finding: Finding, config: dict[str, Any], file: YamlFile) -> UserError:
+    place = finding.place
+    text = f"{dotted(place)}: {finding.what}" if place else finding.what
+    known = any(place[:length] in file.lines for length in range(1, len(place) + 1))
+    if place and _from_command_line(place, config, file):
+        return UserError(text, "command line (SET=)", finding.todo)
+    where = display_path(file.path)
+    return UserError(text, f"{where}:{file.line(place)}" if known else where, finding.todo)

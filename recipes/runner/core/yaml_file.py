@@ -374,7 +374,8 @@ def _trap(written: str, value: Any) -> Trap | None:
         return Trap(written, "a date", f'Write "{written}"')
     if isinstance(value, int | float):
         if ":" in written:
-            return Trap(written, f"{value}, a number to the base of 60", f'Write "{written}"')
+            todo = f'Write {value}, or "{written}" for text'
+            return Trap(written, f"{value}, a number to the base of 60", todo)
         if re.fullmatch(r"[-+]?0[0-7_]+", written):
             plain = written.replace("_", "").lstrip("+-0") or "0"
             return Trap(written, f"{value}, an octal number", f"Write {value} or {plain}")

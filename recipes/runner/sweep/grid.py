@@ -136,13 +136,16 @@ def _value_faults(content: dict[str, Any], models: list[Any]) -> Iterator[Fault]
             continue
         for index, value in enumerate(values):
             if key != TOGETHER:
-                for place, what, todo in check_mapping({key: value}, models, ()):
+                for place, what, todo, level in check_mapping({key: value}, models, ()):
                     at = () if what == "unknown key" and len(place) == 1 else (index,)
-                    yield (key, *at, *place[1:]), what, todo
+                    if level == "error":
+                        yield (key, *at, *place[1:]), what, todo
             elif not isinstance(value, dict) or not value:
                 yield (key, index), "is no mapping", "Write {key: value, key: value}"
             else:
-                yield from check_mapping(value, models, (key, index))
+                for place, what, todo, level in check_mapping(value, models, ()):
+                    if level == "error":
+                        yield (key, index, *place), what, todo
 
 
 def _key_faults(content: dict[str, Any], fixed: Overrides) -> Iterator[Fault]:

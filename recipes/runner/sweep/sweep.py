@@ -67,14 +67,15 @@ def refuse_problems(recipe: Recipe, grid: Grid, runs: Sequence[SweepRun]) -> Non
     from recipes.runner.check.check import problems_with
 
     problems: list[UserError] = []
+    found: dict[str, UserError] = {}
     for run in runs:
         config = apply(recipe.config, run.overrides)
         where = f"{display_path(grid.path)}: {_in_words(grid, run)}"
-        found = [
-            UserError(str(problem), where)
-            for problem in problems_with(Recipe(recipe.name, recipe.path, config))
-        ]
-        problems += found + _other_run(run)
+        for problem in problems_with(Recipe(recipe.name, recipe.path, config)):
+            # What is wrong in every run is said of the first.
+            found.setdefault(str(problem), UserError(str(problem), where))
+        problems += _other_run(run)
+    problems = [*found.values(), *problems]
     problems += _without_effect(recipe, grid, runs)
     if problems:
         raise UserErrors(list({str(problem): problem for problem in problems}.values()))
@@ -87,16 +88,6 @@ def _without_effect(recipe: Recipe, grid: Grid, runs: Sequence[SweepRun]) -> lis
     if "num_epochs" in grid.varying and any(config.get("max_steps") for config in configs):
         what = "num_epochs has no effect while max_steps is set"
         found.append(UserError(what, where, "Add max_steps: [null] to the sweep"))
-    if "lora_target_modules" in grid.varying:
-        from recipes.runner.models.architecture import architecture
-
-        base = str(recipe.config["base_model"])
-        names = sorted({linear.name for linear in architecture(base).linears})
-        lists = [config.get("lora_target_modules") for config in configs]
-        wanted = {name for one in lists if isinstance(one, list) for name in one}
-        if missing := sorted(wanted - set(names)):
-            what = f"{base} has no layer {', '.join(missing)}"
-            found.append(UserError(what, where, f"Its linear layers: {', '.join(names)}"))
     return found
 
 

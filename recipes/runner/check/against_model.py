@@ -1,0 +1,267 @@
+"""A recipe against its base model: which layers it names, which tokens, which plugins it needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from recipes.runner.check.base_model import (
+    Modules,
+    built_config,
+    model_type,
+    modules_of,
+    on_hub,
+    vocabulary,
+)
+from recipes.runner.check.finding import Finding, mapping, number, spelt
+from recipes.runner.core.nearest import did_you_mean, nearest
+from recipes.runner.core.yaml_file import KeyPath
+
+FALCON_PLUGIN = "plugins.falcon.FalconPlugin"
+
+
+def check_against_model(config: dict[str, Any]) -> Iterator[Finding]:
+    """What a recipe says about layers, tokens and lengths that its base model hasn't."""
+    yield from _falcon(config)
+    yield from _adapter(config)
+    modules = modules_of(config)
+    if modules is not None:
+        yield from _layers(config, modules)
+    yield from _length(config)
+    yield from _tokens(config)
+
+
+def _adapter(config: dict[str, Any]) -> Iterator[Finding]:
+    adapter = config.get("adapter")
+    if adapter == "lora" and config.get("load_in_4bit") is True:
+        what = "is lora, and load_in_4bit quantises the base under it: that is qlora"
+        yield Finding(("adapter",), what, "Write qlora, or load_in_4bit: false", "warning")
+    if not adapter and not config.get("lora_model_dir"):
+        for key in ("lora_r", "lora_target_modules", "lora_target_linear"):
+            if config.get(key):
+                what = "is not read without an adapter: every weight is trained"
+                yield Finding((key,), what, "Add adapter: lora, or take it out", "note")
+                return
+
+
+def _falcon(config: dict[str, Any]) -> Iterator[Finding]:
+    """transformers' own Falcon packs wrongly, and is never quantised: see plugins/falcon."""
+    plugins = config.get("plugins")
+    if isinstance(plugins, list) and FALCON_PLUGIN in plugins:
+        return
+    base = str(config.get("base_model") or "")
+    family = model_type(config)
+    named = re.fullmatch(r"tiiuae/falcon-(rw-)?\d+b(-instruct)?", base, re.IGNORECASE)
+    if family != "falcon" and not (family is None and named):
+        return
+    todo = f"Add {FALCON_PLUGIN} to plugins"
+    place = ("plugins",) if plugins else ("base_model",)
+    if config.get("sample_packing"):
+        what = "Falcon without its plugin packs wrongly: conversations see each other"
+        yield Finding(place, what, todo)
+    if config.get("load_in_4bit") or config.get("load_in_8bit"):
+        what = "Falcon without its plugin is never quantised: the base is trained over in fp32"
+        yield Finding(place, what, todo)
+    elif not config.get("sample_packing"):
+        what = "Falcon without its plugin takes the slow way through attention"
+        yield Finding(place, what, todo, "note")
+
+
+def _layers(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
+    if config.get("adapter") in ("lora", "qlora"):
+        yield from _targets(config, modules)
+        yield from _saved(config, modules)
+        yield from _indices(config)
+        yield from _patterns(config, modules)
+    for index, pattern in enumerate(_listed(config.get("unfrozen_parameters"))):
+        place = ("unfrozen_parameters", index)
+        text = re.sub(r"\[\d*:\d*\]$", "", str(pattern))  # a range of its rows
+        yield from _regular_expression(place, text, modules.parameters, "parameter")
+
+
+def _targets(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
+    targets = config.get("lora_target_modules")
+    place: KeyPath = ("lora_target_modules",)
+    names = modules.linears()
+    if isinstance(targets, str) and targets:
+        if targets.replace("_", "-") == "all-linear":
+            return
+        fitting = _matching(targets, [module.name for module in modules.modules])
+        if fitting is None:
+            yield Finding(place, f"{spelt(targets)} is no regular expression", "Correct it")
+        elif not fitting:
+            todo = f"Did you mean {near}?" if (near := nearest(targets, names)) else _names(names)
+            yield Finding(place, f"{spelt(targets)} matches no layer of this model", todo)
+        else:
+            kinds = {module.name: module for module in modules.modules}
+            if not any(kinds[name].takes_adapter for name in fitting):
+                what = f"{spelt(targets)} matches no layer that can have an adapter"
+                yield Finding(place, what, _names(names))
+        return
+    listed = _listed(targets)
+    for index, target in enumerate(listed):
+        if not isinstance(target, str):
+            continue
+        found = [m for m in modules.modules if m.name == target or m.name.endswith(f".{target}")]
+        if not found:
+            todo = f"Did you mean {near}?" if (near := nearest(target, names)) else _names(names)
+            yield Finding((*place, index), f"{target} matches no layer of this model", todo)
+        elif not any(module.takes_adapter for module in found):
+            what = f"{target} is a {found[0].kind}, which can't have an adapter"
+            yield Finding((*place, index), what, _names(names))
+    other = (config.get("lora_target_linear"), config.get("lora_target_parameters"))
+    if not listed and not any(other) and "lora_target_modules" in config:
+        yield Finding(place, "is empty: no layer gets an adapter", _names(names))
+
+
+def _names(names: list[str]) -> str:
+    return f"Its layers: {', '.join(sorted(names)[:20])}"
+
+
+def _saved(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
+    for index, name in enumerate(_listed(config.get("lora_modules_to_save"))):
+        if not any(module.name.endswith(str(name)) for module in modules.modules):
+            last = sorted({module.name.rsplit(".", 1)[-1] for module in modules.modules} - _NUMBERS)
+            what = f"{name} matches no module of this model"
+            yield Finding(("lora_modules_to_save", index), what, did_you_mean(str(name), last))
+
+
+_NUMBERS = {str(number) for number in range(1000)}
+
+
+def _indices(config: dict[str, Any]) -> Iterator[Finding]:
+    layers = getattr(built_config(config), "num_hidden_layers", None)
+    value = config.get("peft_layers_to_transform")
+    listed = value if isinstance(value, list) else [value] if isinstance(value, int) else []
+    for index, layer in enumerate(listed):
+        if isinstance(layer, int) and layers and not 0 <= layer < layers:
+            what = f"there is no layer {layer}: the model has 0 to {layers - 1}"
+            yield Finding(("peft_layers_to_transform", index), what)
+
+
+def _patterns(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
+    able = [module.name for module in modules.modules if module.takes_adapter]
+    for key in ("lora_rank_pattern", "lora_alpha_pattern"):
+        for pattern in mapping(config, key):
+            yield from _regular_expression(
+                (key, str(pattern)), rf"(.*\.)?({pattern})$", tuple(able), "layer", str(pattern)
+            )
+
+
+def _regular_expression(
+    place: KeyPath, pattern: Any, names: tuple[str, ...], kind: str, shown: str = ""
+) -> Iterator[Finding]:
+    shown = shown or str(pattern)
+    try:
+        compiled = re.compile(str(pattern))
+    except re.error as error:
+        yield Finding(place, f"{shown} is no regular expression: {error}", "Correct it")
+        return
+    if not any(compiled.match(name) for name in names):
+        last = list(dict.fromkeys(name.rsplit(".", 1)[-1] for name in names))
+        near = nearest(shown, last)
+        todo = f"Did you mean {near}?" if near else ""
+        yield Finding(place, f"{shown} matches no {kind} of this model", todo)
+
+
+def _matching(pattern: str, names: list[str]) -> list[str] | None:
+    try:
+        compiled = re.compile(pattern)
+    except re.error:
+        return None
+    return [name for name in names if compiled.fullmatch(name)]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _length(config: dict[str, Any]) -> Iterator[Finding]:
+    built = built_config(config)
+    most = getattr(built, "max_position_embeddings", None)
+    length = number(config.get("sequence_len"))
+    overrides = mapping(config, "overrides_of_model_config")
+    if not isinstance(most, int) or length is None or getattr(built, "alibi", False):
+        return
+    if {"max_position_embeddings", "rope_scaling", "rope_parameters"} & set(overrides):
+        return
+    if length > most:
+        what = f"is {length:,.0f}, and the model was made for {most:,} tokens"
+        todo = "Lower it, or scale its positions (overrides_of_model_config)"
+        yield Finding(("sequence_len",), what, todo, "warning")
+
+
+def _tokens(config: dict[str, Any]) -> Iterator[Finding]:
+    given = mapping(config, "special_tokens")
+    pad, eos = given.get("pad_token"), given.get("eos_token")
+    if isinstance(pad, str) and pad and pad == eos:
+        what = f"is {pad}, the end token too: the end is masked as padding and never learnt"
+        todo = "Take another token of the vocabulary"
+        chat = _is_chat(config)
+        place = ("special_tokens", "pad_token")
+        yield Finding(place, what, todo, "error" if chat else "warning")
+    name = config.get("tokenizer_config") or config.get("base_model")
+    found = vocabulary(name) if isinstance(name, str) and name and len(name) < 500 else None
+    if found is None:
+        return
+    tokens, whole = found
+    new = {str(token) for token in _listed(config.get("tokens"))}
+    new |= {str(token) for token in mapping(config, "added_tokens_overrides").values()}
+    if isinstance(config.get("added_tokens_overrides"), dict):
+        new |= {str(token) for token in config["added_tokens_overrides"].values()}
+    for key, token in given.items():
+        if not isinstance(token, str) or token in tokens or token in new:
+            continue
+        near = nearest(token, tokens) if len(tokens) < 2000 else _near_special(token, tokens)
+        what = f"{token} is not in the vocabulary of {name}"
+        if near or whole or re.fullmatch(r"<.*>|\[.*\]|>>.*<<", token):
+            todo = f"Did you mean {near}?" if near else "Take one that is, or list it under tokens"
+            yield Finding(("special_tokens", str(key)), what, todo)
+
+
+def _is_chat(config: dict[str, Any]) -> bool:
+    entries = _listed(config.get("datasets"))
+    kinds = [entry.get("type") for entry in entries if isinstance(entry, dict)]
+    return "chat_template" in kinds
+
+
+def _near_special(token: str, tokens: frozenset[str]) -> str | None:
+    special = [word for word in tokens if word[:1] in "<[>" and word[-1:] in ">]<"]
+    return nearest(token, special)
+
+
+def check_base(config: dict[str, Any]) -> Iterator[Finding]:
+    """Whether the base model is anywhere: kept, local, in the cache, or on the Hub."""
+    from recipes.runner.check.references import is_local, known_bases
+
+    base = config.get("base_model")
+    if not isinstance(base, str) or not base or is_local(base):
+        return
+    if model_type(config) is not None:
+        return
+    there = on_hub("model", base)
+    near = _one_slip_away(base, known_bases())
+    if there is False or (there is None and near):
+        reach = (
+            "the Hub has no such model" if there is False else "is neither kept here nor in reach"
+        )
+        todo = f"Did you mean {near}?" if near else "Correct the name"
+        yield Finding(("base_model",), f"{base}: {reach}", todo)
+    elif there is None:
+        what = f"{base} can't be looked up from here: what is said about its layers is not checked"
+        yield Finding(("base_model",), what, "", "note")
+
+
+def _one_slip_away(name: str, known: list[str]) -> str | None:
+    """A known model that this can only be a typing error for: the same numbers, and near."""
+    import difflib
+
+    for other in known:
+        same = re.findall(r"\d+", name) == re.findall(r"\d+", other)
+        if same and name != other:
+            matcher = difflib.SequenceMatcher(None, name.lower(), other.lower())
+            kept = sum(block.size for block in matcher.get_matching_blocks())
+            if max(len(name), len(other)) - kept <= 2:
+                return other
+    return None

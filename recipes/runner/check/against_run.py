@@ -1,0 +1,165 @@
+"""A recipe against the run that it makes: steps, warm-up, evaluation, stopping, validation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from recipes.runner.check.finding import Finding, entries, number, spelt, whole
+from recipes.runner.check.references import count_rows
+
+
+def check_against_run(config: dict[str, Any]) -> Iterator[Finding]:
+    """Settings that come to nothing in the run, or turn against each other."""
+    yield from _steps(config)
+    yield from _length(config)
+    yield from _validation(config)
+    yield from _stopping(config)
+    yield from _best(config)
+    if config.get("excess_length_strategy") in ("drop", "truncate"):
+        done = "dropped" if config["excess_length_strategy"] == "drop" else "cut at their end"
+        length = spelt(config.get("sequence_len", 512))
+        what = f"rows of more than {length} tokens are {done}, with one line in the log"
+        yield Finding(("excess_length_strategy",), what, "", "note")
+
+
+def most_steps(config: dict[str, Any]) -> int | None:
+    """Optimizer steps of one process at the most: fewer where rows are packed; None if unknown."""
+    steps = number(config.get("max_steps"))
+    if steps is not None and steps > 0:
+        return int(steps)
+    rows = _rows(config)
+    if rows is None:
+        return None
+    epochs = number(config.get("num_epochs", 1.0)) or 0.0
+    per_epoch = max(1, math.ceil(rows / _sequences_a_step(config)))
+    return math.ceil(per_epoch * epochs) if math.isfinite(epochs) else None
+
+
+def _sequences_a_step(config: dict[str, Any]) -> int:
+    micro = whole(config, "micro_batch_size", 1)
+    if (batch := whole(config, "batch_size", 0)) > 0 and not config.get(
+        "gradient_accumulation_steps"
+    ):
+        return batch
+    return max(1, micro * whole(config, "gradient_accumulation_steps", 1))
+
+
+def _rows(config: dict[str, Any]) -> int | None:
+    """Rows of all training data, where each is a local file."""
+    total = 0
+    listed = entries(config, "datasets")
+    for _, entry in listed:
+        path = entry.get("path")
+        rows = count_rows(path) if isinstance(path, str) else None
+        if rows is None:
+            return None
+        total += rows
+    return total if listed else None
+
+
+def _steps(config: dict[str, Any]) -> Iterator[Finding]:
+    rows, a_step = _rows(config), _sequences_a_step(config)
+    if rows is not None and a_step > max(rows, 1):
+        accumulated = whole(config, "gradient_accumulation_steps", 1) > 1
+        key = "gradient_accumulation_steps" if accumulated else "micro_batch_size"
+        what = f"0 whole optimizer steps an epoch: a step takes {a_step:,} sequences of {rows:,}"
+        yield Finding((key,), what, "Lower it")
+    elif rows is None and a_step > 100_000:
+        key = "gradient_accumulation_steps"
+        what = f"a step takes {a_step:,} sequences: few data sets have as many"
+        yield Finding((key,), what, "Lower it", "warning")
+    if "num_epochs" in config and (number(config.get("max_steps")) or 0) > 0:
+        what = "is not read: max_steps decides how long the run is"
+        yield Finding(("num_epochs",), what, "Take one of them out", "warning")
+    steps = most_steps(config)
+    warmup = number(config.get("warmup_steps"))
+    if steps is not None and warmup is not None and warmup >= steps and warmup > 0:
+        what = f"is {warmup:g}, and the run has {steps:,} steps at the most"
+        todo = "Lower it: the learning rate would never be reached"
+        yield Finding(("warmup_steps",), what, todo)
+    for key, verb in (("eval_steps", "evaluates"), ("save_steps", "saves")):
+        every = number(config.get(key))
+        if steps is not None and every is not None and every >= 1 and every > steps:
+            what = f"is {every:g}, and the run has {steps:,} steps at the most: it never {verb}"
+            stops = config.get("load_best_model_at_end") or config.get("early_stopping_patience")
+            yield Finding((key,), what, "Lower it", "error" if stops else "warning")
+        elif every is not None and 1 < every < 1_000_000 and every != int(every):
+            what = f"is {every:g}: neither a number of steps nor a share of them"
+            yield Finding((key,), what, "Give a whole number, or a share below 1")
+    logging = number(config.get("logging_steps"))
+    if steps is not None and logging is not None and logging > steps:
+        what = f"is {logging:g}, and the run has {steps:,} steps at the most: no loss is logged"
+        yield Finding(("logging_steps",), what, "Lower it", "warning")
+
+
+def _length(config: dict[str, Any]) -> Iterator[Finding]:
+    longest, evaluated = whole(config, "sequence_len", 0), whole(config, "eval_sequence_len", 0)
+    if evaluated and longest and evaluated > 4 * longest:
+        what = f"is {evaluated:,}, and training sees {longest:,} tokens"
+        yield Finding(("eval_sequence_len",), what, "", "warning")
+
+
+def _validates(config: dict[str, Any]) -> bool:
+    return bool(config.get("test_datasets")) or (number(config.get("val_set_size")) or 0) > 0
+
+
+def _validation(config: dict[str, Any]) -> Iterator[Finding]:
+    if _validates(config):
+        return
+    # Without rows to evaluate on, nothing of this can happen.
+    for key in ("early_stopping_patience", "load_best_model_at_end"):
+        if config.get(key):
+            what = "can't act: there is no validation data"
+            yield Finding((key,), what, "Add test_datasets or val_set_size, or take it out")
+    for key in ("eval_steps", "evals_per_epoch", "eval_sample_packing"):
+        if config.get(key) and "val_set_size" not in config and not _reinforced(config):
+            what = "is not read: there is no validation data"
+            yield Finding((key,), what, "Add test_datasets or val_set_size", "warning")
+            return
+    if "val_set_size" not in config and not _reinforced(config):
+        what = "has no validation data: nothing tells when it learns by heart"
+        todo = "Add test_datasets, or say val_set_size: 0"
+        yield Finding(("datasets",), what, todo, "warning")
+
+
+def _reinforced(config: dict[str, Any]) -> bool:
+    others = ("rl", "pretraining_dataset", "streaming", "reward_model", "process_reward_model")
+    return any(config.get(key) for key in others) or not config.get("datasets")
+
+
+def _stopping(config: dict[str, Any]) -> Iterator[Finding]:
+    patience = number(config.get("early_stopping_patience"))
+    if not patience or patience < 1 or not _validates(config):
+        return
+    steps, every = most_steps(config), number(config.get("eval_steps"))
+    epochs = number(config.get("num_epochs", 1.0)) or 0.0
+    # Axolotl evaluates before the first step too: that is what the others are measured by.
+    evaluations: float | None = None
+    if every and steps is not None:
+        evaluations = steps // every if every >= 1 else 1 / every
+    elif config.get("evals_per_epoch"):
+        evaluations = (number(config["evals_per_epoch"]) or 0) * epochs
+    if evaluations is not None and evaluations < patience:
+        what = f"is {patience:g}, and there are {evaluations:g} evaluations at the most"
+        yield Finding(("early_stopping_patience",), f"{what}: it can't act", "Lower it", "warning")
+
+
+def _best(config: dict[str, Any]) -> Iterator[Finding]:
+    metric = config.get("metric_for_best_model")
+    is_loss = metric is None or (isinstance(metric, str) and metric.endswith("loss"))
+    if config.get("greater_is_better") is True and is_loss:
+        what = "is true for a loss: it keeps the worst checkpoint"
+        yield Finding(("greater_is_better",), what, "Write false", "warning")
+    rises = ("accuracies", "accuracy", "margins", "bleu", "chrf")
+    if config.get("greater_is_better") is False and str(metric).endswith(rises):
+        what = f"is false for {metric}: it keeps the worst checkpoint"
+        yield Finding(("greater_is_better",), what, "Write true", "warning")
+    saves, evaluates = number(config.get("save_steps")), number(config.get("eval_steps"))
+    if config.get("load_best_model_at_end") and saves and evaluates:
+        whole_steps = saves >= 1 and evaluates >= 1
+        if whole_steps and saves % evaluates:
+            what = f"is {saves:g}, no multiple of eval_steps ({evaluates:g})"
+            todo = "The best checkpoint is only known where both fall together"
+            yield Finding(("save_steps",), what, todo)

@@ -1,0 +1,233 @@
+"""What can be known of a base model without its weights: configuration, modules, tokens."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from recipes.runner.check.finding import words
+from recipes.runner.core.paths import ROOT
+from recipes.runner.models.architecture import kept_file
+
+_HUB_TIMEOUT = 3.0  # seconds
+
+
+class Module(NamedTuple):
+    """One module of a model.
+
+    Attributes:
+        name: its whole name, such as ``model.layers.0.self_attn.q_proj``.
+        kind: the name of its class.
+        takes_adapter: whether PEFT can put a LoRA on it.
+    """
+
+    name: str
+    kind: str
+    takes_adapter: bool
+
+
+class Modules(NamedTuple):
+    """The modules and parameters of a model, by their names."""
+
+    modules: tuple[Module, ...]
+    parameters: tuple[str, ...]
+
+    def linears(self) -> list[str]:
+        """The last names of the layers that can have an adapter, each once."""
+        last = [module.name.rsplit(".", 1)[-1] for module in self.modules if module.takes_adapter]
+        return list(dict.fromkeys(last))
+
+
+def local_folder(name: str) -> Path:
+    """Where a local model of this name would lie."""
+    path = Path(name).expanduser()
+    return path if path.is_absolute() else ROOT / path
+
+
+def raw_config(config: dict[str, Any]) -> dict[str, Any] | None:
+    """The base model's config.json: kept, local or in the Hub's cache; None where it is nowhere."""
+    name = config.get("base_model_config") or config.get("base_model")
+    return _raw_config(name) if isinstance(name, str) and name and len(name) < 500 else None
+
+
+@functools.cache
+def _raw_config(name: str) -> dict[str, Any] | None:
+    places = [local_folder(name) / "config.json"]
+    if cached := cached_file(name, "config.json"):
+        places.append(cached)
+    if "\0" not in name and kept_file(name).is_file():
+        kept: dict[str, Any] = json.loads(kept_file(name).read_text(encoding="utf-8"))
+        return dict(kept["config"])
+    for place in places:
+        try:
+            found = json.loads(place.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(found, dict):
+            return found
+    return None
+
+
+def cached_file(name: str, file: str) -> Path | None:
+    """A file of a model in the Hub's cache on this machine."""
+    import huggingface_hub
+
+    try:
+        found = huggingface_hub.try_to_load_from_cache(name, file)
+    except Exception:  # a name that can't be one of the Hub's
+        return None
+    return Path(found) if isinstance(found, str) else None
+
+
+@functools.cache
+def _built(name: str) -> Any:
+    from transformers import AutoConfig
+
+    raw = _raw_config(name)
+    if raw is None or not raw.get("model_type"):
+        return None
+    try:
+        return AutoConfig.for_model(**raw)
+    except Exception:  # a family that this transformers doesn't know
+        return None
+
+
+def built_config(config: dict[str, Any]) -> Any:
+    """transformers' configuration of the base model; None where it can't be had."""
+    name = config.get("base_model_config") or config.get("base_model")
+    return _built(name) if isinstance(name, str) and name and len(name) < 500 else None
+
+
+def config_keys(config: dict[str, Any]) -> set[str] | None:
+    """The keys that the model's configuration has."""
+    built = built_config(config)
+    return set(built.to_dict()) | set(vars(built)) if built is not None else None
+
+
+def modules_of(config: dict[str, Any]) -> Modules | None:
+    """Every module of the base model; None where its configuration can't be had."""
+    built = built_config(config)
+    if built is None:
+        return None
+    return _modules(str(config.get("base_model_config") or config.get("base_model")))
+
+
+@functools.cache
+def _modules(name: str) -> Modules | None:
+    import torch
+    from torch import nn
+    from transformers import AutoModelForCausalLM
+    from transformers.pytorch_utils import Conv1D
+
+    takes = (
+        nn.Linear,
+        nn.Embedding,
+        nn.Conv1d,
+        nn.Conv2d,
+        nn.Conv3d,
+        Conv1D,
+        nn.MultiheadAttention,
+    )
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(_built(name))
+    except Exception:  # no causal language model, or one whose code is not in transformers
+        return None
+    found = tuple(
+        Module(path, type(module).__name__, isinstance(module, takes))
+        for path, module in model.named_modules()
+        if path
+    )
+    return Modules(found, tuple(path for path, _ in model.named_parameters()))
+
+
+def model_type(config: dict[str, Any]) -> str | None:
+    """transformers' name for the family; None where it can't be known."""
+    raw = raw_config(config)
+    found = raw.get("model_type") if raw else None
+    return str(found) if found else None
+
+
+# The special tokens of the bases that the recipes name, from each one's tokenizer_config.json.
+_FALCON = words("""
+    >>TITLE<< >>ABSTRACT<< >>INTRODUCTION<< >>SUMMARY<< >>COMMENT<< >>ANSWER<<
+    >>QUESTION<< >>DOMAIN<< >>PREFIX<< >>SUFFIX<< >>MIDDLE<< <|endoftext|>
+    """)
+_SPECIAL_TOKENS = {
+    "tiiuae/falcon-7b": _FALCON,
+    "tiiuae/falcon-7b-instruct": _FALCON,
+    "tiiuae/falcon-40b": _FALCON,
+    "Qwen/Qwen2.5-7B-Instruct": words("""
+    <|endoftext|> <|im_start|> <|im_end|> <|object_ref_start|> <|object_ref_end|>
+    <|box_start|> <|box_end|> <|quad_start|> <|quad_end|> <|vision_start|> <|vision_end|>
+    <|vision_pad|> <|image_pad|> <|video_pad|>
+    """
+),
+    "mistralai/Mistral-7B-Instruct-v0.3": [
+        "<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]",
+        "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]",
+        *(f"[control_{n}]" for n in range(8, 769)),
+    ],
+}  # fmt: skip
+
+
+@functools.cache
+def vocabulary(name: str) -> tuple[frozenset[str], bool] | None:
+    """The tokens of a tokenizer that is on this machine.
+
+    Args:
+        name: a folder, or a model's name on the Hub.
+
+    Returns:
+        Its tokens, and whether they are all of them or the special ones alone; None where the
+        tokenizer can't be had.
+    """
+    for place in (local_folder(name) / "tokenizer.json", cached_file(name, "tokenizer.json")):
+        try:
+            found = json.loads(place.read_text(encoding="utf-8")) if place else None
+        except (OSError, ValueError):
+            continue
+        if not isinstance(found, dict):
+            continue
+        words = (found.get("model") or {}).get("vocab") or {}
+        listed = [entry[0] for entry in words] if isinstance(words, list) else list(words)
+        added = [str(token.get("content")) for token in found.get("added_tokens") or []]
+        return frozenset([*listed, *added]), True
+    tokens = _SPECIAL_TOKENS.get(name)
+    return (frozenset(tokens), False) if tokens else None
+
+
+_unreachable = False
+
+
+@functools.cache
+def on_hub(kind: str, name: str) -> bool | None:
+    """Whether the Hub has a repository.
+
+    Args:
+        kind: ``model`` or ``dataset``.
+        name: such as ``org/name``.
+
+    Returns:
+        None where the Hub can't be asked: no network, or HF_HUB_OFFLINE.
+    """
+    global _unreachable
+    offline = os.environ.get("HF_HUB_OFFLINE", "").lower() not in ("", "0", "false", "no", "off")
+    if _unreachable or offline:
+        return None
+    from huggingface_hub import HfApi, errors
+
+    try:
+        HfApi().repo_info(name, repo_type=kind, timeout=_HUB_TIMEOUT)
+    except errors.GatedRepoError:
+        return True
+    except (errors.RepositoryNotFoundError, errors.HFValidationError):
+        return False
+    except Exception:
+        # Each way in which a network can fail has a type of its own; once is enough to know.
+        _unreachable = True
+        return None
+    return True

@@ -1,0 +1,280 @@
+"""Entries of ``datasets``: their kind, roles and fields, against the rows where they are here."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from recipes.runner.check.finding import Finding, data_sets, mapping, spelt
+from recipes.runner.check.references import can_be_made, first_rows, is_local
+from recipes.runner.core.nearest import did_you_mean, nearest
+from recipes.runner.core.yaml_file import KeyPath
+
+# Axolotl's own mapping of roles, prompt_strategies/chat_template.py.
+_ROLES = {"human": "user", "user": "user", "assistant": "assistant", "gpt": "assistant",
+          "system": "system", "tool": "tool"}  # fmt: skip
+_KNOWN_ROLES = ("user", "assistant", "system", "tool")
+# What each kind of data set reads where nothing else is said.
+_COLUMNS = {"completion": ("text",), "alpaca": ("instruction", "output"),
+            "input_output": ("segments",)}  # fmt: skip
+_OLD_KINDS = ("alpaca", "explainchoice", "concisechoice", "summarizetldr", "jeopardy", "oasst",
+              "gpteacher", "reflection", "pretrain", "user_defined", "messages")  # fmt: skip
+_SPLITS = ("train", "validation", "test")
+
+
+def check_data_sets(config: dict[str, Any]) -> Iterator[Finding]:
+    """Kinds, splits, templates, roles and fields of every entry."""
+    for place, entry in data_sets(config):
+        yield from _names(config, place, entry)
+        rows = first_rows(str(entry["path"])) if isinstance(entry.get("path"), str) else None
+        if entry.get("type") == "chat_template" and not config.get("rl"):
+            yield from _roles(place, entry, rows)
+            yield from _ends(config, place, entry)
+        yield from _fields(config, place, entry, rows)
+    yield from _same_data(config)
+    yield from _template_variables(config)
+
+
+@functools.cache
+def _file_types() -> tuple[str, ...]:
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+
+    return tuple(name for name in _PACKAGED_DATASETS_MODULES if name != "cache")
+
+
+@functools.cache
+def _kinds() -> tuple[str, ...]:
+    import axolotl.prompt_strategies
+
+    folder = Path(axolotl.prompt_strategies.__file__).parent
+    modules = {path.stem for path in folder.glob("*.py")}
+    modules |= {path.parent.name for path in folder.glob("*/__init__.py")}
+    return tuple(sorted(modules - {"__init__", "base", "jinja_template_analyzer"} | {*_OLD_KINDS}))
+
+
+@functools.cache
+def _templates() -> tuple[str, ...]:
+    from axolotl.utils.schemas.enums import ChatTemplate
+
+    return tuple(member.value for member in ChatTemplate)
+
+
+def _names(config: dict[str, Any], place: KeyPath, entry: dict[Any, Any]) -> Iterator[Finding]:
+    file_type = entry.get("ds_type")
+    if isinstance(file_type, str) and file_type and file_type not in _file_types():
+        hint = did_you_mean(file_type, _file_types())
+        yield Finding((*place, "ds_type"), f"there is no file type {file_type}", hint)
+    kind = entry.get("type")
+    if isinstance(kind, str) and kind and not config.get("rl"):
+        first = kind.split(".")[0].split(":")[0]
+        if first not in _kinds() and (near := nearest(first, _kinds())) and "/" not in kind:
+            what = f"there is no kind of data set {kind}"
+            yield Finding((*place, "type"), what, f"Did you mean {near}?")
+    template = entry.get("chat_template")
+    fallback = str(template).startswith("tokenizer_default_fallback_")
+    if isinstance(template, str) and template not in ("", *_templates()) and not fallback:
+        hint = did_you_mean(template, _templates())
+        what = f"there is no chat template {template}"
+        yield Finding((*place, "chat_template"), what, hint)
+    yield from _split(place, entry)
+
+
+def _split(place: KeyPath, entry: dict[Any, Any]) -> Iterator[Finding]:
+    split, path = entry.get("split"), entry.get("path")
+    if not isinstance(split, str) or not split:
+        return
+    names = [name for name in re.split(r"\[[^\]]*\]|\+", split) if name.strip()]
+    for name in names:
+        if isinstance(path, str) and is_local(path) and not Path(path).is_dir():
+            if name != "train":
+                what = f"there is no split {name}: a local file is one split, named train"
+                yield Finding((*place, "split"), what, "Write split: train, or take it out")
+        elif name not in _SPLITS and (near := _slip(name)):
+            what = f"{name} is hardly the name of a split"
+            yield Finding((*place, "split"), what, f"Did you mean {near}?")
+
+
+def _slip(name: str) -> str | None:
+    """The usual split that a name is a typing error for: one letter more, less or moved."""
+    for usual in _SPLITS:
+        letters, others = Counter(usual), Counter(name.lower())
+        more, less = others - letters, letters - others
+        if more.total() + less.total() <= 1 and name[:1] == usual[:1]:
+            return usual
+    return None
+
+
+def _roles(
+    place: KeyPath, entry: dict[Any, Any], rows: list[dict[str, Any]] | None
+) -> Iterator[Finding]:
+    given = mapping(entry, "roles")
+    sources = {str(s): str(t) for t, names in given.items() for s in _listed(names)} or _ROLES
+    trained = entry.get("roles_to_train")
+    trained = trained if isinstance(trained, list) else ["assistant"]
+    if not all(isinstance(role, str) for role in trained):
+        return  # of the wrong type, which is said already
+    for target in given:
+        near = nearest(str(target), _KNOWN_ROLES)
+        if target not in _KNOWN_ROLES and target not in trained and near:
+            what = f"role {target} is trained by nobody"
+            yield Finding((*place, "roles", str(target)), what, f"Did you mean {near}?")
+    seen = {sources.get(role, role) for role in _roles_in(rows, entry)}
+    known = seen or {*_KNOWN_ROLES, *map(str, given), *sources.values()}
+    where: KeyPath = (*place, "roles_to_train")
+    if trained == []:
+        yield Finding(where, "is empty: no token is trained", "Write [assistant]")
+    for index, role in enumerate(trained):
+        if role in known or "roles_to_train" not in entry:
+            continue
+        what = f"no message has the role {role}" if seen else f"no role {role} is usual"
+        near = nearest(role, known)
+        todo = f"Did you mean {near}?" if near else f"Roles here: {', '.join(sorted(known))}"
+        yield Finding((*where, index), what, todo, "error" if seen or near else "warning")
+    answers = {"assistant", *(sources.get(name, name) for name in ("gpt", "assistant"))}
+    if trained and not answers & set(trained) and set(trained) <= known:
+        what = f"is {spelt(trained)}: the assistant's answers are not trained"
+        yield Finding(where, what, "Write [assistant]")
+
+
+def _roles_in(rows: list[dict[str, Any]] | None, entry: dict[Any, Any]) -> set[str]:
+    field, key = _message_fields(entry)
+    found: set[str] = set()
+    for row in rows or []:
+        messages = row.get(field)
+        for message in messages if isinstance(messages, list) else []:
+            if isinstance(message, dict) and isinstance(message.get(key), str):
+                found.add(message[key])
+    return found
+
+
+def _message_fields(entry: dict[Any, Any]) -> tuple[str, str]:
+    """The column of the messages, and the key of a message's role."""
+    role = mapping(entry, "message_property_mappings").get("role")
+    role = role or entry.get("message_field_role") or "role"
+    return str(entry.get("field_messages") or "messages"), str(role)
+
+
+def _ends(config: dict[str, Any], place: KeyPath, entry: dict[Any, Any]) -> Iterator[Finding]:
+    other = entry.get("train_on_eot") in ("all", "turn", "last") and config.get("eot_tokens")
+    if entry.get("train_on_eos") == "none" and not other:
+        what = "is none: the end is never learnt, and the model doesn't stop"
+        yield Finding((*place, "train_on_eos"), what, "Write turn")
+
+
+def _fields(
+    config: dict[str, Any],
+    place: KeyPath,
+    entry: dict[Any, Any],
+    rows: list[dict[str, Any]] | None,
+) -> Iterator[Finding]:
+    """Names of columns and of a message's keys, against the first row."""
+    if not rows:
+        return
+    columns = set(rows[0])
+    kind = str(entry.get("type") or "")
+    for key in (key for key in entry if str(key).startswith("field")):
+        value = entry[key]
+        optional = key in ("field_tools", "field_thinking", "field_system")
+        if isinstance(value, str) and value not in columns and not optional:
+            yield _no_column((*place, str(key)), value, columns)
+    for key, value in mapping(entry, "type").items():
+        named = str(key).startswith("field_") and key not in ("field_system", "field_input")
+        if named and isinstance(value, str) and value and value not in columns:
+            yield _no_column((*place, "type", str(key)), value, columns)
+    if kind == "chat_template" and not config.get("rl"):
+        field, _ = _message_fields(entry)
+        if "field_messages" not in entry and field not in columns:
+            what = f"the rows have no {field}, where a chat_template looks for conversations"
+            near = nearest(field, columns) or ", ".join(sorted(columns))
+            yield Finding(place, what, f"Name their column: field_messages. There is {near}")
+        messages = rows[0].get(field)
+        first = messages[0] if isinstance(messages, list) and messages else None
+        if isinstance(first, dict):
+            for name, key in mapping(entry, "message_property_mappings").items():
+                if name in ("role", "content") and isinstance(key, str) and key not in first:
+                    where = (*place, "message_property_mappings", str(name))
+                    todo = did_you_mean(key, map(str, first), "It has")
+                    yield Finding(where, f"a message has no {key}", todo)
+            for name in ("message_field_role", "message_field_content"):
+                key = entry.get(name)
+                if isinstance(key, str) and key not in first:
+                    todo = did_you_mean(key, map(str, first), "It has")
+                    yield Finding((*place, name), f"a message has no {key}", todo)
+    elif kind in _COLUMNS and not config.get("rl"):
+        wanted = (str(entry["field"]),) if kind == "completion" and entry.get("field") else None
+        for column in wanted or _COLUMNS[kind]:
+            if column not in columns and wanted is None:
+                todo = f"The rows have {', '.join(sorted(columns))}"
+                yield Finding((*place, "type"), f"{kind} reads {column}, which no row has", todo)
+
+
+def _no_column(place: KeyPath, name: str, columns: set[str]) -> Finding:
+    return Finding(place, f"the rows have no {name}", did_you_mean(name, columns, "They have"))
+
+
+def _same_data(config: dict[str, Any]) -> Iterator[Finding]:
+    """Validation on rows that are trained on: its loss falls whatever is learnt."""
+    training = {
+        _identity(entry): place for place, entry in data_sets(config) if place[0] == "datasets"
+    }
+    for place, entry in data_sets(config):
+        identity = _identity(entry)
+        if place[0] == "test_datasets" and identity in training and entry.get("path"):
+            what = f"is what datasets[{training[identity][1]}] trains on: it says nothing"
+            yield Finding((*place, "path"), what, "Name rows that were held out")
+
+
+def _identity(entry: dict[Any, Any]) -> tuple[str, ...]:
+    path = entry.get("path")
+    path = str(Path(path)) if isinstance(path, str) and is_local(path) else str(path)
+    split = str(entry.get("split") or "train")
+    return (path, split, str(entry.get("name") or ""), str(entry.get("data_files") or ""))
+
+
+def _template_variables(config: dict[str, Any]) -> Iterator[Finding]:
+    """Keys of ``chat_template_kwargs`` that the template doesn't use."""
+    given = mapping(config, "chat_template_kwargs")
+    text = _template_text(config) if given else None
+    if text is None:
+        return
+    import jinja2
+    from jinja2 import meta
+
+    try:
+        tree = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"]).parse(text)
+    except jinja2.TemplateError:
+        return
+    # What transformers itself gives every template.
+    given_anyway = {"messages", "tools", "documents", "add_generation_prompt", "bos_token"}
+    given_anyway |= {"eos_token", "pad_token", "raise_exception", "strftime_now", "tojson"}
+    known = meta.find_undeclared_variables(tree) - given_anyway
+    for key in given:
+        if key not in known:
+            todo = did_you_mean(str(key), known, "It uses")
+            place = ("chat_template_kwargs", str(key))
+            yield Finding(place, "the chat template has no such variable", todo)
+
+
+def _template_text(config: dict[str, Any]) -> str | None:
+    name, jinja = config.get("chat_template"), config.get("chat_template_jinja")
+    if isinstance(jinja, str) and jinja:
+        if "{" in jinja:
+            return jinja
+        path = Path(jinja)
+        return path.read_text(encoding="utf-8") if path.is_file() and can_be_made(jinja) else None
+    if not isinstance(name, str) or name.startswith("tokenizer_default") or name == "jinja":
+        return None
+    try:
+        from axolotl.utils.chat_templates import get_chat_template
+
+        return str(get_chat_template(name))
+    except Exception:  # a template that Axolotl has under another name
+        return None
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,258 @@
+"""What an unknown key was meant to be: another library's name, or a key of another place."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Collection
+from typing import Any
+
+from pydantic import BaseModel
+
+from recipes.runner.core.nearest import did_you_mean
+from recipes.runner.core.yaml_file import KeyPath
+
+# Names of Hugging Face's Trainer, PEFT, TRL, Unsloth, LLaMA-Factory and torchtune, with Axolotl's.
+AXOLOTL_NAMES = {
+    "per_device_train_batch_size": "micro_batch_size",
+    "train_batch_size": "micro_batch_size",
+    "per_device_batch_size": "micro_batch_size",
+    "per_gpu_train_batch_size": "micro_batch_size",
+    "train_micro_batch_size_per_gpu": "micro_batch_size",
+    "per_device_eval_batch_size": "eval_batch_size",
+    "max_seq_length": "sequence_len",
+    "max_seq_len": "sequence_len",
+    "max_sequence_length": "sequence_len",
+    "max_length": "sequence_len",
+    "seq_len": "sequence_len",
+    "seq_length": "sequence_len",
+    "model_max_length": "sequence_len",
+    "block_size": "sequence_len",
+    "cutoff_len": "sequence_len",
+    "context_length": "sequence_len",
+    "max_prompt_length": "max_prompt_len",
+    "alpha": "lora_alpha",
+    "r": "lora_r",
+    "rank": "lora_r",
+    "lora_rank": "lora_r",
+    "lora_dim": "lora_r",
+    "dropout": "lora_dropout",
+    "target_modules": "lora_target_modules",
+    "lora_target": "lora_target_modules",
+    "lora_attn_modules": "lora_target_modules",
+    "target_parameters": "lora_target_parameters",
+    "modules_to_save": "lora_modules_to_save",
+    "additional_target": "lora_modules_to_save",
+    "layers_to_transform": "peft_layers_to_transform",
+    "layers_pattern": "peft_layers_pattern",
+    "layer_replication": "peft_layer_replication",
+    "rank_pattern": "lora_rank_pattern",
+    "alpha_pattern": "lora_alpha_pattern",
+    "use_dora": "peft_use_dora",
+    "use_rslora": "peft_use_rslora",
+    "init_lora_weights": "peft_init_lora_weights",
+    "fan_in_fan_out": "lora_fan_in_fan_out",
+    "trainable_token_indices": "peft_trainable_token_indices",
+    "loftq_config": "peft: {loftq_config: ...}",
+    "finetuning_type": "adapter",
+    "peft_type": "adapter",
+    "model_name_or_path": "base_model",
+    "pretrained_model_name_or_path": "base_model",
+    "model_name": "base_model",
+    "model_id": "base_model",
+    "model": "base_model",
+    "tokenizer_name": "tokenizer_config",
+    "tokenizer": "tokenizer_config",
+    "adapter_name_or_path": "lora_model_dir",
+    "peft_model_id": "lora_model_dir",
+    "model_revision": "revision_of_model",
+    "revision": "revision_of_model",
+    "num_train_epochs": "num_epochs",
+    "epochs": "num_epochs",
+    "n_epochs": "num_epochs",
+    "max_train_steps": "max_steps",
+    "max_iters": "max_steps",
+    "lr": "learning_rate",
+    "lr_scheduler_type": "lr_scheduler",
+    "scheduler": "lr_scheduler",
+    "optim": "optimizer",
+    "adam_eps": "adam_epsilon",
+    "adam_b1": "adam_beta1",
+    "adam_b2": "adam_beta2",
+    "num_warmup_steps": "warmup_steps",
+    "gradient_clipping": "max_grad_norm",
+    "clip_grad": "max_grad_norm",
+    "grad_clip": "max_grad_norm",
+    "gradient_accumulation": "gradient_accumulation_steps",
+    "grad_accum_steps": "gradient_accumulation_steps",
+    "packing": "sample_packing",
+    "eval_packing": "eval_sample_packing",
+    "evaluation_strategy": "eval_strategy",
+    "use_gradient_checkpointing": "gradient_checkpointing",
+    "enable_activation_checkpointing": "gradient_checkpointing",
+    "random_state": "seed",
+    "random_seed": "seed",
+    "data_seed": "seed",
+    "train_file": "datasets: [{path: ...}]",
+    "dataset": "datasets: [{path: ...}]",
+    "dataset_name": "datasets: [{path: ...}]",
+    "dataset_path": "datasets: [{path: ...}]",
+    "data_path": "datasets: [{path: ...}]",
+    "train_dataset": "datasets: [{path: ...}]",
+    "dataset_text_field": "datasets: [{field: ...}]",
+    "validation_file": "test_datasets: [{path: ...}]",
+    "eval_dataset": "test_datasets: [{path: ...}]",
+    "val_dataset": "test_datasets: [{path: ...}]",
+    "val_size": "val_set_size",
+    "test_size": "val_set_size",
+    "validation_split": "val_set_size",
+    "template": "chat_template",
+    "train_on_prompt": "train_on_inputs",
+    "completion_only_loss": "train_on_inputs: false",
+    "assistant_only_loss": "datasets: [{roles_to_train: [assistant]}]",
+    "train_on_responses_only": "train_on_inputs: false",
+    "neftune_alpha": "neftune_noise_alpha",
+    "preprocessing_num_workers": "dataset_num_proc",
+    "use_flash_attention_2": "attn_implementation: flash_attention_2",
+    "use_flash_attn": "attn_implementation: flash_attention_2",
+    "flash_attn": "attn_implementation: flash_attention_2",
+    "use_sdpa": "attn_implementation: sdpa",
+    "torch_dtype": "bf16 or fp16",
+    "dtype": "bf16 or fp16",
+    "mixed_precision": "bf16 or fp16",
+    "precision": "bf16 or fp16",
+    "report_to": "use_wandb, use_tensorboard or use_mlflow",
+    "run_name": "wandb_name",
+    "output_path": "output_dir",
+    "save_dir": "output_dir",
+    "beta": "rl_beta",
+    "loss_type": "rl",
+    "pref_loss": "rl",
+    "pref_beta": "rl_beta",
+    "quantization_bit": "load_in_4bit or load_in_8bit",
+    "load_in_4_bit": "load_in_4bit",
+    "quant_type": "bnb_config_kwargs: {bnb_4bit_quant_type: ...}",
+    "double_quant": "bnb_config_kwargs: {bnb_4bit_use_double_quant: ...}",
+    "double_quantization": "bnb_config_kwargs: {bnb_4bit_use_double_quant: ...}",
+    "fsdp_transformer_layer_cls_to_wrap": "fsdp_config: {transformer_layer_cls_to_wrap: ...}",
+    "num_proc": "dataset_num_proc",
+    "push_to_hub_model_id": "hub_model_id",
+    "eta_min": "cosine_min_lr_ratio",
+    "min_lr_ratio": "cosine_min_lr_ratio",
+    "min_lr": "cosine_min_lr_ratio",
+}  # fmt: skip
+# Where keys belong that stand at the top: by their start.
+_BELONGS = {
+    "bnb_4bit_": "bnb_config_kwargs",
+    "llm_int8_": "bnb_config_kwargs",
+    "stage3_": "deepspeed: {zero_optimization: ...}",
+    "offload_optimizer": "deepspeed: {zero_optimization: ...}",
+}
+# Keys of one entry that stand at the top.
+_OF_A_DATA_SET = (
+    "field_messages", "roles_to_train", "train_on_eos", "train_on_eot", "ds_type", "data_files",
+    "field_human", "field_model", "field_instruction", "field_output", "message_property_mappings",
+    "message_field_role", "message_field_content", "message_field_training", "roles",
+    "drop_system_message", "field_chosen", "field_rejected", "split",
+)  # fmt: skip
+
+
+def unknown_key(
+    key: str, known: Collection[str], path: KeyPath, siblings: dict[Any, Any]
+) -> tuple[str, str]:
+    """What to say about a key that no model at its place has.
+
+    Args:
+        key: the key.
+        known: the keys that may stand there.
+        path: the place.
+        siblings: what stands there, for what was left out.
+
+    Returns:
+        What is wrong, and what to do.
+    """
+    if not path:
+        return "unknown key", _at_the_top(key, known)
+    if path[0] in ("datasets", "test_datasets") and len(path) == 2:
+        return _in_a_data_set(key, known, siblings)
+    if path == ("fsdp_config",) and (plain := key.removeprefix("fsdp_")) != key:
+        key = plain
+    hint = did_you_mean(key, known)
+    if not hint.startswith("Did") and len(known) > 12:
+        hint = "No key of this place is like it: remove it"
+    return "unknown key", hint
+
+
+def _at_the_top(key: str, known: Collection[str]) -> str:
+    name = key.lower().replace("-", "_")
+    if name in known and name != key:
+        return f"Did you mean {name}?"
+    if name in AXOLOTL_NAMES:
+        return f"Axolotl's name for it is {AXOLOTL_NAMES[name]}"
+    for start, place in _BELONGS.items():
+        if name.startswith(start):
+            return f"It belongs into {place}"
+    if name in _OF_A_DATA_SET:
+        return "It belongs into an entry of datasets"
+    if plugin := plugin_of_key(key):
+        return f"It is a key of {plugin}: name that under plugins"
+    hint = did_you_mean(key, known)
+    if hint.startswith("Did"):
+        return hint
+    return "No key of Axolotl or a plugin is like it: remove it"
+
+
+def _in_a_data_set(key: str, known: Collection[str], siblings: dict[Any, Any]) -> tuple[str, str]:
+    from axolotl.utils.schemas.datasets import SFTDataset
+
+    hint = did_you_mean(key, known)
+    if key in SFTDataset.model_fields:
+        kinds = "under this rl" if siblings.get("type") != "_synthetic" else "for this type"
+        todo = hint if hint.startswith("Did") else f"Read here: {', '.join(sorted(known))}"
+        return f"Axolotl drops it {kinds}", todo
+    if not hint.startswith("Did"):
+        hint = "No key of a data set is like it: remove it"
+    return "unknown key", hint
+
+
+@functools.cache
+def _plugin_keys() -> dict[str, str]:
+    """Every key that a plugin of Axolotl's or ours adds, with the plugin's name."""
+    import axolotl.integrations
+
+    found: dict[str, str] = {}
+    packages = [
+        f"axolotl.integrations.{module.name}"
+        for module in pkgutil.iter_modules(axolotl.integrations.__path__)
+        if module.ispkg
+    ]
+    for package in packages:
+        try:
+            arguments = importlib.import_module(f"{package}.args")
+            root = importlib.import_module(package)
+        except Exception:  # an integration whose own package is not installed
+            continue
+        plugins = [
+            name
+            for name, item in vars(root).items()
+            if inspect.isclass(item) and name.endswith("Plugin") and name != "BasePlugin"
+        ]
+        if not plugins:
+            continue
+        for item in vars(arguments).values():
+            if inspect.isclass(item) and issubclass(item, BaseModel) and item is not BaseModel:
+                found.update(dict.fromkeys(item.model_fields, f"{package}.{plugins[0]}"))
+    return {**found, **_OWN_PLUGIN_KEYS}
+
+
+_OWN_PLUGIN_KEYS = {
+    "falcon": "plugins.falcon.FalconPlugin",
+    "overfitting_watch": "plugins.overfitting.OverfittingWatchPlugin",
+}
+
+
+def plugin_of_key(key: str) -> str | None:
+    """The plugin that adds a key at the top of a recipe; None where none is known to."""
+    return _plugin_keys().get(key)

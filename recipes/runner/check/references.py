@@ -1,0 +1,216 @@
+"""Files, folders and repositories that a recipe names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from recipes.runner.check.finding import Finding, data_sets
+from recipes.runner.core.nearest import nearest
+from recipes.runner.core.paths import RECIPES, ROOT
+from recipes.runner.core.yaml_file import read_yaml
+
+_SPLITS = ("train.jsonl", "validation.jsonl", "test.jsonl")
+_ENDINGS = (".json", ".jsonl", ".csv", ".parquet", ".arrow", ".txt", ".zst", ".gz")
+
+
+def check_references(config: dict[str, Any]) -> Iterator[Finding]:
+    """Every file and folder that is named and is not there, with the nearest that is."""
+    for place, entry in data_sets(config):
+        path = entry.get("path")
+        if isinstance(path, str) and is_local(path) and not can_be_made(path):
+            yield Finding((*place, "path"), f"there is no {path}", _data_hint(path))
+    yield from _on_hub(config)
+    for place, entry in data_sets(config):
+        template = entry.get("chat_template_jinja")
+        if isinstance(template, str) and _missing_template(template):
+            what = f"there is no {template}"
+            yield Finding((*place, "chat_template_jinja"), what, _file_hint(template))
+    template = config.get("chat_template_jinja")
+    if isinstance(template, str) and _missing_template(template):
+        yield Finding(("chat_template_jinja",), f"there is no {template}", _file_hint(template))
+    for key in ("deepspeed", "base_model", "tokenizer_config", "base_model_config"):
+        path = config.get(key)
+        if isinstance(path, str) and is_local(path) and not can_be_made(path):
+            if path.startswith("deepspeed_configs/"):
+                todo = "axolotl fetch deepspeed_configs brings Axolotl's own"
+                yield Finding((key,), f"there is no {path} here", todo, "warning")
+                continue
+            yield Finding((key,), f"there is no {path}", _file_hint(path))
+    tokenizer = config.get("tokenizer_config")
+    if isinstance(tokenizer, str) and _missing_folder(tokenizer):
+        what = f"{tokenizer} is neither a folder here nor a model's name that is kept or in reach"
+        yield Finding(("tokenizer_config",), what, "Correct the path")
+    for key in ("resume_from_checkpoint", "lora_model_dir"):
+        path = config.get(key)
+        if isinstance(path, str) and path and not _exists(path) and _is_path(key, path):
+            yield Finding((key,), f"there is no {path}", _file_hint(path))
+
+
+def _on_hub(config: dict[str, Any]) -> Iterator[Finding]:
+    """Data sets of the Hub's: refused where it answers no, said where it can't be asked."""
+    from recipes.runner.check.base_model import on_hub
+
+    unknown = []
+    for place, entry in data_sets(config):
+        path = entry.get("path")
+        if not isinstance(path, str) or not path or is_local(path) or can_be_made(path):
+            continue
+        if path in ("json", "csv", "parquet", "text", "arrow") or entry.get("type") == "_synthetic":
+            continue
+        there = on_hub("dataset", path)
+        if there is False:
+            yield Finding((*place, "path"), f"the Hub has no data set {path}", "Correct the name")
+        elif there is None:
+            unknown.append(((*place, "path"), path))
+    if unknown:
+        names = ", ".join(path for _, path in unknown[:5])
+        yield Finding(unknown[0][0], f"{names} can't be looked up from here", "", "note")
+
+
+def _is_path(key: str, path: str) -> bool:
+    return key == "resume_from_checkpoint" or is_local(path)
+
+
+def _missing_folder(name: str) -> bool:
+    """Whether this looks like a folder of ours and not like a model of the Hub's."""
+    if is_local(name) or _exists(name) or name.count("/") != 1:
+        return False
+    from recipes.runner.check.base_model import on_hub, raw_config
+
+    if raw_config({"base_model": name}) is not None:
+        return False
+    there = on_hub("model", name)
+    # Owners on the Hub have three letters at least.
+    return there is False or (there is None and name.islower() and len(name.split("/")[0]) < 4)
+
+
+def _missing_template(template: str) -> bool:
+    """Whether this is a path, and no template itself, and not there."""
+    one_line = "\n" not in template and "{" not in template and len(template) < 500
+    looks = template.endswith((".jinja", ".j2", ".jinja2", ".txt")) or ("/" in template)
+    near = ".j" in template or looks
+    return one_line and near and not _exists(template)
+
+
+def is_local(path: str) -> bool:
+    """Whether a name means a file or folder, and not a repository of the Hub's."""
+    first = path.split("/", 1)[0]
+    return (
+        path.endswith(_ENDINGS)
+        or path.startswith((".", "/", "~"))
+        or first in ("data", "models", "recipes", "runs")
+    )
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists() or (ROOT / path).exists()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def can_be_made(path: str) -> bool:
+    """Whether a file or folder is there, or the run makes it."""
+    if path.startswith(("s3://", "gs://", "gcs://", "https://", "az://", "abfs://", "oci://")):
+        return True
+    if _exists(path):
+        return True
+    parts = Path(path).parts
+    if len(parts) == 3 and parts[0] == "data":
+        return parts[2] in _SPLITS and parts[1] in definitions()
+    from recipes.runner.models.smollm2 import FOLDER
+
+    return (ROOT / path) == FOLDER
+
+
+def definitions() -> set[str]:
+    """Names of the data sets that can be made."""
+    return {path.stem for path in (ROOT / "datasets_prep" / "definitions").glob("*.yaml")}
+
+
+def _data_hint(path: str) -> str:
+    parts = Path(path).parts
+    near = nearest(parts[1], definitions()) if len(parts) == 3 and parts[0] == "data" else None
+    if near:
+        split = parts[2] if parts[2] in _SPLITS else nearest(parts[2], _SPLITS) or _SPLITS[0]
+        return f"data/{near}/{split} can be made: is that meant?"
+    return "Correct the path, or add a definition to datasets_prep/definitions"
+
+
+def _file_hint(path: str) -> str:
+    """The nearest name in the nearest folder that is there."""
+    for base in (Path(), ROOT):
+        folder = base / Path(path).parent
+        try:
+            names = [item.name for item in folder.iterdir()] if folder.is_dir() else []
+        except (OSError, ValueError):
+            names = []
+        if near := nearest(Path(path).name, names):
+            return f"Did you mean {Path(path).parent / near}?"
+    return "Correct the path"
+
+
+def known_bases() -> list[str]:
+    """The models whose shape is kept here."""
+    names = []
+    for path in sorted((RECIPES / "architectures").glob("*.json")):
+        names.append(path.stem.replace("--", "/", 1))
+    return names
+
+
+def first_rows(path: str, most: int = 2_000) -> list[dict[str, Any]] | None:
+    """The first rows of a local file of JSON lines; None where it can't be read as such.
+
+    For a file that `make data` will write: one row as it writes them.
+    """
+    if not _exists(path) and is_local(path) and can_be_made(path):
+        return [_PREPARED_ROW]
+    for place in (Path(path), ROOT / path):
+        if not place.is_file() or place.suffix not in (".jsonl", ".json"):
+            continue
+        rows: list[dict[str, Any]] = []
+        try:
+            with place.open(encoding="utf-8") as lines:
+                for line in lines:
+                    if len(rows) >= most:
+                        break
+                    if line.strip():
+                        row = json.loads(line)
+                        if not isinstance(row, dict):
+                            return None
+                        rows.append(row)
+        except (OSError, ValueError):
+            return None
+        return rows
+    return None
+
+
+_PREPARED_ROW: dict[str, Any] = {
+    "id": "",
+    "source": "",
+    "messages": [{"role": role, "content": ""} for role in ("system", "user", "assistant")],
+}
+
+
+def count_rows(path: str) -> int | None:
+    """Rows of a local file of JSON lines, or of the source that it will be made from.
+
+    Returns:
+        None where neither is here.
+    """
+    places = [Path(path), ROOT / path]
+    parts = Path(path).parts
+    if len(parts) == 3 and parts[0] == "data" and parts[1] in definitions():
+        folder = ROOT / "datasets_prep" / "definitions"
+        content = read_yaml(folder / f"{parts[1]}.yaml", "").content
+        source = content.get("source")
+        file = source.get("file") if isinstance(source, dict) else None
+        places += [folder / str(file)] if file else []
+    for place in places:
+        if place.suffix == ".jsonl" and place.is_file():
+            with place.open("rb") as lines:
+                return sum(1 for line in lines if line.strip())
+    return None

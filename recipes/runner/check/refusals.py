@@ -1,0 +1,82 @@
+"""What Axolotl itself refuses, each with the key that its sentence names."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from recipes.runner.check.finding import Finding
+from recipes.runner.core.yaml_file import KeyPath
+
+# A card that can do everything, so that a recipe is judged and not this machine.
+_ANY_GPU = {"bf16": True, "fp8": True, "tf32": True, "n_gpu": 1, "compute_capability": "sm_90"}
+
+
+def axolotl_refusals(config: dict[str, Any]) -> Iterator[Finding]:
+    """Every fault that Axolotl's own validation finds."""
+    try:
+        validated(config)
+    except Exception as error:  # Axolotl's validators raise what they like
+        faults = getattr(error, "errors", None)
+        if not callable(faults):
+            text = " ".join(str(error).split()) or type(error).__name__
+            yield Finding(_named_in(text, config), f"Axolotl refuses it: {text[:300]}")
+            return
+        for fault in faults():
+            text = " ".join(str(fault["msg"]).split()).removeprefix("Value error, ")
+            place = _place(fault["loc"], config)
+            if fault["type"] == "missing":
+                key = str(fault["loc"][-1])
+                yield Finding(place, f"{key} is missing", "Add it")
+            else:
+                yield Finding(place or _named_in(text, config), text[:400])
+
+
+def validated(config: dict[str, Any]) -> Any:
+    """The configuration as Axolotl validates it, plugins' keys included, for a card that can all.
+
+    Raises:
+        pydantic.ValidationError: Axolotl refuses it.
+    """
+    from axolotl.integrations.base import PluginManager
+    from axolotl.utils.config import validate_config
+    from axolotl.utils.dict import DictDefault
+
+    manager = PluginManager.get_instance()
+    manager.plugins.clear()
+    for name in config.get("plugins") or []:
+        manager.register(name)
+    try:
+        return validate_config(
+            DictDefault(copy.deepcopy(config)),
+            capabilities=_ANY_GPU,
+            env_capabilities={"torch_version": "2.13.0"},
+        )
+    finally:
+        manager.plugins.clear()
+
+
+def _place(loc: tuple[int | str, ...], content: Any) -> KeyPath:
+    """Where in the recipe a fault is: its location without the names of union members."""
+    place: list[int | str] = []
+    for step in loc:
+        inside = content.get(step, _NOTHING) if isinstance(content, dict) else _NOTHING
+        if isinstance(content, list) and isinstance(step, int) and step < len(content):
+            inside = content[step]
+        if inside is not _NOTHING:
+            place.append(step)
+            content = inside
+    return tuple(place)
+
+
+_NOTHING = object()
+
+
+def _named_in(text: str, config: dict[str, Any]) -> KeyPath:
+    """The first key of the recipe that a sentence names; none where it names none."""
+    for word in re.findall(r"[A-Za-z_][A-Za-z0-9_]*", text):
+        if word in config and ("_" in word or len(word) > 8):
+            return (word,)
+    return ()
