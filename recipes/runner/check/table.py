@@ -6,7 +6,8 @@ from typing import Any
 
 from recipes.runner.core.files import write_text
 from recipes.runner.core.recipe import RECIPES, display_path, load_recipe, recipe_paths
-from recipes.runner.estimate.memory import GIB, adapter_parameters, estimate
+from recipes.runner.estimate.memory import GIB, estimate
+from recipes.runner.estimate.trained import trained_tensors
 from recipes.runner.models.architecture import architecture
 
 TABLE = RECIPES / "README.md"
@@ -45,7 +46,7 @@ def write_table() -> str:
 def _row(recipe: Any) -> str:
     config = recipe.config
     shape = architecture(str(config["base_model"]))
-    trained = adapter_parameters(shape, config["lora_target_modules"], config["lora_r"])
+    trained = sum(tensor.size for tensor in trained_tensors(config, shape))
     needed = estimate(config, shape).total / GIB
     on_cpu = shape.parameters < 500_000_000
     card = next((name for size, name in _CARDS if needed <= size * _HEADROOM), "more than 80 GB")

@@ -1,31 +1,40 @@
 """How much memory a recipe takes on each device, part by part; what preflight and plan show.
 
-An estimate from shapes, not a measurement: the parts that a run can't do without, and the
-activations as the training path of this repository keeps them. NOTES.md of plugins/falcon holds
-the measurements that it was set against.
+An estimate from shapes, not a measurement: the parts that a run can't do without, and what stands
+beside them at the worst moment of a step. Trained tensors, gradients and optimizer are counted
+exactly; tests/recipes/test_measured_peaks.py holds the whole to peaks of plugins/falcon/NOTES.md.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from recipes.runner.estimate.activations import Block, Loss, block_of, loss_of
+from recipes.runner.estimate.optimizer import KINDS, kind_of, state_bytes
+from recipes.runner.estimate.passes import copies_reference, passes_of
+from recipes.runner.estimate.settings import refuse_unreadable, whole
+from recipes.runner.estimate.trained import (
+    FLOAT32,
+    base_bytes,
+    computing_bytes,
+    trained_tensors,
+)
 from recipes.runner.models.architecture import Architecture
 from recipes.runner.models.families import family_of
 
 GIB = 2**30
+DEFAULT_LENGTH = 512  # Axolotl's `sequence_len`
 
-# nf4: half a byte a weight and, for each block of 64, an 8-bit absmax; the absmax of 256 blocks
-# share one float32 (double quantisation, QLoRA, arXiv 2305.14314, section 3).
-NF4_BYTES = 0.5 + (1 + 4 / 256) / 64
-NF4_BYTES_SINGLE = 0.5 + 4 / 64
-INT8_BYTES = 1.0
-_ADAPTER_BYTES = 4  # PEFT keeps adapters, and so their gradients, in float32
-_OPTIMIZER_BYTES = {"8bit": 2.0, "32bit": 8.0}  # two moments a parameter
-# What a CUDA process holds before the first tensor, and the allocator's rounding.
+# What a CUDA process holds before the first tensor.
 _CUDA_CONTEXT = 0.6 * GIB
-_LOGIT_BYTES = 2 + 4 + 4  # 16-bit logits, their float32 copy, its gradient
-_FUSED_LOSS_ROWS = 1024  # tokens whose logits the fused loss holds at once
+_LOGIT = 12  # bytes a logit in the backward: log-softmax, its gradient, the logits' one, in float32
+_LOGIT_FORWARD = 8  # and without a backward, beside the 16-bit logits: float32 copy, log-softmax
+_SCORE_FORWARD = 2 * FLOAT32  # bytes of a score without a backward: itself and its softmax
+_CHUNKS = 8  # of a chunked cross entropy
+_NO_PARTS = ("accumulates", "paged")
 
 
 @dataclass(frozen=True)
@@ -33,124 +42,237 @@ class Memory:
     """Bytes on one device, by part.
 
     Attributes:
-        weights: the frozen base, as it is held.
-        adapters: trained parameters.
-        gradients: of the adapters.
-        optimizer: its state.
+        weights: the base as it is held; trained in place where there is no adapter.
+        adapters: trained parameters beside the base.
+        reference: a second model that `rl` compares with.
+        gradients: of all that is trained.
+        optimizer: its state, what it pages to the host too.
         activations: kept for the backward at this micro-batch and sequence length.
+        block: what one decoder block needs beyond that while it goes backward.
         logits: of the loss.
+        evaluation: logits and one block of a held-out batch, when nothing is kept for a backward.
+        step: copies of the trained weights while the optimizer steps.
         context: CUDA's own.
+        accumulates: whether gradients stand through the next forward.
+        paged: what of the optimizer moves to the host where the card has no room for it; never in
+            torch's own count.
     """
 
     weights: float
     adapters: float
+    reference: float
     gradients: float
     optimizer: float
     activations: float
+    block: float
     logits: float
+    evaluation: float
+    step: float
     context: float
+    accumulates: bool
+    paged: float
+
+    def moments(self) -> dict[str, float]:
+        """What stands beside the fixed parts at each of the moments that can be the worst."""
+        before = self.gradients if self.accumulates else 0.0
+        return {
+            "the loss": before + self.activations + self.logits,
+            "the backward": before + self.activations + self.block,
+            "the end of the backward": self.gradients + self.block,
+            "the optimizer's step": self.gradients + self.step,
+            "evaluation": self.evaluation,
+        }
+
+    @property
+    def worst(self) -> str:
+        """The moment at which most memory is taken."""
+        moments = self.moments()
+        return max(moments, key=moments.__getitem__)
+
+    @property
+    def allocated(self) -> float:
+        """Most bytes in tensors at once, as `torch.cuda.max_memory_allocated` counts them."""
+        fixed = self.weights + self.adapters + self.reference + self.optimizer - self.paged
+        return fixed + max(self.moments().values())
 
     @property
     def total(self) -> float:
-        """All parts together, in bytes."""
-        return sum(self.parts().values())
+        """Most bytes that the process takes at once."""
+        return self.needed + self.paged
+
+    @property
+    def needed(self) -> float:
+        """The least that it can do with: what can move to the host does."""
+        return self.allocated + self.context
 
     def parts(self) -> dict[str, float]:
-        """Part to bytes, in the order they are shown."""
-        return dict(vars(self))
+        """Part to bytes, in the order they are shown; they don't all stand at once."""
+        return {name: value for name, value in vars(self).items() if name not in _NO_PARTS}
 
 
 def estimate(
-    config: dict[str, Any],
-    shape: Architecture,
-    on_gpu: bool = True,
-    shards_weights: bool = False,
+    config: dict[str, Any], shape: Architecture, on_gpu: bool = True, sharded: bool = False
 ) -> Memory:
     """Estimate the memory of one device that holds the whole model (one GPU, or DDP).
 
     Args:
         config: the recipe's keys.
         shape: the base model's shape.
-        on_gpu: whether CUDA's context counts.
-        shards_weights: no device holds a whole model, and what fuses the loss steps aside.
+        on_gpu: whether CUDA's context counts, and its kernels run.
+        sharded: whether the weights will be in shards, where the fused path steps aside.
+
+    Raises:
+        UserError: what is trained can't be known (another adapter, names that match nothing).
+    """
+    refuse_unreadable(config)
+    if not on_gpu:
+        config = _on_cpu(config)
+    trained = trained_tensors(config, shape)
+    kind = kind_of(config) or KINDS["adamw_torch"]
+    base = sum(base_bytes(config, shape))
+    passes = passes_of(config)
+    batch = Batch.of(config, passes.sequences)
+    block = block_of(config, shape, sharded)
+    loss = loss_of(config, shape, sharded)
+    weight_bytes = sum(tensor.bytes for tensor in trained)
+    return Memory(
+        weights=base,
+        adapters=sum(tensor.bytes for tensor in trained if not tensor.in_base),
+        reference=base if copies_reference(config) else 0.0,
+        gradients=weight_bytes,
+        optimizer=state_bytes(kind, trained),
+        activations=_kept(config, block, batch, shape, sharded),
+        block=_block_backward(config, block, batch, shape, sharded),
+        logits=_logits(config, shape, loss, batch),
+        evaluation=_evaluation(config, shape, block, loss),
+        step=kind.copies * weight_bytes,
+        context=_CUDA_CONTEXT if on_gpu else 0.0,
+        accumulates=whole(config, "gradient_accumulation_steps", 1) > 1,
+        paged=state_bytes(kind, trained) - state_bytes(kind, trained, paged=False),
+    )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A micro-batch on one device: how many sequences, and how long each may be."""
+
+    rows: int
+    length: int
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], sequences: int = 1, key: str = "") -> Batch:
+        """The longest that a recipe allows: packed rows are that long, padded ones at most."""
+        rows = whole(config, "micro_batch_size", 1)
+        rows = whole(config, key, rows) if key else rows
+        return cls(rows * sequences, whole(config, "sequence_len", DEFAULT_LENGTH))
+
+    @property
+    def tokens(self) -> int:
+        """Of all sequences."""
+        return self.rows * self.length
+
+    @property
+    def scores(self) -> int:
+        """Pairs of a query and a key in all sequences, for one head."""
+        return self.rows * self.length**2
+
+
+def recomputes(config: Mapping[str, Any], shape: Architecture, sharded: bool = False) -> bool:
+    """Whether the least that a run needs keeps each block's input alone.
+
+    Falcon's plugin recomputes what the card has no room for (`memory: auto`), unless told not to.
     """
     family = family_of(shape.model_type)
-    targets = _targets(config)
-    rank = int(config.get("lora_r") or 0)
-    trained = adapter_parameters(shape, targets, rank)
-    tokens = int(config.get("micro_batch_size") or 1) * int(config.get("sequence_len") or 512)
-    return Memory(
-        weights=sum(weight_bytes(config, shape)),
-        adapters=trained * _ADAPTER_BYTES,
-        gradients=trained * _ADAPTER_BYTES,
-        optimizer=trained * _optimizer_bytes(config),
-        activations=_activation_bytes(config, shape, tokens),
-        logits=min(
-            tokens, _FUSED_LOSS_ROWS if family.fuses_loss(config, shards_weights) else tokens
-        )
-        * shape.vocabulary
-        * _LOGIT_BYTES,
-        context=_CUDA_CONTEXT if on_gpu else 0.0,
-    )
+    if family.helped(config):
+        options = config.get(str(family.options)) or {}
+        if options.get("enabled", True):
+            return options.get("memory") != "fast"
+    return bool(config.get("gradient_checkpointing") or config.get("activation_offloading"))
 
 
-def adapter_parameters(shape: Architecture, targets: list[str], rank: int) -> int:
-    """LoRA's parameters: ``rank * (in + out)`` for each adapted layer (arXiv 2106.09685)."""
-    return sum(
-        rank * (linear.in_features + linear.out_features) for linear in shape.adapted(targets)
-    )
+def offloads_all(config: Mapping[str, Any]) -> bool:
+    """Whether all that a block keeps goes there: Axolotl's way where there is an adapter."""
+    return config.get("activation_offloading") in (True, "disk") and bool(config.get("adapter"))
 
 
-def _targets(config: dict[str, Any]) -> list[str]:
-    targets = config.get("lora_target_modules") or []
-    return [targets] if isinstance(targets, str) else list(targets)
+def offloads(config: Mapping[str, Any]) -> bool:
+    """Whether what is kept for the backward goes to the host or the disk."""
+    kinds = config.get("gradient_checkpointing"), config.get("activation_offloading")
+    return kinds[0] in ("offload", "offload_disk") or bool(kinds[1])
 
 
-def weight_bytes(config: dict[str, Any], shape: Architecture) -> tuple[float, float]:
-    """Bytes of the base's weights as they are held: in the blocks, and in embeddings and head."""
-    body = sum(
-        linear.in_features * linear.out_features for linear in shape.linears if not linear.is_head
-    )
-    sixteen = 2.0 if config.get("bf16") or config.get("fp16") else 4.0
-    each = sixteen
-    if config.get("load_in_4bit"):
-        keywords = config.get("bnb_config_kwargs") or {}
-        double = keywords.get("bnb_4bit_use_double_quant", True)
-        each = NF4_BYTES if double else NF4_BYTES_SINGLE
-    elif config.get("load_in_8bit"):
-        each = INT8_BYTES
-    return body * each, (shape.parameters - body) * sixteen
+def _on_cpu(config: dict[str, Any]) -> dict[str, Any]:
+    """As the plugins fit a recipe to a CPU: no kernels, and float32 unless bf16 was asked for."""
+    plain = {f"lora_{part}_kernel": False for part in ("qkv", "o", "mlp")}
+    bf16 = config.get("bf16")
+    return {**config, **plain, "bf16": False if bf16 == "auto" else bf16, "fp16": False}
 
 
-def _optimizer_bytes(config: dict[str, Any]) -> float:
-    return _OPTIMIZER_BYTES["8bit" if "8bit" in str(config.get("optimizer")) else "32bit"]
+def _kept(
+    config: dict[str, Any], block: Block, batch: Batch, shape: Architecture, sharded: bool
+) -> float:
+    if offloads_all(config):
+        return 2 * _inside(block, batch)  # the one at work, and the one on its way
+    if offloads(config):
+        return 2 * batch.tokens * block.entry
+    if recomputes(config, shape, sharded):
+        return shape.layers * batch.tokens * block.entry
+    return shape.layers * _inside(block, batch)
 
 
-def _activation_bytes(config: dict[str, Any], shape: Architecture, tokens: int) -> float:
-    """Activations of the low-memory path: each block's input, and one block's inside.
+def _inside(block: Block, batch: Batch) -> float:
+    return batch.tokens * block.kept + batch.scores * block.score_kept
 
-    The Falcon plugin keeps more where the card has room for it (`memory: auto`), so this is what
-    a run needs, not what it may take.
-    """
-    widths = [
-        linear.in_features + linear.out_features for linear in shape.linears if not linear.is_head
-    ]
-    inside = sum(widths) / max(shape.layers, 1) * tokens * 2.0
-    largest = max(
-        (
-            linear.in_features * linear.out_features
-            for linear in shape.linears
-            if not linear.is_head
-        ),
-        default=0,
-    )
-    dequantised = largest * 2.0 if config.get("load_in_4bit") else 0.0
-    if family_of(shape.model_type).recomputes(config):
-        return shape.layers * tokens * shape.hidden_size * 2.0 + 2 * inside + dequantised
-    return shape.layers * inside + dequantised
+
+def _block_backward(
+    config: dict[str, Any], block: Block, batch: Batch, shape: Architecture, sharded: bool
+) -> float:
+    """What a block takes beyond what was kept: made again where it was not, and in passing."""
+    passing = batch.tokens * block.passing + block.weights
+    passing += batch.scores * max(block.score_passing - block.score_kept, 0.0)
+    again = recomputes(config, shape, sharded) and not offloads_all(config)
+    return passing + (_inside(block, batch) if again else 0.0)
+
+
+def _logits(config: dict[str, Any], shape: Architecture, loss: Loss, batch: Batch) -> float:
+    computing = computing_bytes(config)
+    rows = batch.tokens * shape.vocabulary
+    hidden = batch.tokens * shape.hidden_size * computing
+    reference = 0.0
+    if passes_of(config).reference:
+        reference = rows * (computing + FLOAT32)
+    if loss == "fused":
+        # liger cuts the tokens into as many chunks as the vocabulary is wider than the model.
+        chunks = math.ceil(shape.vocabulary / shape.hidden_size)
+        each = 2 ** math.ceil(math.log2(max(math.ceil(batch.tokens / chunks), 1)))
+        return hidden + min(each, batch.tokens) * shape.vocabulary * 2 * computing + reference
+    if loss == "cut":
+        return hidden + reference
+    if loss == "chunked":
+        return rows * (2 * computing + _LOGIT / _CHUNKS) + reference
+    return rows * _LOGIT + reference
+
+
+def _evaluation(config: dict[str, Any], shape: Architecture, block: Block, loss: Loss) -> float:
+    """liger's and the cut loss make all logits where the model doesn't train; Falcon's doesn't."""
+    if not (config.get("test_datasets") or config.get("val_set_size")):
+        return 0.0
+    batch = Batch.of(config, passes_of(config).sequences, "eval_batch_size")
+    passing = batch.tokens * block.passing + block.weights
+    if block.score_passing:
+        passing += batch.scores * shape.attention_heads * _SCORE_FORWARD
+    each = computing_bytes(config) + _LOGIT_FORWARD
+    if loss == "fused" and not _liger_asked(config):
+        return passing
+    return max(passing, batch.tokens * shape.vocabulary * float(each))
+
+
+def _liger_asked(config: Mapping[str, Any]) -> bool:
+    return bool(config.get("liger_fused_linear_cross_entropy"))
 
 
 def show(memory: Memory) -> list[str]:
-    """The parts as lines of a table, in GiB."""
-    lines = [f"  {name:<12}{size / GIB:7.2f} GiB" for name, size in memory.parts().items()]
-    return [*lines, f"  {'total':<12}{memory.total / GIB:7.2f} GiB"]
+    """The parts as lines of a table, in GiB, and the moment at which most stands at once."""
+    parts = memory.parts()
+    lines = [f"  {name:<12}{parts[name] / GIB:7.2f} GiB" for name in parts if parts[name]]
+    return [*lines, f"  {'total':<12}{memory.total / GIB:7.2f} GiB, at {memory.worst}"]

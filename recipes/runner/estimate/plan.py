@@ -11,19 +11,20 @@ from recipes.runner.core.errors import UserError
 from recipes.runner.core.overrides import apply
 from recipes.runner.core.recipe import ROOT, Recipe
 from recipes.runner.core.terminal import duration
-from recipes.runner.estimate.memory import GIB, adapter_parameters, show
-from recipes.runner.estimate.sharding import (
-    PARTS_WEIGHTS,
-    STRATEGIES,
-    estimate_shared,
-    loading_bytes,
-    strategy_settings,
-)
+from recipes.runner.estimate.activations import way_through
+from recipes.runner.estimate.memory import DEFAULT_LENGTH, GIB, show
+from recipes.runner.estimate.passes import passes_of
+from recipes.runner.estimate.remarks import remarks
+from recipes.runner.estimate.settings import refuse_unreadable, whole
+from recipes.runner.estimate.sharding import PARTS_WEIGHTS, STRATEGIES, strategy_settings
+from recipes.runner.estimate.shards import estimate_shared, loading_bytes, own_strategy
+from recipes.runner.estimate.trained import Tensor, trained_tensors
 from recipes.runner.models.architecture import Architecture, architecture
 from recipes.runner.models.families import family_of
 
-# 2 FLOPs a parameter and token forward, 2 backward to inputs; frozen weights need no gradient.
-FLOPS_PER_PARAMETER = 4
+# FLOPs a parameter and token: forward, backward to the inputs, and to a weight that is trained.
+_FORWARD, _TO_INPUTS, _TO_WEIGHTS = 2, 2, 2
+FLOPS_PER_PARAMETER = _FORWARD + _TO_INPUTS  # of a frozen base
 # Share of the bf16 matmul ceiling that this repository's Falcon reaches (plugins/falcon/NOTES.md),
 # and dense bf16 (fp16 where there is no bf16) TFLOP/s from the vendors' data sheets.
 _SHARE = 0.5
@@ -46,28 +47,55 @@ def plan_lines(
         recipe: the recipe.
         config: its keys, overrides applied.
         gpus: cards of the run, over all machines.
-        strategy: how they share it.
+        strategy: how they share it, where the recipe doesn't say so itself.
 
     Raises:
-        UserError: the base model's shape is not to be had, or the recipe can't be spread so.
+        CannotEstimate: what the recipe trains or how it is spread is not known here.
+        UserError: the base model's shape is not to be had, the recipe can't be spread so, or it
+            names layers that aren't there.
     """
+    refuse_unreadable(config)
     shape = architecture(str(config["base_model"]))
-    targets = config.get("lora_target_modules") or []
-    rank = int(config.get("lora_r") or 0)
-    trained = adapter_parameters(shape, list(targets), rank)
-    lines = [
-        f"{recipe.name}: {config['base_model']}, {shape.parameters / 1e9:.2f}B parameters,"
-        f" {trained / 1e6:.1f}M of them trained ({100 * trained / shape.parameters:.2f}%)",
+    trained = trained_tensors(config, shape)
+    elements = sum(tensor.size for tensor in trained)
+    if not elements:
+        raise UserError("trains nothing", recipe.name, "Give it an adapter's layers or no adapter")
+    own = own_strategy(config)
+    if own and strategy == "ddp":
+        strategy, spread = own, config
+    else:
+        spread = _spread(config, strategy)
+    memory = estimate_shared(spread, shape, strategy, gpus)
+    where = "the card" if gpus == 1 else f"each of {gpus} cards"
+    how = f" ({strategy}{', as the recipe says' if own else ''})" if gpus > 1 or own else ""
+    said = remarks(spread, shape, memory, sharded=strategy in PARTS_WEIGHTS and gpus > 1)
+    return [
+        f"{recipe.name}: {config['base_model']}, {count(shape.parameters)} parameters,"
+        f" {count(elements)} {_which(trained, shape)}",
         "",
-        "Memory on the card, estimated:"
-        if gpus == 1
-        else f"Memory on each of {gpus} cards ({strategy}), estimated:",
-        *show(estimate_shared(_spread(config, strategy), shape, strategy, gpus)),
+        f"Memory on {where}{how}, estimated:",
+        *show(memory),
+        *(f"  {remark}" for remark in said),
         "",
-        *(_strategies(config, shape, gpus) if gpus > 1 else []),
-        *_work(recipe, config, shape, gpus, strategy),
+        *(_strategies(config, shape, gpus) if gpus > 1 and not own else []),
+        *_work(recipe, config, shape, trained, gpus, strategy),
     ]
-    return lines
+
+
+def count(number: int) -> str:
+    """A number of parameters, short, and never so short that it reads as none."""
+    if number >= 10**9:
+        return f"{number / 1e9:.2f}B"
+    return f"{number / 1e6:.1f}M" if number >= 10**6 else f"{number:,}"
+
+
+def _which(trained: list[Tensor], shape: Architecture) -> str:
+    elements = sum(tensor.size for tensor in trained)
+    share = f"{100 * elements / shape.parameters:.2f}%"
+    inside = sum(tensor.size for tensor in trained if tensor.in_base)
+    if inside == shape.parameters:
+        return "trained: all"
+    return f"of them trained ({share})" if inside else f"trained beside them ({share})"
 
 
 def needed_bytes(config: dict[str, Any], shape: Architecture, strategy: str, gpus: int) -> float:
@@ -92,36 +120,60 @@ def _spread(config: dict[str, Any], strategy: str) -> dict[str, Any]:
 
 
 def _work(
-    recipe: Recipe, config: dict[str, Any], shape: Architecture, gpus: int, strategy: str
+    recipe: Recipe,
+    config: dict[str, Any],
+    shape: Architecture,
+    trained: list[Tensor],
+    gpus: int,
+    strategy: str,
 ) -> list[str]:
-    tokens_a_step = (
+    passes = passes_of(config)
+    rows_a_step = (
         gpus
-        * int(config.get("micro_batch_size") or 1)
-        * int(config.get("gradient_accumulation_steps") or 1)
-        * int(config.get("sequence_len") or 512)
+        * whole(config, "micro_batch_size", 1)
+        * whole(config, "gradient_accumulation_steps", 1)
     )
-    data = _dataset_tokens(config)
+    length = whole(config, "sequence_len", DEFAULT_LENGTH)
+    tokens_a_step = rows_a_step * passes.sequences * length
+    rows, data = _dataset(config)
     epochs = float(config.get("num_epochs") or 1)
-    steps = config.get("max_steps")
-    if steps is None and data:
+    steps = whole(config, "max_steps", 0) or None
+    packed = bool(config.get("sample_packing"))
+    if steps is None and data and packed:
         steps = math.ceil(data * epochs / tokens_a_step)
-    lines = [f"Tokens a step     {tokens_a_step:,}"]
+    elif steps is None and rows:
+        steps = math.ceil(rows / rows_a_step * epochs)
+    most = "" if packed else ", at most: rows are padded, not packed"
+    lines = [f"Tokens a step     {tokens_a_step:,}{most}"]
+    if passes.sequences > 1:
+        lines.append(f"                  {passes.sequences} sequences a row: chosen and rejected")
     if data:
-        lines.append(f"Training data     about {data:,} tokens, {epochs:g} epochs")
-    else:
+        lines.append(f"Training data     about {data:,} tokens in {rows:,} rows, {epochs:g} epochs")
+    elif recipe.dataset:
         lines.append(f"Training data     not made yet: make data RECIPE={recipe.name} makes it")
+    else:
+        lines.append("Training data     not this repository's: its tokens are not known")
     if steps is None:
         return lines
     tokens = int(steps) * tokens_a_step
     lines.append(f"Steps             {int(steps):,} ({tokens:,} tokens)")
-    flops = FLOPS_PER_PARAMETER * shape.parameters * tokens
+    flops = tokens * _flops_a_token(config, shape, trained)
     family = family_of(shape.model_type)
-    steps_aside = family.fused_path(config) and strategy in PARTS_WEIGHTS
-    share = _SHARE_OF_MODULES if steps_aside else _SHARE
+    fused = way_through(config, shape, strategy in PARTS_WEIGHTS and gpus > 1) != "modules"
+    share = _SHARE if fused or family.options is None else _SHARE_OF_MODULES
     lines.append(f"Time, estimated at {share:.0%} of each card's peak:")
     for card, teraflops in _CARDS.items():
         lines.append(f"  {card:<16}{duration(flops / (gpus * teraflops * 1e12 * share))}")
     return lines
+
+
+def _flops_a_token(config: dict[str, Any], shape: Architecture, trained: list[Tensor]) -> float:
+    """FLOPs of a trained token: weights that are trained cost more, a reference asks again."""
+    passes = passes_of(config)
+    inside = sum(tensor.size for tensor in trained if tensor.in_base)
+    trained_flops = FLOPS_PER_PARAMETER * shape.parameters + _TO_WEIGHTS * inside
+    asked = _FORWARD * shape.parameters * passes.forward_only / passes.sequences
+    return trained_flops + asked
 
 
 def _strategies(config: dict[str, Any], shape: Architecture, gpus: int) -> list[str]:
@@ -139,16 +191,19 @@ def _strategies(config: dict[str, Any], shape: Architecture, gpus: int) -> list[
     return [*lines, ""]
 
 
-def _dataset_tokens(config: dict[str, Any]) -> int | None:
-    """Tokens of the train split, from datasets_prep's count; None when they weren't counted."""
-    path = Path(str((config.get("datasets") or [{}])[0].get("path", "")))
+def _dataset(config: dict[str, Any]) -> tuple[int, int]:
+    """Rows and tokens of the train split, from datasets_prep's count; 0 when not counted."""
+    sources = config.get("datasets")
+    first = sources[0] if isinstance(sources, list) and len(sources) == 1 else {}
+    path = Path(str(first.get("path", "") if isinstance(first, dict) else ""))
     manifest = ROOT / path.parent / "manifest.json"
     try:
         found = json.loads(manifest.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
+        return 0, 0
     counts = found.get("counts") or {}
     written = counts.get("written") or {}
     if not counts.get("tokens") or not sum(written.values()):
-        return None
-    return round(counts["tokens"] * written.get("train", 0) / sum(written.values()))
+        return 0, 0
+    rows = int(written.get("train", 0))
+    return rows, round(counts["tokens"] * rows / sum(written.values()))

@@ -8,36 +8,43 @@ from pathlib import Path
 from typing import Any
 
 from recipes.runner.core.errors import UserError, UserErrors
-from recipes.runner.core.recipe import strategy_of
+from recipes.runner.core.terminal import send
 from recipes.runner.estimate.gpu import count_gpus
-from recipes.runner.estimate.memory import GIB, estimate, show
-from recipes.runner.estimate.sharding import estimate_shared
-from recipes.runner.models.architecture import architecture
+from recipes.runner.estimate.memory import GIB, Memory, estimate, recomputes, show
+from recipes.runner.estimate.shards import estimate_shared, own_strategy
+from recipes.runner.models.architecture import CannotEstimate, architecture
 
 
 def find_problems(config: dict[str, Any]) -> list[UserError]:
     """What stands in the way of this recipe on this machine; empty when nothing does.
 
+    What can't be estimated stands in nobody's way: it is said, and the run starts.
+
     Args:
         config: the recipe's keys, overrides applied.
     """
-    shape = architecture(str(config.get("base_model")))
     on_gpu = count_gpus() > 0
-    needed = estimate(config, shape, on_gpu)
-    problems = []
+    problems: list[UserError] = []
+    try:
+        shape = architecture(str(config.get("base_model")))
+        if not on_gpu and shape.parameters > LARGEST_ON_CPU:
+            # Alone: with no GPU, nothing else about memory or downloads matters yet.
+            return [_no_gpu(config, shape.parameters, estimate(config, shape))]
+        needed = estimate(config, shape, on_gpu)
+        if on_gpu:
+            ranks = int(os.environ.get("WORLD_SIZE", "1"))
+            shared = estimate_shared(config, shape, own_strategy(config) or "ddp", ranks)
+            problems += _memory_problems(config, shared, recomputes(config, shape))
+        else:
+            problems += _ram_problems(needed)
+        problems += _disk_problems(config, needed)
+    except CannotEstimate as reason:
+        send("note", text=f"memory was not looked at: {reason}")
+    except UserErrors as wrong:
+        problems += wrong.errors
     if on_gpu:
-        ranks = int(os.environ.get("WORLD_SIZE", "1"))
-        problems += _gpu_problems(
-            config, estimate_shared(config, shape, strategy_of(config), ranks)
-        )
-    elif shape.parameters > LARGEST_ON_CPU:
-        # Alone: with no GPU, nothing else about memory or downloads matters yet.
-        return [_no_gpu(config, shape.parameters, estimate(config, shape))]
-    else:
-        problems += _ram_problems(needed)
-    problems += _disk_problems(config, needed)
-    problems += _model_problems(config)
-    return problems
+        problems += _dtype_problems(config)
+    return problems + _model_problems(config)
 
 
 def refuse_without_gpu(config: dict[str, Any]) -> None:
@@ -68,26 +75,45 @@ def _no_gpu(config: dict[str, Any], parameters: int, needed: Any) -> UserError:
     )
 
 
-def _gpu_problems(config: dict[str, Any], needed: Any) -> list[UserError]:
+def _dtype_problems(config: dict[str, Any]) -> list[UserError]:
     import torch
 
-    problems = []
+    if config.get("bf16") is not True or torch.cuda.is_bf16_supported(including_emulation=False):
+        return []
     name = torch.cuda.get_device_properties(0).name
-    if config.get("bf16") is True and not torch.cuda.is_bf16_supported(including_emulation=False):
-        problems.append(
-            UserError(f"{name} has no bf16", "bf16", "Set bf16: auto, which takes fp16 there")
-        )
+    return [UserError(f"{name} has no bf16", "bf16", "Set bf16: auto, which takes fp16 there")]
+
+
+def _memory_problems(config: dict[str, Any], memory: Memory, recomputed: bool) -> list[UserError]:
+    import torch
+
     free, total = torch.cuda.mem_get_info()
-    if needed.total > free * _SLACK:
-        parts = "; ".join(line.strip() for line in show(needed))
-        problems.append(
-            UserError(
-                f"{name} has {free / GIB:.1f} of {total / GIB:.1f} GiB free, and this recipe needs"
-                f" about {needed.total / GIB:.1f} GiB ({' '.join(parts.split())})",
-                todo="Lower micro_batch_size or sequence_len, free the card, or PREFLIGHT=0",
-            )
+    if memory.needed <= free * _SLACK:
+        return []
+    name = torch.cuda.get_device_properties(0).name
+    parts = "; ".join(line.strip() for line in show(memory))
+    return [
+        UserError(
+            f"{name} has {free / GIB:.1f} of {total / GIB:.1f} GiB free, and this recipe needs"
+            f" about {memory.needed / GIB:.1f} GiB ({' '.join(parts.split())})",
+            todo=f"{_less(config, recomputed)}, free the card, or PREFLIGHT=0",
         )
-    return problems
+    ]
+
+
+def _less(config: dict[str, Any], recomputed: bool) -> str:
+    """What makes a recipe smaller that it doesn't do yet."""
+    ways = []
+    if (config.get("micro_batch_size") or 1) != 1:
+        ways.append("lower micro_batch_size")
+    ways.append("lower sequence_len")
+    if not recomputed:
+        ways.append("gradient_checkpointing: true")
+    if not config.get("adapter"):
+        ways.append("an adapter (adapter: qlora)")
+    elif not config.get("load_in_4bit"):
+        ways.append("load_in_4bit: true with adapter: qlora")
+    return ", ".join(ways).capitalize()
 
 
 def _ram_problems(needed: Any) -> list[UserError]:
@@ -112,9 +138,12 @@ def _disk_problems(config: dict[str, Any], needed: Any) -> list[UserError]:
     folder = Path(str(config.get("output_dir") or "."))
     while not folder.exists():
         folder = folder.parent
-    # Each checkpoint holds adapter and optimizer; one more is there while the oldest goes.
+    # Each checkpoint holds what is trained and the optimizer; one more is there while the oldest
+    # goes.
     kept = int(config.get("save_total_limit") or 4) + 2
-    wanted = kept * (needed.adapters + needed.optimizer)
+    # A run without an adapter writes the model itself.
+    trained = needed.adapters if config.get("adapter") else needed.weights
+    wanted = kept * (trained + needed.optimizer)
     free = shutil.disk_usage(folder).free
     if wanted <= free:
         return []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -11,8 +10,7 @@ import yaml
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.overrides import Overrides
 from recipes.runner.core.recipe import RECIPES, display_path
-from recipes.runner.estimate.memory import Memory, estimate, weight_bytes
-from recipes.runner.models.architecture import Architecture, architecture
+from recipes.runner.models.architecture import architecture
 from recipes.runner.models.families import FAMILIES, family_of
 
 STRATEGIES = ("ddp", "zero2", "zero3", "fsdp")
@@ -20,8 +18,6 @@ FOLDER = RECIPES / "accelerate"
 _STORAGE = "bnb_config_kwargs.bnb_4bit_quant_storage"
 PARTS_WEIGHTS = ("zero3", "fsdp")
 """Those that leave no GPU with a whole model; the Falcon plugin steps aside there."""
-_BLOCKS_GATHERED = 2
-"""Whose weights are held whole at once: the block at work, and the one that is fetched."""
 
 
 def strategy_settings(strategy: str, config: dict[str, Any], given: Overrides) -> Overrides:
@@ -121,39 +117,3 @@ def _block(base_model: str) -> str:
             "STRATEGY=zero3 or ddp",
         )
     return family.block
-
-
-def estimate_shared(
-    config: dict[str, Any], shape: Architecture, strategy: str, gpus: int
-) -> Memory:
-    """Estimate the memory of each of ``gpus`` devices (over all machines) that share a run.
-
-    Estimated from ZeRO's partitioning (arXiv 1910.02054, section 5: stage 2 parts gradients and
-    optimizer, stage 3 the weights too), FSDP's gathering by blocks (arXiv 2304.11277, section 3)
-    and the buckets that DDP copies gradients into (arXiv 2006.15704, section 3.2).
-    """
-    if gpus == 1:
-        return estimate(config, shape)
-    memory = estimate(config, shape, shards_weights=strategy in PARTS_WEIGHTS)
-    if strategy == "ddp":
-        return replace(memory, gradients=2 * memory.gradients)
-    parted = replace(memory, gradients=memory.gradients / gpus, optimizer=memory.optimizer / gpus)
-    if strategy == "zero2":
-        return parted
-    blocks, rest = weight_bytes(config, shape)
-    gathered = _BLOCKS_GATHERED * blocks / max(shape.layers, 1) + rest
-    return replace(
-        parted,
-        weights=min(memory.weights, memory.weights / gpus + gathered),
-        adapters=memory.adapters / gpus,
-    )
-
-
-def loading_bytes(config: dict[str, Any], shape: Architecture, strategy: str) -> float:
-    """What stands on each GPU before the shards are cut: a quantised base, whole.
-
-    One in 16 bits is read in shards. 0 where nothing is cut.
-    """
-    if strategy not in PARTS_WEIGHTS or not config.get("load_in_4bit"):
-        return 0.0
-    return sum(weight_bytes(config, shape)) + estimate(config, shape).context

@@ -9,9 +9,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from recipes.runner.core.files import write_text
 from recipes.runner.core.overrides import apply
 from recipes.runner.core.recipe import RECIPES, display_path, load_recipe
-from recipes.runner.estimate.memory import GIB, Memory, estimate, weight_bytes
+from recipes.runner.estimate.memory import GIB, Memory, estimate
 from recipes.runner.estimate.plan import FLOPS_PER_PARAMETER
-from recipes.runner.estimate.sharding import estimate_shared, loading_bytes
+from recipes.runner.estimate.shards import estimate_shared, loading_bytes
 from recipes.runner.models.architecture import Architecture, architecture
 
 FILE = RECIPES / "launch" / "SIZING.md"
@@ -25,7 +25,6 @@ MACHINES, GPUS_EACH = 8, 8
 LINKS = {"8 x 400 Gb/s InfiniBand": 8 * 50e9, "100 Gb/s Ethernet": 12.5e9}  # bytes/s a machine
 SHARED_BY = (1, 2, 8, 64)  # GPUs
 ROWS, LENGTH = 4, 2048  # the micro-batch that was measured
-_FULL_BYTES = 16  # 16-bit weight and gradient, fp32 master weight, two fp32 moments
 
 
 def tokens_per_second(shape: Architecture, share: float) -> float:
@@ -57,18 +56,15 @@ def _memory_rows() -> list[str]:
     rows = []
     shape = architecture(LARGE)
     lora = {"load_in_4bit": False, "adapter": "lora"}
-    for name, changes in (("QLoRA r 32, nf4", {}), ("LoRA r 32, bf16", lora)):
+    whole = {**lora, "adapter": None, "optimizer": "adamw_torch_fused"}
+    for name, changes in (
+        ("QLoRA r 32, nf4", {}),
+        ("LoRA r 32, bf16", lora),
+        ("every weight, AdamW", whole),
+    ):
         config = _config(LARGE, **changes)
         cells = [estimate_shared(config, shape, "fsdp", gpus).total for gpus in SHARED_BY]
         rows.append(_memory_row(name, cells))
-    cells = []
-    frozen = sum(weight_bytes(_config(LARGE, **lora), shape))
-    for gpus in SHARED_BY:
-        memory = estimate_shared(_config(LARGE, **lora), shape, "fsdp", gpus)
-        gathered = memory.weights - frozen / gpus
-        rest = gathered + memory.activations + memory.logits + memory.context
-        cells.append(_FULL_BYTES * shape.parameters / gpus + rest)
-    rows.append(_memory_row("every weight, AdamW (no recipe here)", cells))
     return rows
 
 
@@ -124,7 +120,6 @@ def sizing_text() -> str:
         parameters=shape.parameters,
         loading=loading_bytes(_config(LARGE), shape, "fsdp"),
         checkpoint=memory.adapters + memory.optimizer,
-        full_bytes=_FULL_BYTES,
         flops=FLOPS_PER_PARAMETER,
         ceiling=CEILING,
         machines=MACHINES,

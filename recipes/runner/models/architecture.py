@@ -3,24 +3,78 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.files import write_text
 from recipes.runner.core.recipe import RECIPES, ROOT
 
+_LAYER = re.compile(r"\.(\d+)\.")
+
+
+Kind = Literal["linear", "embedding", "conv", "other"]
+
+
+class CannotEstimate(UserError):
+    """What a run would take is not known here: `plan` says why, and preflight lets it start."""
+
 
 @dataclass(frozen=True)
-class Linear:
-    """One linear layer: its last name, its sizes, and whether it is the head."""
+class Module:
+    """One module that holds parameters of its own.
 
-    name: str
-    in_features: int
-    out_features: int
-    is_head: bool
+    Attributes:
+        path: its full name in the model, ``model.layers.0.self_attn.q_proj``.
+        kind: what LoRA takes it for; ``other`` it can't adapt (norms, experts, gates).
+        class_name: of its Python class; only a plain ``Linear`` is quantised when it is loaded.
+        parameters: name to shape, of those it holds itself.
+        tied: its weight is another module's (a head on the embeddings), and counts there.
+    """
+
+    path: str
+    kind: Kind
+    class_name: str
+    parameters: tuple[tuple[str, tuple[int, ...]], ...]
+    tied: bool = False
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.path.rsplit(".", 1)[-1]
+
+    @property
+    def weight(self) -> tuple[int, ...]:
+        """Shape of its weight: (out, in) of a linear layer; empty where it has none."""
+        return dict(self.parameters).get("weight", ())
+
+    @property
+    def in_features(self) -> int:
+        """Inputs of a linear layer; embeddings of a table."""
+        return self.weight[1] if self._turned else self.weight[0]
+
+    @property
+    def out_features(self) -> int:
+        """Outputs of a linear layer; width of an embedding."""
+        return self.weight[0] if self._turned else self.weight[1]
+
+    @property
+    def _turned(self) -> bool:
+        """Whether its weight is (out, in); GPT-2's Conv1D keeps it the other way round."""
+        return self.kind == "linear" and self.class_name != "Conv1D"
+
+    @property
+    def size(self) -> int:
+        """Its parameters, those of a tied weight too."""
+        return sum(math.prod(shape) for _, shape in self.parameters)
+
+    @property
+    def own_size(self) -> int:
+        """Its parameters, those that count elsewhere left out."""
+        return self.size - (math.prod(self.weight) if self.tied else 0)
 
 
 @dataclass(frozen=True)
@@ -29,23 +83,38 @@ class Architecture:
 
     Attributes:
         model_type: transformers' name for the family.
-        parameters: all of them, tied ones once.
-        linears: every linear layer.
+        modules: every module with parameters, in the model's order.
+        head: path of the output layer; None where there is none.
         hidden_size: width of the residual stream.
         layers: number of decoder blocks.
         vocabulary: number of token embeddings.
+        attention_heads: query heads.
+        positions: the longest sequence that the model was made for; None where it doesn't say.
     """
 
     model_type: str
-    parameters: int
-    linears: tuple[Linear, ...]
+    modules: tuple[Module, ...]
+    head: str | None
     hidden_size: int
     layers: int
     vocabulary: int
+    attention_heads: int
+    positions: int | None
 
-    def adapted(self, targets: list[str]) -> list[Linear]:
-        """The linear layers that these `lora_target_modules` name."""
-        return [linear for linear in self.linears if linear.name in targets]
+    @property
+    def parameters(self) -> int:
+        """All of them, tied ones once."""
+        return sum(module.own_size for module in self.modules)
+
+    @property
+    def linears(self) -> tuple[Module, ...]:
+        """Every linear layer, the head too."""
+        return tuple(module for module in self.modules if module.kind == "linear")
+
+    @property
+    def body(self) -> tuple[Module, ...]:
+        """The linear layers but the head: what stands in the decoder's blocks."""
+        return tuple(module for module in self.linears if module.path != self.head)
 
 
 def architecture(base_model: str) -> Architecture:
@@ -68,42 +137,98 @@ def build(config: Any) -> Architecture:
 
     Args:
         config: a transformers configuration, or the content of a config.json.
+
+    Raises:
+        CannotEstimate: transformers knows no language model of this type.
     """
     import torch
-    from torch import nn
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    built = AutoConfig.for_model(**config) if isinstance(config, dict) else config
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(built)
+    try:
+        built = AutoConfig.for_model(**config) if isinstance(config, dict) else config
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(built)
+    except (KeyError, TypeError, ValueError) as error:
+        kind = config.get("model_type") if isinstance(config, dict) else config.model_type
+        raise CannotEstimate(
+            f"transformers makes no language model of type {kind}: {str(error).splitlines()[0]}",
+            "base_model",
+            "Name a causal language model that transformers has itself",
+        ) from None
     model.tie_weights()
     head = model.get_output_embeddings()
-    linears = tuple(
-        Linear(name.rsplit(".", 1)[-1], module.in_features, module.out_features, module is head)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear)
-    )
+    text = built.get_text_config()
+    seen: set[int] = set()
+    modules = []
+    for path, module in model.named_modules():
+        own = dict(module.named_parameters(recurse=False))
+        if not own:
+            continue
+        shapes = tuple((name, tuple(parameter.shape)) for name, parameter in own.items())
+        tied = "weight" in own and id(own["weight"]) in seen
+        seen.update(id(parameter) for parameter in own.values())
+        modules.append(Module(path, _kind(module), type(module).__name__, shapes, tied))
     return Architecture(
         model_type=built.model_type,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        linears=linears,
-        hidden_size=built.hidden_size,
-        layers=built.num_hidden_layers,
-        vocabulary=built.vocab_size,
+        modules=tuple(modules),
+        head=next((path for path, module in model.named_modules() if module is head), None),
+        hidden_size=text.hidden_size,
+        layers=text.num_hidden_layers,
+        vocabulary=text.vocab_size,
+        attention_heads=getattr(text, "num_attention_heads", 0) or 0,
+        positions=getattr(text, "max_position_embeddings", None),
     )
+
+
+def _kind(module: Any) -> Kind:
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    if isinstance(module, nn.Linear | Conv1D):
+        return "linear"
+    if isinstance(module, nn.Embedding):
+        return "embedding"
+    return "conv" if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) else "other"
 
 
 def as_json(shape: Architecture) -> dict[str, Any]:
-    """The shape as `recipes/architectures` keeps it: like layers together, with their count."""
-    counts = Counter(shape.linears)
-    return {
-        "model_type": shape.model_type,
-        "parameters": shape.parameters,
-        "hidden_size": shape.hidden_size,
-        "layers": shape.layers,
-        "vocabulary": shape.vocabulary,
-        "linears": [{**vars(linear), "count": count} for linear, count in counts.items()],
-    }
+    """The shape as `recipes/architectures` keeps it: like layers together, ``{}`` for their number.
+
+    ``layers`` of an entry lists the numbers, or how many where they run from 0.
+    """
+    grouped: dict[tuple[Any, ...], list[int]] = {}
+    for module in shape.modules:
+        path, count = _LAYER.subn(".{}.", module.path, count=1)
+        number = [int(_LAYER.search(module.path)[1])] if count else []  # type: ignore[index]
+        alike = (path, module.kind, module.class_name, module.parameters, module.tied)
+        grouped.setdefault(alike, []).extend(number)
+    entries = []
+    for (path, kind, class_name, parameters, tied), numbers in grouped.items():
+        entry: dict[str, Any] = {"path": path, "kind": kind, "class": class_name}
+        entry["parameters"] = {name: list(sizes) for name, sizes in parameters}
+        if tied:
+            entry["tied"] = True
+        if numbers:
+            entry["layers"] = (
+                len(numbers) if numbers == list(range(len(numbers))) else list(numbers)
+            )
+        entries.append(entry)
+    facts = {key: value for key, value in vars(shape).items() if key != "modules"}
+    return {**facts, "parameters": shape.parameters, "modules": entries}
+
+
+def _from_shape(shape: dict[str, Any]) -> Architecture:
+    modules = []
+    for entry in shape["modules"]:
+        layers = entry.get("layers", [None])
+        for number in range(layers) if isinstance(layers, int) else layers:
+            path = entry["path"] if number is None else entry["path"].replace("{}", str(number), 1)
+            parameters = tuple((name, tuple(sizes)) for name, sizes in entry["parameters"].items())
+            modules.append(
+                Module(path, entry["kind"], entry["class"], parameters, entry.get("tied", False))
+            )
+    facts = {key: value for key, value in shape.items() if key not in ("modules", "parameters")}
+    return Architecture(**facts, modules=tuple(modules))
 
 
 def kept_file(base_model: str) -> Path:
@@ -126,14 +251,6 @@ def keep(base_model: str) -> Path:
     kept = {"config": plain, "shape": as_json(build(dict(plain)))}
     write_text(path, json.dumps(kept, indent=2) + "\n")
     return path
-
-
-def _from_shape(shape: dict[str, Any]) -> Architecture:
-    linears = []
-    for entry in shape["linears"]:
-        fields = {key: value for key, value in entry.items() if key != "count"}
-        linears += [Linear(**fields)] * entry["count"]
-    return Architecture(**{**shape, "linears": tuple(linears)})
 
 
 def _kept(base_model: str) -> dict[str, Any] | None:

@@ -25,6 +25,8 @@ class Family:
             and gate and up apart.
         own_linear: its linear layers are a subclass of nn.Linear, which transformers' 4-bit
             loading passes over unless the family's plugin helps it.
+        bypassed: linear layers whose weight the family's kernels read by themselves, so that a LoRA
+            there is never used; Axolotl loads them unquantised.
         options: key of a recipe under which the fused path's options stand; None where the family
             has no fused path of ours.
     """
@@ -32,10 +34,17 @@ class Family:
     model_type: str
     block: str | None
     norm: Literal["layer", "rms", "unknown"] = "rms"
-    activation: Literal["gelu", "swiglu", "unknown"] = "swiglu"
+    activation: Literal["gelu", "swiglu", "geglu", "unknown"] = "swiglu"
     projections: Literal["joined", "separate", "unknown"] = "separate"
     own_linear: bool = False
+    bypassed: tuple[str, ...] = ()
     options: str | None = None
+
+    def helped(self, config: Mapping[str, Any]) -> bool:
+        """Whether a recipe names our plugin of this family, which helps ``own_linear``."""
+        named = f"plugins.{self.options}"
+        plugins = config.get("plugins") or []
+        return self.options is not None and any(str(p).startswith(named) for p in plugins)
 
     def fused_path(self, config: Mapping[str, Any], shards_weights: bool = False) -> bool:
         """Whether a recipe of this family trains on the fused path of `plugins`.
@@ -76,6 +85,13 @@ FAMILIES: dict[str, Family] = {
         Family("llama", "LlamaDecoderLayer"),
         Family("mistral", "MistralDecoderLayer"),
         Family("qwen2", "Qwen2DecoderLayer"),
+        Family("qwen3", "Qwen3DecoderLayer"),
+        Family("gemma", "GemmaDecoderLayer", activation="geglu"),
+        Family("gemma2", "Gemma2DecoderLayer", activation="geglu"),
+        Family("gemma3_text", "Gemma3DecoderLayer", activation="geglu"),
+        Family("phi3", "Phi3DecoderLayer", projections="joined"),
+        Family("olmo2", "Olmo2DecoderLayer"),
+        Family("falcon_h1", "FalconH1DecoderLayer", bypassed=("out_proj", "conv1d")),
     )
 }
 

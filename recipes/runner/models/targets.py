@@ -1,0 +1,378 @@
+"""Which layers a recipe's adapter trains, found in the model's shape before weights are loaded.
+
+PEFT takes a name that matches nothing in silence as long as another one matches. The rules are
+those of PEFT 0.20 (`check_target_module_exists`, `get_pattern_key`, `_set_trainable`) and of
+Axolotl 0.19 (`find_all_linear_names`); tests/recipes/test_targets.py holds them to both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.recipe import did_you_mean
+from recipes.runner.models.architecture import Architecture, Module, architecture
+from recipes.runner.models.families import family_of
+
+ALL_LINEAR = "all-linear"
+_KEY, _SAVED, _LAYERS = "lora_target_modules", "lora_modules_to_save", "peft_layers_to_transform"
+_LAYER_NUMBER = r".*?\.{}\.(\d+)\."
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A module with a LoRA beside it, and the LoRA's rank."""
+
+    module: Module
+    rank: int
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Of A (rank, in) and B (out, rank); an embedding's are (rank, rows) and (width, rank)."""
+        return (self.rank, self.module.in_features), (self.module.out_features, self.rank)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What an adapter trains, and what a recipe asked for in vain.
+
+    Attributes:
+        adapted: modules with a LoRA.
+        saved: modules trained whole, each a copy beside the frozen one (`lora_modules_to_save`).
+        experts: shapes of the LoRA of parameters that stand in no layer (`lora_target_parameters`).
+        tokens: shapes of single embeddings that are trained (`peft_trainable_token_indices`).
+        problems: every name that matches nothing, or nothing that can be adapted.
+        remarks: what the recipe may not mean, in words.
+    """
+
+    adapted: tuple[Adapted, ...]
+    saved: tuple[Module, ...]
+    experts: tuple[tuple[int, ...], ...]
+    tokens: tuple[tuple[int, int], ...]
+    problems: tuple[UserError, ...]
+    remarks: tuple[str, ...]
+
+
+def find_target_problems(config: dict[str, Any]) -> list[UserError]:
+    """Every name of a recipe's adapter that its base model has no use for.
+
+    Args:
+        config: the recipe's keys, overrides applied; one without an adapter has no problem.
+
+    Raises:
+        UserError: the base model's shape is not to be had (neither kept, local nor on the Hub).
+    """
+    if not config.get("adapter"):
+        return []
+    return list(resolve(config, architecture(str(config.get("base_model")))).problems)
+
+
+def resolve(config: dict[str, Any], shape: Architecture) -> Targets:
+    """Find what `lora_target_modules` and the keys beside it name in this model.
+
+    Args:
+        config: the recipe's keys.
+        shape: the base model's.
+    """
+    return _Search(config, shape).result()
+
+
+class _Search:
+    def __init__(self, config: dict[str, Any], shape: Architecture) -> None:
+        self.config, self.shape = config, shape
+        self.family = family_of(shape.model_type)
+        self.known: dict[str, Module | None] = {}
+        for module in shape.modules:
+            parts = module.path.split(".")
+            for end in range(1, len(parts)):
+                self.known.setdefault(".".join(parts[:end]), None)
+            self.known[module.path] = module
+        self.problems: list[UserError] = []
+        self.remarks: list[str] = []
+
+    def result(self) -> Targets:
+        saved = self._saved()
+        modules = self._without_saved(self._targeted())
+        patterns = self._patterns("lora_rank_pattern", modules)
+        self._patterns("lora_alpha_pattern", modules)
+        adapted = []
+        for module in modules:
+            rank = patterns.get(_pattern_of(patterns, module.path), self.config.get("lora_r"))
+            adapted.append(Adapted(module, _rank(rank)))
+        if not _rank(self.config.get("lora_r")):
+            self._problem(
+                f"is {self.config.get('lora_r')!r}, and a rank is a whole number from 1 on",
+                "lora_r",
+                "Write lora_r: 16",
+            )
+        return Targets(
+            tuple(adapted),
+            saved,
+            self._experts(),
+            self._tokens(),
+            tuple(self.problems),
+            tuple(self.remarks),
+        )
+
+    def _problem(self, what: str, where: str, todo: str) -> None:
+        self.problems.append(UserError(what, where, todo))
+
+    def _names(self, modules: Iterable[Module] | None = None) -> list[str]:
+        adaptable = self.shape.modules if modules is None else modules
+        return sorted({module.name for module in adaptable if module.kind != "other"})
+
+    def _targeted(self) -> list[Module]:
+        """The modules that the recipe's target names match, in the model's order."""
+        wanted = self.config.get(_KEY) or []
+        if isinstance(wanted, str) and not self.config.get("lora_target_linear"):
+            if wanted.lower() == ALL_LINEAR:
+                return self._note_bypassed(list(self.shape.body))
+            return self._by_expression(wanted)
+        names = [wanted] if isinstance(wanted, str) else [str(name) for name in wanted]
+        found: dict[str, Module] = {}
+        for name in names:
+            found |= {module.path: module for module in self._by_name(name)}
+        if self.config.get("lora_target_linear"):
+            # Axolotl adds the last name of every linear layer but the head's.
+            head = (self.shape.head or "").rsplit(".", 1)[-1]
+            last = {module.name for module in self.shape.linears} - {head}
+            linear = [module for name in sorted(last) for module in self._matching(name)]
+            linear = [module for module in linear if module.kind != "other"]
+            found |= {module.path: module for module in self._note_bypassed(linear)}
+        elif not names and not self.config.get("lora_target_parameters"):
+            self._problem(
+                f"an adapter is asked for ({self.config.get('adapter')}), and no layer to adapt",
+                _KEY,
+                f"List some of {', '.join(self._names(self.shape.body))}, or lora_target_linear:"
+                " true",
+            )
+        return self._in_layers(
+            [module for module in self.shape.modules if module.path in found], names
+        )
+
+    def _by_expression(self, expression: str) -> list[Module]:
+        if self.config.get(_LAYERS):
+            self._problem(
+                f"has no say beside a {_KEY} that is one text, and PEFT stops there",
+                _LAYERS,
+                f"List the names in {_KEY}, or put the layers into the expression",
+            )
+        try:
+            matches = [path for path in self.known if re.fullmatch(expression, path)]
+        except re.error as error:
+            self._problem(f"{expression!r} is no regular expression: {error}", _KEY, "Correct it")
+            return []
+        if not matches:
+            self._problem(
+                f"{expression!r} matches no module of this model, and as one text it must match"
+                " the whole of a module's path",
+                _KEY,
+                f"Write a list of names ({', '.join(self._names(self.shape.body))}), all-linear, or"
+                f" an expression for paths like {self._example()}",
+            )
+        return self._adaptable(matches, expression)
+
+    def _by_name(self, name: str) -> list[Module]:
+        matches = [path for path in self.known if path == name or path.endswith(f".{name}")]
+        if not matches:
+            hint = did_you_mean(name, self._names(), "It has")
+            if name.lower() == ALL_LINEAR:
+                hint = "Write lora_target_modules: all-linear, without the list"
+            self._problem(f"{name} matches no layer of this model", _KEY, hint)
+        elif name in self.family.bypassed:
+            self._problem(
+                f"a LoRA on {name} is never used: {self.shape.model_type} reads that layer's"
+                " weight by itself",
+                _KEY,
+                f"Leave {name} out",
+            )
+        return self._adaptable(matches, name)
+
+    def _matching(self, name: str) -> list[Module]:
+        return [module for module in self.shape.modules if module.name == name]
+
+    def _adaptable(self, paths: list[str], name: str) -> list[Module]:
+        """Those of the paths that LoRA can adapt; PEFT stops at any other."""
+        modules = [self.known[path] for path in paths]
+        found = [module for module in modules if module is not None and module.kind != "other"]
+        other = [path for path in paths if (self.known[path] or _NOTHING).kind == "other"]
+        if other:
+            inside = {
+                module.name for module in self.shape.body if module.path.startswith(f"{other[0]}.")
+            }
+            self._problem(
+                f"{name!r} matches {other[0]}, which is no linear layer, and PEFT stops there",
+                _KEY,
+                f"Name the layers in it: {', '.join(sorted(inside))}" if inside else "Leave it out",
+            )
+        return found
+
+    def _note_bypassed(self, modules: list[Module]) -> list[Module]:
+        idle = sorted({module.name for module in modules} & set(self.family.bypassed))
+        if idle:
+            self.remarks.append(
+                f"LoRA on {', '.join(idle)} is never used by {self.shape.model_type}, which reads"
+                " that weight by itself"
+            )
+        return modules
+
+    def _in_layers(self, modules: list[Module], names: list[str]) -> list[Module]:
+        """Those in the layers of `peft_layers_to_transform`; a full path matches in any layer."""
+        layers = self.config.get(_LAYERS)
+        if layers is None or layers == []:
+            return modules
+        wanted = {layers} if isinstance(layers, int) else {int(layer) for layer in layers}
+        beyond = sorted(layer for layer in wanted if not 0 <= layer < self.shape.layers)
+        if beyond:
+            self._problem(
+                f"layer {', '.join(map(str, beyond))} is not there: this model's are 0 to"
+                f" {self.shape.layers - 1}",
+                _LAYERS,
+                "Correct the numbers",
+            )
+        pattern = self.config.get("peft_layers_pattern") or ["[^.]*"]
+        patterns = [pattern] if isinstance(pattern, str) else pattern
+        kept = [
+            module
+            for module in modules
+            if module.path in names or _layer_of(module.path, patterns) in wanted
+        ]
+        if modules and not kept and not beyond:
+            self._problem(
+                "no layer is left by these numbers and peft_layers_pattern",
+                _LAYERS,
+                f"A path here is {self._example()}",
+            )
+        return kept
+
+    def _without_saved(self, modules: list[Module]) -> list[Module]:
+        """PEFT leaves out what is trained whole, and what `lora_exclude_modules` names."""
+        names = _texts(self.config.get(_SAVED))
+        excluded = self.config.get("lora_exclude_modules") or []
+        kept = []
+        for module in modules:
+            path = module.path
+            if any(re.match(rf"(^|.*\.){re.escape(name)}($|\..*)", path) for name in names):
+                continue
+            if isinstance(excluded, str):
+                if re.fullmatch(excluded, path):
+                    continue
+            elif any(path == name or path.endswith(f".{name}") for name in excluded):
+                continue
+            kept.append(module)
+        return kept
+
+    def _saved(self) -> tuple[Module, ...]:
+        """The modules that are trained whole: every one whose path ends so, with all inside."""
+        found: dict[str, Module] = {}
+        for name in _texts(self.config.get(_SAVED)):
+            roots = [path for path in self.known if path.endswith(name)]
+            if not roots:
+                choices = {path.rsplit(".", 1)[-1] for path in self.known}
+                choices = {choice for choice in choices if not choice.isdigit()}
+                self._problem(
+                    f"{name} matches no module of this model",
+                    _SAVED,
+                    did_you_mean(name, choices, "It has"),
+                )
+            for module in self.shape.modules:
+                if any(module.path == root or module.path.startswith(f"{root}.") for root in roots):
+                    found[module.path] = module
+        return tuple(found.values())
+
+    def _patterns(self, key: str, modules: list[Module]) -> dict[str, int]:
+        """A dictionary of patterns to ranks or alphas, each of which must match a target."""
+        patterns = self.config.get(key) or {}
+        if not isinstance(patterns, dict):
+            self._problem(f"is {patterns!r}, no names with values", key, "Write name: value")
+            return {}
+        for pattern in patterns:
+            try:
+                used = any(re.match(rf"(.*\.)?({pattern})$", module.path) for module in modules)
+            except re.error as error:
+                self._problem(f"{pattern!r} is no regular expression: {error}", key, "Correct it")
+                continue
+            if not used:
+                self._problem(
+                    f"{pattern} matches none of the adapted layers",
+                    key,
+                    did_you_mean(str(pattern), self._names(modules), "Adapted"),
+                )
+        return patterns
+
+    def _experts(self) -> tuple[tuple[int, ...], ...]:
+        """A and B of a weight for all experts at once, (experts, a, b): a rank for each expert."""
+        rank = _rank(self.config.get("lora_r"))
+        shapes: list[tuple[int, ...]] = []
+        for name in _texts(self.config.get("lora_target_parameters")):
+            found = [
+                sizes
+                for module in self.shape.modules
+                for parameter, sizes in module.parameters
+                if f"{module.path}.{parameter}".endswith(name) and len(sizes) in (2, 3)
+            ]
+            if not found:
+                self._problem(
+                    f"{name} matches no parameter of this model",
+                    "lora_target_parameters",
+                    did_you_mean(name, {p for m in self.shape.modules for p, _ in m.parameters}),
+                )
+            for sizes in found:
+                ranks = rank * (sizes[0] if len(sizes) == 3 else 1)
+                shapes += [(ranks, sizes[-1]), (sizes[-2], ranks)]
+        return tuple(shapes)
+
+    def _tokens(self) -> tuple[tuple[int, int], ...]:
+        wanted = self.config.get("peft_trainable_token_indices")
+        if not wanted:
+            return ()
+        default = [module for module in self.shape.modules if module.kind == "embedding"][:1]
+        by_name = wanted if isinstance(wanted, dict) else {m.name: wanted for m in default}
+        shapes = []
+        for name, indices in by_name.items():
+            tables = [m for m in self.shape.modules if m.path.endswith(str(name)) and m.weight]
+            if not tables:
+                self._problem(
+                    f"{name} matches no module of this model",
+                    "peft_trainable_token_indices",
+                    did_you_mean(str(name), self._names(), "It has"),
+                )
+            count = len(indices) if isinstance(indices, list) else 1
+            shapes += [(count, self.shape.hidden_size) for _ in tables]
+        return tuple(shapes)
+
+    def _example(self) -> str:
+        return next((module.path for module in self.shape.body), "model.layers.0.mlp.up_proj")
+
+
+_NOTHING = Module("", "other", "", ())
+
+
+def _rank(value: Any) -> int:
+    """A rank, or 0 for what is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _texts(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else [str(entry) for entry in value or []]
+
+
+def _layer_of(path: str, patterns: Iterable[str]) -> int | None:
+    for pattern in patterns:
+        found = re.match(_LAYER_NUMBER.format(pattern), path)
+        if found:
+            return int(found[1])
+    return None
+
+
+def _pattern_of(patterns: dict[str, Any], path: str) -> str:
+    for pattern in patterns:
+        try:
+            if re.match(rf"(.*\.)?({pattern})$", path):
+                return pattern
+        except re.error:
+            continue
+    return path

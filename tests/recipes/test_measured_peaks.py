@@ -1,0 +1,96 @@
+"""The estimate against peaks that were measured (`torch.cuda.max_memory_allocated`).
+
+Each row stands in plugins/falcon/NOTES.md or recipes/launch/README.md, with its machine; what was
+trained stands in plugins/falcon/benchmark/cases.py. 10% is asked.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from recipes.runner.core.overrides import apply
+from recipes.runner.core.recipe import load_recipe
+from recipes.runner.estimate.memory import GIB, estimate
+from recipes.runner.estimate.sharding import strategy_settings
+from recipes.runner.estimate.shards import estimate_shared
+from recipes.runner.models.architecture import Architecture, architecture, build
+
+LORA = {"adapter": "lora", "load_in_4bit": False}
+FAST, LOW = {"falcon": {"memory": "fast"}}, {"falcon": {"memory": "low"}}
+STOCK = {"plugins": [], "gradient_checkpointing": True}
+LONG, MIDDLE, SHORT = (
+    {"micro_batch_size": 4, "sequence_len": 2048, "optimizer": "adamw_torch_fused"},
+    {"micro_batch_size": 1, "sequence_len": 2048, "optimizer": "adamw_8bit"},
+    {"micro_batch_size": 1, "sequence_len": 512, "optimizer": "adamw_8bit"},
+)
+LIGER = {
+    "plugins": ["axolotl.integrations.liger.LigerPlugin"], "liger_rms_norm": True,
+    "liger_rope": True, "liger_glu_activation": True, "liger_fused_linear_cross_entropy": True,
+    "lora_target_modules": [
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+    ],
+}  # fmt: skip
+LLAMA_7B = {
+    "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008,
+    "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32000,
+}  # fmt: skip
+
+ONE_GPU = {
+    "ours, QLoRA, 4 x 2,048": (21.03, LONG | FAST),
+    "ours, QLoRA, low, 4 x 2,048": (7.96, LONG | LOW),
+    "ours, bf16 LoRA, 4 x 2,048": (29.91, LONG | FAST | LORA),
+    "ours, QLoRA, low, 1 x 2,048": (5.27, MIDDLE | LOW),
+    "ours, QLoRA, low, 1 x 512": (4.79, SHORT | LOW),
+    "stock QLoRA, 4 x 2,048": (46.88, LONG | STOCK),
+    "stock QLoRA, 1 x 2,048": (30.91, MIDDLE | STOCK),
+    "stock QLoRA, 1 x 512": (26.59, SHORT | STOCK),
+    "Llama-7B shape, checkpointing": (8.08, LONG | LIGER | {"gradient_checkpointing": True}),
+    "Llama-7B shape, none": (40.89, LONG | LIGER),
+}
+# zero3 and fsdp ran with attention under a mask there.
+MASK = {"falcon": {"attention": "plain"}}
+TWO_GPUS = {
+    "ours, QLoRA, ddp": (21.27, "ddp", LONG | FAST),
+    "ours, QLoRA, zero2": (20.78, "zero2", LONG | FAST),
+    "ours, QLoRA, zero3": (25.07, "zero3", LONG | MASK),
+    "ours, QLoRA, fsdp": (23.54, "fsdp", LONG | MASK),
+    "ours, LoRA, ddp": (30.15, "ddp", LONG | FAST | LORA),
+    "ours, LoRA, zero2": (29.66, "zero2", LONG | FAST | LORA),
+    "ours, LoRA, fsdp": (28.33, "fsdp", LONG | MASK | LORA),
+    "stock QLoRA, ddp": (47.13, "ddp", LONG | STOCK),
+    "stock LoRA, ddp": (34.71, "ddp", LONG | STOCK | LORA),
+}
+
+
+def as_measured(changes: dict[str, Any]) -> tuple[dict[str, Any], Architecture]:
+    recipe = load_recipe("falcon7b-qlora").config
+    config = {**recipe, "gradient_accumulation_steps": 1, "test_datasets": None, **changes}
+    return config, build(LLAMA_7B) if LIGER.items() <= changes.items() else architecture(
+        "tiiuae/falcon-7b"
+    )
+
+
+@pytest.mark.parametrize("name", ONE_GPU)
+def test_one_gpu(name):
+    peak, changes = ONE_GPU[name]
+    config, shape = as_measured(changes)
+    assert estimate(config, shape).allocated / GIB == pytest.approx(peak, rel=0.1)
+
+
+@pytest.mark.parametrize("name", TWO_GPUS)
+def test_each_of_two_gpus(name):
+    peak, strategy, changes = TWO_GPUS[name]
+    config, shape = as_measured(changes)
+    config = apply(config, strategy_settings(strategy, config, {}))
+    memory = estimate_shared(config, shape, strategy, 2)
+    assert memory.allocated / GIB == pytest.approx(peak, rel=0.1)
+
+
+@pytest.mark.xfail(reason="DeepSpeed held 10 GiB more than is understood here", strict=True)
+def test_lora_under_zero3():
+    config, shape = as_measured(LONG | MASK | LORA)
+    config = apply(config, strategy_settings("zero3", config, {}))
+    memory = estimate_shared(config, shape, "zero3", 2)
+    assert memory.allocated / GIB == pytest.approx(40.17, rel=0.1)
