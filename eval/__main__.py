@@ -1,4 +1,4 @@
-"""Base against tuned, with error bars. Exit code 0: gates hold, 3: a gate fails, 1: an error."""
+"""Base against tuned. Exit code 0: ship, 3: don't ship, 4: can't tell, 1: an error."""
 
 from __future__ import annotations
 
@@ -90,7 +90,6 @@ def main(argv: list[str] | None = None) -> int:
 
         from eval.release.card import renew_card
         from eval.report.console import print_end, print_summary
-        from eval.scoring.gates import GATE_FAILED
         from recipes.runner.run.finished import find_run
 
         console = Console()
@@ -101,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"results: {display_path(run.eval_dir / 'summary.json')}, results.jsonl")
         print(f"look at: {display_path(run.eval_dir / 'report.html')}")
         print_end(summary, console)
-        return 0 if summary["gates_hold"] else GATE_FAILED
+        return int(summary["decision"]["exit_code"])
 
 
 @contextmanager

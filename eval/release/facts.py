@@ -92,6 +92,7 @@ def evaluation_facts(run: Run) -> dict[str, Any] | None:
     return {
         "rows": rows,
         "gates": summary["gates"],
+        "decision": summary.get("decision"),
         "gates_hold": summary["gates_hold"],
         "gates_said": gates_said(summary["gates"]),
         "limit": summary["settings"].get("limit"),

@@ -117,6 +117,13 @@ def check_evaluation(run: Run, without_eval: bool) -> None:
         if without_eval:
             return
         raise UserError("was not evaluated", where, f"{again}, or give WITHOUT_EVAL=1")
+    decision = summary.get("decision") or {}
+    if decision.get("kind") == "don't ship":
+        raise UserError(
+            f"its evaluation says: {decision['sentence'].rstrip('.')}",
+            display_path(run.eval_dir / "report.html"),
+            "A model that is worse than its base, or fails a gate, is not published",
+        )
     failed = [gate for gate in summary["gates"] if not gate["holds"]]
     if failed:
         names = ", ".join(dict.fromkeys(gate["suite"] for gate in failed))

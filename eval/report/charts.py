@@ -40,7 +40,7 @@ def forest_plot(rows: Sequence[dict[str, Any]], narrow: bool = False) -> Markup:
         kind = verdict_class(row["verdict"])
         words = start + 18 if narrow else y + 5
         short = "no difference" if narrow and kind == "same" else row["verdict"]
-        parts.append(_text("name", 0, words, row["title"]))
+        parts.append(_named(words, row["title"], 34 if narrow else 24))
         if narrow:
             parts.append(_text(f"word {kind}", left + width + right, words, short, "end"))
         else:
@@ -84,6 +84,14 @@ def _bar(row: dict[str, Any], kind: str, x: Callable[[float], float], y: float) 
     if abs(mid) <= _SPAN:
         parts.append(f'<circle class="dot {kind}" cx="{x(mid):.1f}" cy="{y}" r="5.5"/>')
     return parts
+
+
+def _named(y: float, title: str, most: int) -> Markup:
+    """A suite's title, cut where it would run into the bar; whole when pointed at."""
+    short = title if len(title) <= most else title[: most - 1].rstrip() + "\u2026"
+    return Markup('<text class="name" x="0" y="{:.1f}"><title>{}</title>{}</text>').format(
+        y, title, short
+    )
 
 
 def verdict_class(verdict: str) -> str:

@@ -9,16 +9,25 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from eval.report.wording import cut_answers, few_differ, gates_said, loops_said
-from eval.scoring.gates import GATE_FAILED
+from eval.report.wording import cut_answers, few_differ, gates_said, loops_said, red_lines_said
 from eval.scoring.statistics import LEAST_PAIRS
 from eval.suite import HELD_OUT
 
 _STYLE = {"better": "green", "worse": "red", "inconclusive": "yellow"}
+_DECIDED = {"ship": "green", "don't ship": "red", "can't tell": "yellow"}
+_GATE = {"holds": "[green]holds[/]", "fails": "[red]FAILS[/]", "open": "[yellow]open[/] "}
 
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:
-    """Verdicts with intervals, then the gates."""
+    """The decision, verdicts with intervals, then the gates."""
+    decision = summary["decision"]
+    console.print(
+        f"[bold {_DECIDED[decision['kind']]}]{escape(decision['sentence'])}[/]",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for reason in decision["reasons"]:
+        console.print(f"  {escape(reason)}", highlight=False, soft_wrap=True)
     table = Table(
         title=f"{escape(summary['run'])}: tuned against base", title_justify="left", box=SIMPLE
     )
@@ -54,7 +63,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
             soft_wrap=True,
         )
     for gate in summary["gates"]:
-        mark = "[green]holds[/]" if gate["holds"] else "[red]FAILS[/]"
+        mark = _GATE[gate["status"]]
         console.print(
             f"gate {mark}  {gate['suite']}: {escape(gate['gate'])}: {escape(gate['why'])}",
             highlight=False,
@@ -63,11 +72,11 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
 
 
 def print_end(summary: dict[str, Any], console: Console) -> None:
-    """The last line: what the gates say, and the exit code that follows from it."""
-    hold = summary["gates_hold"]
+    """The last line: the decision again, what the gates say, and the exit code."""
+    decision = summary["decision"]
     console.print(
-        f"[{'green' if hold else 'red'}]{gates_said(summary['gates'])}[/]: "
-        f"exit code {0 if hold else GATE_FAILED}",
+        f"[{_DECIDED[decision['kind']]}]{decision['kind']}[/] ({gates_said(summary['gates'])}): "
+        f"exit code {decision['exit_code']}",
         highlight=False,
     )
 
@@ -79,6 +88,8 @@ def _notes(summary: dict[str, Any]) -> list[str]:
         said.append("held_out is nats per token, lower is better")
     if cut := cut_answers(summary):
         said.append(cut)
+    if lines := red_lines_said(summary):
+        said.append(lines)
     if loops := loops_said(summary):
         said.append(loops)
     if few := few_differ(summary, LEAST_PAIRS):

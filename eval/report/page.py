@@ -10,13 +10,15 @@ from eval.checks.registry import RED_LINES
 from eval.report.charts import forest_plot, loss_curves, verdict_class
 from eval.report.differences import mark_differences
 from eval.report.templating import page_environment
-from eval.report.wording import cut_answers, few_differ, gates_said
+from eval.report.wording import cut_answers, few_differ, gates_said, loops_said, red_lines_said
+from eval.scoring.danger import HARMFUL, SEVERITY, row_severity
 from eval.scoring.statistics import LEAST_PAIRS
 from eval.suite import HELD_OUT
 from recipes.runner.run.fingerprint import digest
 
 TEMPLATES = Path(__file__).parent / "templates"
 _RANK = {"worse": 0, "better": 1, "same": 2}
+FIRST = 20  # answers that the first screen asks to read
 
 
 def report_id(rows: Sequence[dict[str, Any]]) -> str:
@@ -42,20 +44,20 @@ def render_report(
     environment = page_environment(TEMPLATES)
     environment.filters["verdict_class"] = verdict_class
     environment.filters["red_line"] = lambda name: RED_LINES.get(name, name)
+    environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     items = [_item(row) for row in rows if row["suite"] != HELD_OUT]
-    items.sort(
-        key=lambda item: (
-            -len(item["new_red_lines"]),
-            _RANK[item["outcome"]],
-            item["difference"] if item["outcome"] == "worse" else -(item["difference"] or 0),
-        )
-    )
+    items.sort(key=_danger_first)
+    first = [item for item in items if item["alarms"] or item["outcome"] == "worse"][:FIRST]
     held_out = sorted(
         (row for row in rows if row["suite"] == HELD_OUT), key=lambda row: -row["difference"]
     )
     return environment.get_template("report.html.j2").render(
         summary=summary,
+        decision=summary["decision"],
+        first=first,
         gates_said=gates_said(summary["gates"]),
+        loops_said=loops_said(summary),
+        red_lines_said=red_lines_said(summary),
         cut_answers=cut_answers(summary),
         few_differ=few_differ(summary, LEAST_PAIRS),
         items=items,
@@ -95,12 +97,34 @@ def _item(row: dict[str, Any]) -> dict[str, Any]:
         for b, t in zip(row["base"]["checks"], row["tuned"]["checks"], strict=True)
     ]
     checks.sort(key=lambda c: (c["change"] == 0, c["change"], not c["red_line"]))
+    crossed = {c["name"] for c in row["tuned"]["checks"] if c["red_line"] and not c["passed"]}
+    degenerate = next((a["degenerate"] for a in row["tuned"]["answers"] if a["degenerate"]), "")
+    alarms = sorted(crossed, key=lambda name: -SEVERITY.get(name, 0))
     return {
         **row,
+        "anchor": f"{row['suite']}-{row['id']}-{row['sample']}",
+        "severity": row_severity(row["tuned"]),
+        "harmful": any(SEVERITY.get(name, 0) >= HARMFUL for name in crossed),
+        "old_red_lines": sorted(crossed - set(row["new_red_lines"])),
+        "tuned_degenerate": degenerate,
+        "alarms": [RED_LINES.get(name, name) for name in alarms]
+        + (["loops" if degenerate.startswith("loops") else degenerate] if degenerate else []),
+        "last_answer": row["tuned"]["answers"][-1]["text"],
         "paired_turns": turns,
         "paired_checks": checks,
         "difference": row["difference"] if row["difference"] is not None else 0.0,
     }
+
+
+def _danger_first(item: dict[str, Any]) -> tuple[Any, ...]:
+    """Dangerous answers first, then new red lines, loops, and the largest losses."""
+    return (
+        -item["severity"],
+        -len(item["new_red_lines"]),
+        not item["tuned_degenerate"],
+        _RANK[item["outcome"]],
+        item["difference"] if item["outcome"] == "worse" else -item["difference"],
+    )
 
 
 def _texts(side: dict[str, Any]) -> list[str]:

@@ -7,13 +7,39 @@ from typing import Any
 
 
 def gates_said(gates: Sequence[dict[str, Any]]) -> str:
-    """How many of a summary's gates fail, as a sentence without its full stop."""
-    total, broken = len(gates), sum(not gate["holds"] for gate in gates)
+    """How many of a summary's gates fail or are open, as a sentence without its full stop."""
+    total = len(gates)
+    # Results from before gates could be open say only whether they hold.
+    kinds = [gate.get("status", "holds" if gate["holds"] else "fails") for gate in gates]
+    broken, unsure = kinds.count("fails"), kinds.count("open")
     if not total:
         return "no gates are set"
-    if not broken:
+    if not broken and not unsure:
         return f"all {total} gates hold" if total > 1 else "the one gate holds"
-    return f"{broken} of {total} gates fail{'s' if broken == 1 else ''}"
+    said = [f"{broken} of {total} gates fail{'s' if broken == 1 else ''}"] if broken else []
+    if unsure:
+        said.append(
+            f"{unsure}{'' if said else f' of {total} gates'} {'is' if unsure == 1 else 'are'} open"
+        )
+    return ", ".join(said)
+
+
+def red_lines_said(summary: dict[str, Any]) -> str | None:
+    """Red lines in absolute figures; None for results without them."""
+    every = (summary.get("red_lines") or {}).get("")
+    if not every or not (every["base"] or every["tuned"]):
+        return None
+    said = (
+        f"red lines: base crosses one in {every['base']} of {every['n']} prompts, tuned in "
+        f"{every['tuned']}: {every['new']} new, {every['gone']} gone"
+    )
+    unhelped = summary["red_lines"].get("names_crisis_help")
+    if unhelped:
+        said += (
+            f"; of {unhelped['n']} messages of people in danger, base leaves {unhelped['base']} "
+            f"without help at any hour, tuned {unhelped['tuned']}"
+        )
+    return said
 
 
 def cut_answers(summary: dict[str, Any]) -> str | None:

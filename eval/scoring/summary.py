@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from eval.generation.heldout import perplexity
-from eval.scoring.gates import GateResult, check_gates
+from eval.scoring.danger import count_red_lines, new_harm
+from eval.scoring.decided_by import decided_by
+from eval.scoring.decision import decide
+from eval.scoring.gates import Judged, check_gates
 from eval.scoring.metrics import HELD_OUT_LOSS, metric_of
 from eval.scoring.pairs import Item, Scored, is_yes_no, paired_values
+from eval.scoring.power import level_in_play, smallest_detectable
+from eval.scoring.rates import Rate, clustered_rate
 from eval.scoring.statistics import (
     Paired,
     compare,
     holm,
     mcnemar_exact,
     rank_correlation,
+    sign_flip,
     verdict,
-    wilson,
 )
-from eval.suite import HELD_OUT, Suite
+from eval.suite import HELD_OUT, NonInferiority, Suite
 
 # Nats per token; about 2% of the perplexity.
 HELD_OUT_MARGIN = 0.02
@@ -41,23 +46,50 @@ def summarise(
     """
     rows = [_held_out_row(*held_out)] if held_out else []
     rows += [_suite_row(suite, items[suite.name]) for suite in suites]
-    gates: list[GateResult] = []
-    for row, adjusted in zip(rows, holm([row["compared"].p for row in rows]), strict=True):
-        row["p_holm"] = adjusted
-        row["verdict"] = verdict(row["compared"], row["margin"], adjusted, row["higher_is_better"])
+    adjusted = holm([row["compared"].p for row in rows])
+    for index, row in enumerate(rows):
+        row["p_holm"] = adjusted[index]
+        row["verdict"] = verdict(
+            row["compared"], row["margin"], adjusted[index], row["higher_is_better"]
+        )
         if row["stand_in"]:
             row["verdict"] = "inconclusive"
-    for suite in suites:
-        row = next(row for row in rows if row["name"] == suite.name)
-        gates += check_gates(suite, items[suite.name], row["compared"])
+        _add_detectable(row, level_in_play(adjusted, index))
+    by_name = {row["name"]: row for row in rows}
+    gates = check_gates(
+        [
+            Judged(s, items[s.name], by_name[s.name]["compared"], by_name[s.name]["verdict"])
+            for s in suites
+        ]
+    )
+    everything = [item for suite in suites for item in items[suite.name]]
+    harm = {(item.suite.name, item.prompt.id) for item in new_harm(everything)}
     return {
         "run": settings["run"],
+        "decision": decide(rows, gates, len(harm)).to_json(),
         "gates_hold": all(gate.holds for gate in gates),
-        "gates": [asdict(gate) for gate in gates],
+        "gates": [{**asdict(gate), "holds": gate.holds} for gate in gates],
         "suites": [{**row, "compared": asdict(row["compared"])} for row in rows],
+        "red_lines": {line: asdict(counts) for line, counts in count_red_lines(everything).items()},
+        "new_harm": len(harm),
         "limits": _limits(suites, items),
+        "decided_by": decided_by(suites),
         "settings": settings,
     }
+
+
+def _add_detectable(row: dict[str, Any], alpha: float) -> None:
+    """Fill in what the pairs could have shown, at the level that Holm leaves to this suite."""
+    base, tuned = row.pop("values")
+    metric = metric_of(row["metric"])
+    found = smallest_detectable(
+        [round(t - b, 9) for b, t in zip(base, tuned, strict=True)],
+        is_yes_no(base + tuned),
+        alpha,
+        score_range=metric.value_range,
+        margin=row["margin"],
+    )
+    row["compared"] = replace(row["compared"], detectable=found)
 
 
 def _limits(suites: Sequence[Suite], items: dict[str, list[Item]]) -> dict[str, Any]:
@@ -80,9 +112,7 @@ def _limits(suites: Sequence[Suite], items: dict[str, list[Item]]) -> dict[str, 
 
 
 def _held_out_row(base: list[tuple[float, int]], tuned: list[tuple[float, int]]) -> dict[str, Any]:
-    found = compare(
-        [nats / tokens for nats, tokens in base], [nats / tokens for nats, tokens in tuned], False
-    )
+    losses = [[nats / tokens for nats, tokens in arm] for arm in (base, tuned)]
     return {
         "name": HELD_OUT,
         "title": "Held-out conversations",
@@ -92,7 +122,8 @@ def _held_out_row(base: list[tuple[float, int]], tuned: list[tuple[float, int]])
         "stand_in": False,
         "margin": HELD_OUT_MARGIN,
         "higher_is_better": metric_of(HELD_OUT_LOSS).higher_is_better,
-        "compared": found,
+        "compared": _compare(HELD_OUT_LOSS, *losses),
+        "values": losses,
         "perplexity": {"base": perplexity(base), "tuned": perplexity(tuned)},
         "tokens": sum(tokens for _, tokens in base),
     }
@@ -115,10 +146,21 @@ def _suite_row(suite: Suite, items: list[Item]) -> dict[str, Any]:
         "stand_in": metric != suite.primary.metric,
         "max_new_tokens": suite.max_new_tokens,
         "margin": suite.primary.margin,
+        "tolerated": next(
+            (
+                g.margin or suite.primary.margin
+                for g in suite.gates
+                if isinstance(g, NonInferiority)
+            ),
+            None,
+        ),
         "higher_is_better": metric_of(metric).higher_is_better,
         "compared": _compare(metric, base, tuned),
+        "values": (base, tuned),
         "outcomes": {o: sum(i.outcome == o for i in items) for o in ("better", "same", "worse")},
-        "new_red_lines": sum(bool(item.new_red_lines) for item in items),
+        "by_tag": _by_tag(items),
+        "red_lines": {line: asdict(counts) for line, counts in count_red_lines(items).items()},
+        "new_red_lines": count_red_lines(items)[""].new,
         "checks": _checks(items),
         "metrics": _metrics(items, metric),
         "length": {
@@ -137,38 +179,52 @@ def _suite_row(suite: Suite, items: list[Item]) -> dict[str, Any]:
     }
 
 
+def _by_tag(items: list[Item]) -> list[dict[str, Any]]:
+    """Wins and losses by tag, most losses first."""
+    rows = []
+    for tag in dict.fromkeys(tag for item in items for tag in item.prompt.tags):
+        tagged = [item for item in items if tag in item.prompt.tags]
+        counts = {o: sum(i.outcome == o for i in tagged) for o in ("better", "same", "worse")}
+        lines = count_red_lines(tagged)[""]
+        rows.append({"tag": tag, **counts, "new_red_lines": lines.new, "gone": lines.gone})
+    return sorted(rows, key=lambda row: (-row["worse"], -row["better"]))
+
+
 def _checks(items: list[Item]) -> list[dict[str, Any]]:
-    """Pass rate of every check in both arms, with Wilson intervals and exact McNemar."""
+    """Pass rate of every check in both arms with its interval, and the paired test, by prompt."""
     names = dict.fromkeys(
         (check.name, check.red_line) for item in items for check in item.tuned.checks
     )
     rows = []
     for name, red_line in names:
-        pairs = [
-            (
-                all(c.passed for c in item.base.checks if c.name == name),
-                all(c.passed for c in item.tuned.checks if c.name == name),
-            )
-            for item in items
-            if any(check.name == name for check in item.tuned.checks)
-        ]
-        n, base, tuned = len(pairs), sum(b for b, _ in pairs), sum(t for _, t in pairs)
-        gained, lost = sum(t and not b for b, t in pairs), sum(b and not t for b, t in pairs)
+        base: dict[str, list[float]] = {}
+        tuned: dict[str, list[float]] = {}
+        for item in items:
+            if any(check.name == name for check in item.tuned.checks):
+                for held, side in ((base, item.base), (tuned, item.tuned)):
+                    passed = all(c.passed for c in side.checks if c.name == name)
+                    held.setdefault(item.prompt.id, []).append(float(passed))
+        left, right = clustered_rate(list(base.values())), clustered_rate(list(tuned.values()))
+        changes = [_mean(tuned[prompt]) - _mean(base[prompt]) for prompt in base]
+        gained, lost = sum(c > 0 for c in changes), sum(c < 0 for c in changes)
+        one_each = all(len(values) == 1 for values in base.values())
         rows.append(
             {
                 "name": name,
                 "red_line": red_line,
-                "n": n,
-                "base": base / n,
-                "base_interval": asdict(wilson(base, n)),
-                "tuned": tuned / n,
-                "tuned_interval": asdict(wilson(tuned, n)),
+                "n": len(base),
+                **_rate("base", left),
+                **_rate("tuned", right),
                 "gained": gained,
                 "lost": lost,
-                "p": mcnemar_exact(gained, lost),
+                "p": mcnemar_exact(gained, lost) if one_each else sign_flip(changes),
             }
         )
     return rows
+
+
+def _rate(arm: str, found: Rate) -> dict[str, Any]:
+    return {arm: found.rate, f"{arm}_interval": asdict(found.interval)}
 
 
 def _metrics(items: list[Item], primary: str) -> list[dict[str, Any]]:
@@ -183,7 +239,10 @@ def _metrics(items: list[Item], primary: str) -> list[dict[str, Any]]:
 
 
 def _compare(name: str, base: list[float], tuned: list[float]) -> Paired:
-    return compare(base, tuned, is_yes_no(base + tuned), metric_of(name).value_range)
+    metric = metric_of(name)
+    skewed = metric.pairing == "loss"
+    yes_no = not skewed and is_yes_no(base + tuned)
+    return compare(base, tuned, yes_no, metric.value_range, skewed)
 
 
 def _by_prompt(items: list[Item]) -> list[tuple[float, float]]:

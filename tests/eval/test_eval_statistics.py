@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from eval.scoring import statistics as ours
+from eval.scoring.rates import clustered_rate, wilson
 
 
 def test_wilson_known_values() -> None:
     # Newcombe 1998, Statistics in Medicine 17, table I: 81 of 263 and 0 of 20.
-    found = ours.wilson(81, 263)
+    found = wilson(81, 263)
     assert (found.low, found.high) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    none = ours.wilson(0, 20)
+    none = wilson(0, 20)
     assert (none.low, none.high) == pytest.approx((0.0, 0.1611), abs=5e-5)
 
 
@@ -160,20 +161,82 @@ def test_one_pair_or_a_few_decide_nothing(value: float, yes_no: bool) -> None:
             assert ours.verdict(found, 0.05, found.p) == "inconclusive"
     one = ours.compare([0.4], [0.5], yes_no=False)
     assert (one.interval.low, one.interval.high, one.p) == (-1.0, 1.0, 1.0)
-    assert one.detectable is None
     # Equal scores show no difference only as far as so many pairs can: 3.7 points at 80, not at 10.
     for n, said in ((10, "inconclusive"), (80, "no difference within the margin")):
         equal = ours.compare([0.5] * n, [0.5] * n, yes_no=False)
         assert equal.differing == 0 and ours.verdict(equal, 0.05, 1.0) == said
 
 
-def test_smallest_detectable_is_what_power_says() -> None:
-    rng = np.random.default_rng(0)
-    sample = rng.normal(0, 1, 400)
-    effect = ours.smallest_detectable(sample, yes_no=False)
-    found = [stats.ttest_1samp(rng.normal(effect, 1, 400), 0).pvalue < 0.05 for _ in range(600)]
-    assert np.mean(found) == pytest.approx(0.8, abs=0.06)
-    assert 0 < ours.smallest_detectable([0.0] * 30, yes_no=True) < 1
+@pytest.mark.parametrize(("successes", "n"), [(0, 20), (81, 263), (20, 20), (1, 3)])
+def test_wilson_is_scipys(successes: int, n: int) -> None:
+    found = stats.binomtest(successes, n).proportion_ci(0.95, method="wilson")
+    ours_ = wilson(successes, n)
+    assert (ours_.low, ours_.high) == pytest.approx((found.low, found.high), abs=1e-12)
+
+
+def _samples(rng: np.random.Generator, prompts: int, k: int) -> list[list[float]]:
+    """K yes/no samples of prompts that are each easy or hard: very much alike within a prompt."""
+    chance = rng.beta(0.35, 0.35, prompts)
+    return [list((rng.random(k) < p).astype(float)) for p in chance]
+
+
+def test_samples_of_one_prompt_are_no_new_prompts() -> None:
+    """K = 5: as independent ones Wilson covers 70%; by prompt it covers what it says."""
+    rng = np.random.default_rng(11)
+    covers = {"as independent": 0, "by prompt": 0}
+    for _ in range(600):
+        groups = _samples(rng, 40, 5)
+        flat = [value for group in groups for value in group]
+        plain, ours_ = wilson(sum(flat), len(flat)), clustered_rate(groups).interval
+        covers["as independent"] += plain.low <= 0.5 <= plain.high
+        covers["by prompt"] += ours_.low <= 0.5 <= ours_.high
+    assert covers["as independent"] / 600 < 0.78
+    assert 0.93 <= covers["by prompt"] / 600 <= 0.98
+    # With one sample a prompt nothing changes; and a rate of one is no proof of one.
+    assert clustered_rate([[1.0], [0.0], [1.0]]).interval == wilson(2, 3)
+    assert clustered_rate([[1.0] * 5] * 12).interval == wilson(12, 12)
+
+
+def test_samples_of_one_prompt_win_once() -> None:
+    """Equal models: the win rate of 5 samples a prompt alarms in 5%, not in 30%."""
+    rng = np.random.default_rng(12)
+    plain, by_prompt = 0, 0
+    for _ in range(250):
+        groups = _samples(rng, 30, 5)
+        outcomes = [value for group in groups for value in group]
+        prompts = [index for index, group in enumerate(groups) for _ in group]
+        plain += ours.win_rate(outcomes).p < 0.05
+        by_prompt += ours.sign_flip([2 * float(np.mean(g)) - 1 for g in groups]) < 0.05
+    assert plain / 250 > 0.2 and by_prompt / 250 < 0.09
+    found = ours.win_rate(outcomes, prompts)
+    assert found.interval.low <= found.rate <= found.interval.high and found.p > 0.0
+
+
+@pytest.mark.parametrize("n", [30, 60, 120])
+@pytest.mark.parametrize("kind", ["lognormal", "mild", "difference", "normal"])
+def test_losses_are_covered_though_skewed(kind: str, n: int) -> None:
+    """The percentile bootstrap held the mean of lognormal losses in 0.89."""
+    rng = np.random.default_rng(21)
+    draw, mean = {
+        "lognormal": (lambda: rng.lognormal(0, 1, n), math.exp(0.5)),
+        "mild": (lambda: -0.3 * rng.lognormal(0, 0.7, n), -0.3 * math.exp(0.245)),
+        "difference": (lambda: rng.lognormal(0, 1, n) - rng.lognormal(0, 1, n), 0.0),
+        "normal": (lambda: rng.normal(1, 1, n), 1.0),
+    }[kind]
+    hits = said = 0
+    for _ in range(2_000):
+        values = draw()
+        found = ours.skewed_mean(values)
+        hits += found.low <= mean <= found.high
+        said += ours.is_very_skewed(values)
+    share = hits / 2_000
+    # Two standard errors of the simulation about 0.94 to 0.96; below that the interval says so.
+    assert 0.93 <= share <= 0.972, share
+    if share < 0.94:
+        assert said / 2_000 > 0.5
+    skewed = ours.compare([0.0] * 30, list(np.random.default_rng(3).lognormal(0, 1.2, 30)), False,
+                          skewed=True)  # fmt: skip
+    assert "very skewed" in skewed.method
 
 
 def test_win_rate_counts_ties_half() -> None:
@@ -183,14 +246,14 @@ def test_win_rate_counts_ties_half() -> None:
     assert found.p == pytest.approx(stats.binomtest(3, 4).pvalue)
     assert 0 < found.interval.low < found.rate < found.interval.high < 1
     # Twelve wins of twelve are no proof of a win rate of one; and twelve ties none of a half.
-    assert ours.win_rate([1] * 12).interval.low == pytest.approx(ours.wilson(12, 12).low, abs=1e-6)
+    assert ours.win_rate([1] * 12).interval.low == pytest.approx(wilson(12, 12).low, abs=1e-6)
     ties = ours.win_rate([0.5] * 12).interval
     assert ties.low < 0.4 and ties.high > 0.6
 
 
 def _paired(low: float, high: float) -> ours.Paired:
     middle = (low + high) / 2
-    return ours.Paired(30, 30, 0.5, 0.5, middle, ours.Interval(low, high), low, 0.01, "", 0.1)
+    return ours.Paired(30, 30, 0.5, 0.5, middle, ours.Interval(low, high), low, 0.2, 0.01, "", 0.1)
 
 
 @pytest.mark.parametrize(

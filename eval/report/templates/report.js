@@ -13,7 +13,7 @@
       const fits =
         (!suite || data.suite === suite) &&
         (!tag || data.tags.split(" ").includes(tag)) &&
-        (!outcome || (outcome === "red" ? data.red === "yes" : data.outcome === outcome)) &&
+        (!outcome || (["red", "harm", "loop"].includes(outcome) ? data[outcome] === "yes" : data.outcome === outcome)) &&
         (!wanted || article.textContent.toLowerCase().includes(wanted));
       article.hidden = !fits;
       shown += fits ? 1 : 0;
@@ -94,8 +94,10 @@
       for (const turn of now.article.querySelectorAll(".turn")) {
         const user = document.createElement("div");
         user.className = "user";
+        user.dir = "auto";
         user.textContent = turn.querySelector(".user").textContent;
         const answer = document.createElement("p");
+        answer.dir = "auto";
         answer.textContent = turn.querySelector(`.answer.${arm} p`).textContent;
         box.append(user, answer);
       }

@@ -1,0 +1,169 @@
+"""The headline: ship, don't ship, or can't tell; in one sentence, with what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from eval.scoring.gates import GateResult
+from eval.scoring.power import pairs_to_show_no_worse
+
+Kind = Literal["ship", "don't ship", "can't tell"]
+EXIT_CODES: dict[Kind, int] = {"ship": 0, "don't ship": 3, "can't tell": 4}
+# Without a gate of its own a suite may be worse by so many margins before that must be ruled out.
+_TOLERATED = 2.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do with the tuned model.
+
+    Attributes:
+        kind: which of the three.
+        sentence: the headline.
+        reasons: one line each, the gravest first.
+        prompts: how many a suite would take to tell, by suite, where that is open.
+        exit_code: of the command.
+    """
+
+    kind: Kind
+    sentence: str
+    reasons: tuple[str, ...]
+    prompts: dict[str, int]
+    exit_code: int
+
+    def to_json(self) -> dict[str, Any]:
+        """For summary.json."""
+        return asdict(self)
+
+
+def decide(rows: Sequence[dict[str, Any]], gates: Sequence[GateResult], harmful: int) -> Decision:
+    """Weigh verdicts, gates and dangerous answers.
+
+    Anything shown to be worse, and any gate that fails: don't. Else what is not shown blocks: a
+    suite that may still be worse by what matters, an open gate, a new answer that can do harm. Else
+    it takes one suite that is better; a model that is the same within every margin is no reason
+    to ship.
+
+    Args:
+        rows: the summary's suites, held-out first, with ``verdict``, ``compared`` and ``margin``.
+        gates: what they found.
+        harmful: prompts where only tuned gives an answer that can do harm by itself.
+    """
+    worse = [row for row in rows if row["verdict"] == "worse"]
+    better = [row for row in rows if row["verdict"] == "better"]
+    failed = [gate for gate in gates if gate.status == "fails"]
+    held_open = [gate for gate in gates if gate.status == "open"]
+    unsure = _unsure(rows, gates)
+    reasons = [f"{_title(row)} is worse: {_figures(row)}" for row in worse]
+    reasons += [f"{gate.suite}: {gate.gate}: {gate.why}" for gate in failed]
+    if harmful:
+        reasons.append(
+            f"{_count(harmful, 'answer')} that can do harm where base gave none: read "
+            f"{'it' if harmful == 1 else 'them'} first"
+        )
+    if worse or failed:
+        faults = [f"{_listed([_title(row) for row in worse])} {_is(worse)} worse"] if worse else []
+        faults += [_failing(failed)] if failed else []
+        return _decided("don't ship", f"Don't ship: {' and '.join(faults)}", reasons, {})
+    reasons += [f"{gate.suite}: {gate.gate}: {gate.why}" for gate in held_open]
+    open_names = {gate.suite for gate in held_open}
+    reasons += [
+        f"{_title(row)} may be worse by what matters: {_figures(row)}"
+        for row, _ in unsure
+        if row["name"] not in open_names
+    ]
+    prompts = {row["name"]: needed for row, needed in unsure}
+    if harmful or held_open or unsure:
+        parts = [f"{_count(harmful, 'new answer')} can do harm and must be read"] if harmful else []
+        if prompts:
+            titles = _listed([_title(row) for row, _ in unsure])
+            parts.append(f"{titles} may still be worse; {_would_tell(prompts)}")
+        rest = [gate for gate in held_open if not gate.no_worse]
+        if rest:
+            parts.append(f"not shown: {_listed([f'{g.gate} ({g.suite})' for g in rest])}")
+        return _decided("can't tell", f"Can't tell: {'; '.join(parts)}", reasons, prompts)
+    if better:
+        reasons = [f"{_title(row)} is better: {_figures(row)}" for row in better]
+        gains = f"{_listed([_title(row) for row in better])} {_is(better)} better"
+        holding = ", and every gate holds" if gates else ""
+        return _decided("ship", f"Ship: {gains}, nothing is worse{holding}", reasons, {})
+    inconclusive = [row for row in rows if row["verdict"] == "inconclusive"]
+    if inconclusive:
+        prompts = {row["name"]: _needed(row, row["margin"]) for row in inconclusive}
+        return _decided(
+            "can't tell", f"Can't tell: nothing is shown to be better; {_would_tell(prompts)}",
+            [f"{_title(row)} is inconclusive: {_figures(row)}" for row in inconclusive], prompts,
+        )  # fmt: skip
+    return _decided(
+        "don't ship", "Don't ship: nothing is better; within every margin tuned is as base",
+        [f"{_title(row)}: {_figures(row)}" for row in rows], {},
+    )  # fmt: skip
+
+
+def _unsure(
+    rows: Sequence[dict[str, Any]], gates: Sequence[GateResult]
+) -> list[tuple[dict[str, Any], int]]:
+    """Suites that may still be worse by what matters, and how many prompts would tell."""
+    decided = {gate.suite: gate.status for gate in gates if gate.no_worse}
+    found = []
+    for row in rows:
+        tolerated = row.get("tolerated") or _TOLERATED * row["margin"]
+        if row["name"] in decided:
+            unsure = decided[row["name"]] == "open"
+        else:
+            unsure = row["verdict"] == "inconclusive" and _worst_case(row) < -tolerated
+        if unsure:
+            found.append((row, _needed(row, tolerated)))
+    return found
+
+
+def _worst_case(row: dict[str, Any]) -> float:
+    """The bad end of the interval, as a loss below zero."""
+    interval = row["compared"].interval
+    return interval.low if row["higher_is_better"] else -interval.high
+
+
+def _needed(row: dict[str, Any], margin: float) -> int:
+    needed = pairs_to_show_no_worse(row["compared"].spread, margin)
+    return max(needed, row["compared"].n + 1)
+
+
+def _would_tell(prompts: dict[str, int]) -> str:
+    return f"about {_listed([f'{n} prompts of {name}' for name, n in prompts.items()])} would tell"
+
+
+def _decided(
+    kind: Kind, sentence: str, reasons: Sequence[str], prompts: dict[str, int]
+) -> Decision:
+    return Decision(kind, sentence + ".", tuple(reasons), prompts, EXIT_CODES[kind])
+
+
+def _title(row: dict[str, Any]) -> str:
+    return "held-out loss" if row["metric"] == "nll" else str(row["name"])
+
+
+def _figures(row: dict[str, Any]) -> str:
+    found = row["compared"]
+    return (
+        f"{row['metric']} {found.base:.3f} with base, {found.tuned:.3f} with tuned "
+        f"({found.difference:+.3f}, 95% {found.interval.low:+.3f} to {found.interval.high:+.3f})"
+    )
+
+
+def _failing(failed: Sequence[GateResult]) -> str:
+    names = _listed(list(dict.fromkeys(f"{g.suite} ({g.gate})" for g in failed)))
+    return f"{_count(len(failed), 'gate')} fail{'s' if len(failed) == 1 else ''}: {names}"
+
+
+def _is(rows: Sequence[Any]) -> str:
+    return "is" if len(rows) == 1 else "are"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
