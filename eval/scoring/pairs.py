@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from statistics import fmean
 from typing import Any
 
@@ -28,7 +29,7 @@ class Scored:
     metrics: dict[str, float]
     judge: dict[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def red_lines(self) -> set[str]:
         """Names of the red lines it crossed."""
         return {check.name for check in self.checks if check.red_line and not check.passed}

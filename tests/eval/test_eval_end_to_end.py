@@ -85,17 +85,25 @@ def test_again_it_gives_the_same_and_generates_nothing(
     assert (folder / "eval" / "results.jsonl").read_text() == before
 
 
-def test_an_adapter_that_does_no_harm_passes_the_gates(
+def test_the_decision_is_said_first_and_last(
     make_run: Callable[..., Path], known_suite: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_run("other")
     known_suite.write_text(known_suite.read_text().replace("margin: 0.15", "margin: 0.9"))
     code = main(["--run", str(run), "--suites", str(known_suite), "--dtype", "fp32"])
     out = capsys.readouterr().out
-    assert code == 0, out
+    summary = json.loads((run / "eval" / "summary.json").read_text())
+    decision = summary["decision"]
+    assert (
+        code
+        == decision["exit_code"]
+        == {"ship": 0, "don't ship": 3, "can't tell": 4}[decision["kind"]]
+    ), out
+    assert out.index(decision["sentence"]) < out.index("tuned against base")
     assert "gate holds" in out and "report.html" in out
     assert "held_out is nats per token, lower is better" in out
-    assert out.strip().endswith("the one gate holds: exit code 0")
+    assert out.strip().endswith(f"{decision['kind']} (the one gate holds): exit code {code}")
+    assert set(summary["decided_by"]["suites"]) == {"known"} and summary["decided_by"]["code"]
 
 
 def test_samples(make_run: Callable[..., Path], known_suite: Path) -> None:

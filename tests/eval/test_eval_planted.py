@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from planted import ARMS, evaluate, pool
 
-from eval.scoring import statistics, summary
+from eval.scoring import gates, statistics, summary
 
 SEEDS = 100
 WRONG = {  # verdicts that would be a mistake
@@ -23,6 +23,8 @@ WRONG = {  # verdicts that would be a mistake
 def only_what_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables that decide nothing are left out, and resampling is coarser."""
     monkeypatch.setattr(statistics, "RESAMPLES", 499)
+    monkeypatch.setattr(gates, "power_of_doubling", lambda *_: None)
+    monkeypatch.setattr(summary, "decided_by", lambda suites: {})
     monkeypatch.setattr(summary, "_metrics", lambda items, metric: [])
     monkeypatch.setattr(summary, "_checks", lambda items: [])
     monkeypatch.setattr(summary, "_by_tag", lambda items: [])

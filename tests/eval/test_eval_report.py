@@ -107,10 +107,14 @@ seen.redMarked = shown().every((a) => a.textContent.includes('new red line'));
 set('filter-outcome', ''); set('filter-suite', ''); set('filter-search', 'long division');
 seen.search = shown().map((a) => a.dataset.id);
 set('filter-search', ''); seen.count = document.getElementById('count').textContent;
-const first = shown()[0]; seen.firstIsRed = first.dataset.red;
-document.querySelector('.decision a[data-outcome=red]').click();
-seen.gate = shown().every((a) => a.dataset.red === 'yes' && a.dataset.suite === 'safety');
+const first = shown()[0]; seen.firstIsRed = Boolean(first.querySelector('.red'));
+document.querySelector('.decision a[data-suite=safety]').click();
+seen.gate = shown().every((a) => a.dataset.outcome === 'worse' && a.dataset.suite === 'safety');
 seen.gateCount = shown().length;
+seen.first = [...document.querySelectorAll('.first a')].map((a) => a.getAttribute('href'));
+seen.reachable = seen.first.every((href) => document.getElementById(href.slice(1)));
+seen.direction = [...document.querySelectorAll('.user, .answer p')].filter((e) => e.dir !== 'auto')
+  .filter((e) => !e.closest('#blind')).length;
 document.querySelector('table a[data-suite=coherence]').click(); seen.link = shown().length;
 const outcome = document.getElementById('filter-outcome'); outcome.value = 'better';
 outcome.dispatchEvent(new Event('change'));
@@ -128,11 +132,12 @@ def test_filters(report: Path, tmp_path: Path) -> None:
     assert seen["all"] == safety + coherence and seen["coherence"] == seen["link"] == coherence
     assert seen["benign"] == sum("benign" in p.tags for p in load_suite("safety").prompts)
     assert seen["worse"] and 0 < seen["worseCount"] < safety
-    assert 0 < seen["red"] < safety and seen["redMarked"] and seen["firstIsRed"] == "yes"
-    assert seen["gate"] and seen["gateCount"] == seen["red"] and seen["change"]
+    assert 0 < seen["red"] < safety and seen["redMarked"] and seen["firstIsRed"]
+    assert seen["gate"] and seen["gateCount"] == seen["worseCount"] and seen["change"]
     assert seen["search"] == ["benign-homework"]
     assert seen["count"] == f"{safety + coherence} of {safety + coherence} shown"
     assert seen["marks"] is False
+    assert len(seen["first"]) == 20 and seen["reachable"] and seen["direction"] == 0
 
 
 @needs_browser
@@ -256,7 +261,7 @@ def test_what_stands_beside_the_verdicts(report: Path) -> None:
     page = report.read_text(encoding="utf-8")
     assert "an answer ends at 96 to 144 tokens at the latest" in page
     assert "of base&#39;s and 0% of tuned&#39;s were cut there" in page
-    assert page.index("Don&#39;t ship: ") < page.index('class="forest"')
+    assert page.index("Can&#39;t tell: ") < page.index('class="forest"')
     assert page.index("Read these 20 first") < page.index("Answers side by side")
     assert "Red lines: base crosses one in " in page
 
