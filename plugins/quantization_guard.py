@@ -10,6 +10,7 @@ from collections import Counter
 from typing import Any
 
 from axolotl.integrations.base import BasePlugin
+from peft.tuners.trainable_tokens import TrainableTokensLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
@@ -36,7 +37,9 @@ def unquantised_targets(model: nn.Module, bits: int) -> Counter[str]:
     bases = [
         module.get_base_layer()
         for module in model.modules()
-        if isinstance(module, BaseTunerLayer) and module is not head
+        if isinstance(module, BaseTunerLayer)
+        and module is not head
+        and not isinstance(module, TrainableTokensLayer)  # of embeddings, or of a head tied to them
     ]
     return Counter(
         type(base).__name__

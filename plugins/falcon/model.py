@@ -25,7 +25,7 @@ from plugins.fused.backends import Choice
 from plugins.fused.causal_lm import FusedLoss, plain_class, put_before
 from plugins.fused.packed import find_sequences
 from plugins.fused.projection import NotFusable
-from plugins.fused.run import FusedState, run_blocks
+from plugins.fused.run import FusedState, embedded, run_blocks
 from recipes.runner.core.fallbacks import note_fallback
 
 
@@ -99,7 +99,9 @@ class PackedDecoder:
             asked = (past_key_values is not None, output_attentions, output_hidden_states)
             plain = any(asked) or (caching and not model.training) or return_dict is False
             if choice.block and not plain:
-                embeds = FALCON.embed(model, tokens) if inputs_embeds is None else inputs_embeds
+                embeds = inputs_embeds
+                if embeds is None:
+                    embeds = embedded(FALCON, model, tokens)
                 try:
                     hidden = run_blocks(FALCON, model, self.fused, embeds, sequences, position_ids)
                 except NotFusable as reason:

@@ -32,3 +32,7 @@ class FusedOptions(BaseModel):
     memory: Literal["auto", "fast", "low"] = "auto"
     """fast: keep what the backward needs; low: keep only each block's input and recompute the
     rest; auto: fast for as many blocks as the card's free memory holds."""
+
+    merge_micro_batches: bool = True
+    """Run the micro-batches of an optimizer step in fewer, larger passes where the card has room:
+    the same rows, loss and gradients. run.json says how many became one."""

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from plugins.fused.loss import find_target_rows, fused_cross_entropy
+from plugins.fused.loss import IGNORE, find_target_rows, fused_cross_entropy
 
 
 class FusedLoss:
@@ -37,6 +37,10 @@ class FusedLoss:
         ):
             return super().forward(*args, labels=labels, **kwargs)  # type: ignore[misc]
         num_items = kwargs.pop("num_items_in_batch", None)
+        positions = kwargs.get("position_ids")
+        if positions is not None:
+            # Predicted from the last token of the conversation before.
+            labels = labels.masked_fill(positions == 0, IGNORE)
         kwargs.pop("logits_to_keep", None)
         if target_rows is None:
             target_rows = find_target_rows(labels)

@@ -24,6 +24,12 @@ class WithTargetRows:
     def __init__(self, collate: Callable[..., Any]) -> None:
         self.collate = collate
 
+    def __getattr__(self, name: str) -> Any:
+        """What the trainer, Axolotl or a callback asks of the collator itself."""
+        if name == "collate":  # not there yet while this object is unpickled
+            raise AttributeError(name)
+        return getattr(self.collate, name)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """As the collator's, with ``target_rows`` beside the labels."""
         batch = self.collate(*args, **kwargs)
@@ -72,7 +78,8 @@ def fused_cross_entropy(
     from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction
 
     if target_rows.numel() == 0:
-        return hidden.sum() * 0.0
+        # Of nothing: the sum of all would overflow in fp16, and infinity times zero is no number.
+        return hidden[..., :0].sum()
     rows = hidden.flatten(0, 1).index_select(0, target_rows)
     targets = _following(labels).index_select(0, target_rows)
     # A sum, divided afterwards: the gradients of a mean would vanish in fp16.
@@ -80,4 +87,4 @@ def fused_cross_entropy(
         rows, weight, targets, None, None, IGNORE, 0.0, 0.0, "sum"
     )
     total = result[0] if isinstance(result, tuple) else result
-    return total / ((targets != IGNORE).sum() if num_items is None else num_items)
+    return total / ((targets != IGNORE).sum().clamp_min(1) if num_items is None else num_items)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from plugins.fused.backend import Backend
@@ -35,7 +36,7 @@ class Architecture(Protocol):
         """The last norm of [T, hidden], in its dtype."""
 
     def bytes_kept(self, decoder: Any, tokens: int) -> tuple[int, int]:
-        """Bytes a block keeps beyond its input, and the width of its MLP."""
+        """Bytes a block keeps beyond its input, and the width of its MLP's input."""
 
 
 @dataclass
@@ -58,8 +59,20 @@ def kept_blocks(architecture: Architecture, decoder: Any, state: FusedState, tok
         return 0 if state.choice.memory == "low" else blocks
     if tokens not in state.fitting:
         per_block, ffn = architecture.bytes_kept(decoder, tokens)
-        state.fitting[tokens] = blocks_that_fit(decoder, tokens, blocks, per_block, ffn)
+        state.fitting[tokens] = blocks_that_fit(
+            decoder, tokens, blocks, per_block, decoder.config.hidden_size, ffn
+        )
     return state.fitting[tokens]
+
+
+def embedded(architecture: Architecture, decoder: Any, input_ids: torch.Tensor) -> torch.Tensor:
+    """Embeddings [B, T, hidden], without a gradient that nobody trains by.
+
+    Axolotl asks for gradients here for checkpointing's sake. With frozen embeddings that would
+    send the backward through the blocks below the lowest adapter.
+    """
+    embeds = architecture.embed(decoder, input_ids)
+    return embeds if embeds.grad_fn is not None else embeds.detach()
 
 
 def run_blocks(
@@ -95,7 +108,7 @@ def run_blocks(
         for table in decoder.rotary_emb(like, position_ids.to(device))
     )
     training, choice = decoder.training, state.choice
-    seed = int(torch.randint(2**31, (1,)).item()) if training else 0
+    seed = _pass_seed() if training else 0
     batch = Batch(sequences, cos, sin, seed, choice.attention, choice.backend())
     hidden = embeds.to(dtype).reshape(-1, width)
     layers = architecture.layers(decoder)
@@ -107,3 +120,9 @@ def run_blocks(
     with torch.autocast(device.type, enabled=False):
         hidden = architecture.final_norm(decoder, hidden)
     return hidden.view(batch_size, length, width)
+
+
+def _pass_seed() -> int:
+    """Of a pass's dropout: from torch's generator, another on every rank."""
+    rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    return (int(torch.randint(2**31, (1,)).item()) + 0x9E3779B1 * rank) & 0x7FFFFFFF

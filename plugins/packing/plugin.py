@@ -9,6 +9,8 @@ import torch
 from axolotl.integrations.base import BasePlugin
 from transformers import set_seed
 
+from plugins.packing.first_labels import WithoutFirstLabels
+
 _OTHER_DATA = ("rl", "reward_model", "process_reward_model", "pretraining_dataset", "streaming")
 
 
@@ -46,10 +48,14 @@ class PackingPlugin(BasePlugin):
         set_seed(42 if cfg.seed is None else cfg.seed)
 
     def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
-        """Set the steps of the run, which Axolotl has only estimated."""
+        """Set the steps of the run, which Axolotl has only estimated, and take out first labels."""
         plan = getattr(trainer, "plan_rows", None)
         if plan is None:
             return
+        for name in ("data_collator", "eval_data_collator"):
+            collate = getattr(trainer, name, None)
+            if collate is not None:
+                setattr(trainer, name, WithoutFirstLabels(collate))
         steps = plan()
         if cfg.max_steps:
             return

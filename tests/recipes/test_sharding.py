@@ -76,7 +76,12 @@ def test_every_strategy_passes_axolotls_validation_with_every_recipe(recipe):
             {},
             "8-bit base .*STRATEGY=zero2 or ddp",
         ),
-        ("fsdp", {}, {"optimizer": "paged_adamw_8bit"}, "adamw_torch_fused, or STRATEGY=zero2"),
+        (
+            "fsdp",
+            {"optimizer": "paged_adamw_8bit"},
+            {"optimizer": "paged_adamw_8bit"},
+            "adamw_torch_fused, or STRATEGY=zero2",
+        ),
         ("zero2", {"deepspeed": "recipes/accelerate/zero3.json"}, {}, "has deepspeed of its own"),
         ("zero3", {"fsdp_config": {"offload_params": True}}, {}, "has fsdp_config of its own"),
     ],

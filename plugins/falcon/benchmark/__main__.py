@@ -55,7 +55,8 @@ def run(recipe: Recipe, only: str, steps: int, data: Path, out: Path) -> int:
         raise UserError("there is no such file", str(data), "Give a JSONL file of conversations")
     machine = json.loads(_python("plugins.falcon.benchmark.ceiling"))
     gpu = machine["device"] != "cpu"
-    chosen = _choose(only, tiny=not gpu)
+    known = bench_cases.cases(not gpu, recipe.config)
+    chosen = _choose(only, known)
     if not gpu:
         print("No GPU here: a tiny Falcon on the CPU shows that all runs, and little about speed.")
     out.mkdir(parents=True, exist_ok=True)
@@ -77,7 +78,7 @@ def run(recipe: Recipe, only: str, steps: int, data: Path, out: Path) -> int:
             "model": model, "parameters": parameters,
         }  # fmt: skip
         bench["cases"][case.name] = about | result
-        order = [known.name for known in bench_cases.cases(not gpu)]
+        order = [one.name for one in known]
         bench["cases"] = dict(sorted(bench["cases"].items(), key=lambda kv: order.index(kv[0])))
         report.with_ratios(bench["cases"], machine["matmul_flops"])
         bench["qlora_over_lora_time"] = report.quantisation_cost(bench["cases"])
@@ -89,8 +90,8 @@ def run(recipe: Recipe, only: str, steps: int, data: Path, out: Path) -> int:
     return int(any("failed" in result for result in ours))
 
 
-def _choose(only: str, tiny: bool) -> list[bench_cases.Case]:
-    known = {case.name: case for case in bench_cases.cases(tiny)}
+def _choose(only: str, cases: list[bench_cases.Case]) -> list[bench_cases.Case]:
+    known = {case.name: case for case in cases}
     names = [name.strip() for name in only.split(",") if name.strip()] or list(known)
     unknown = [name for name in names if name not in known]
     if unknown:

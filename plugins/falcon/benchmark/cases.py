@@ -44,6 +44,7 @@ class Case:
         against: the case that ratios are taken with.
         changes: more keys of the configuration.
         short: over 172 short question and answer pairs instead of whole conversations.
+        shipped: micro-batch, accumulation, length and optimizer are the recipe's own.
     """
 
     name: str
@@ -54,15 +55,24 @@ class Case:
     against: str = ""
     changes: dict[str, Any] = field(default_factory=dict)
     short: bool = False
+    shipped: bool = False
 
 
-def cases(tiny: bool) -> list[Case]:
-    """All runs in their order; without a GPU short ones, and none that need kernels."""
+def cases(tiny: bool, recipe: dict[str, Any]) -> list[Case]:
+    """All runs in their order; without a GPU short ones, and none that need kernels.
+
+    Args:
+        tiny: whether there is no GPU.
+        recipe: the recipe's keys.
+    """
     rows, long, short = (2, 256, 128) if tiny else (4, 2048, 512)
     checkpoint = {"gradient_checkpointing": True}
     low = {"falcon": {"memory": "low"}}
     padded = {"sample_packing": False, "pad_to_sequence_len": False}
+    own = recipe["micro_batch_size"], 128 if tiny else recipe["sequence_len"]
     found = [
+        Case("stock-as-shipped", "stock", *own, changes=checkpoint, shipped=True),
+        Case("as-shipped", "ours", *own, against="stock-as-shipped", shipped=True),
         Case("stock-qlora", "stock", rows, long, changes=checkpoint),
         Case("qlora", "ours", rows, long, against="stock-qlora"),
         Case("qlora-low", "ours", rows, long, against="stock-qlora", changes=low),
@@ -114,6 +124,9 @@ def config_of(
         "warmup_steps": 0, "val_set_size": 0, "save_strategy": "no", "use_tensorboard": False,
         "logging_steps": steps,  # a line a step would wait for the GPU, on either side
     }  # fmt: skip
+    if case.shipped:
+        for key in ("gradient_accumulation_steps", "optimizer"):
+            config[key] = recipe[key]
     if not case.quantised:
         config.pop("bnb_config_kwargs", None)
     plugins = ["plugins.falcon.benchmark.stopwatch.StopwatchPlugin"]

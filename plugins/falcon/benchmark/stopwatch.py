@@ -44,10 +44,12 @@ class Stopwatch(TrainerCallback):
         model.register_forward_pre_hook(self._count, with_kwargs=True)
 
     def _count(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        ids, mask = kwargs["input_ids"], kwargs.get("attention_mask")
+        ids = kwargs["input_ids"]
         self.positions += ids.numel()
-        # Summed at the end: reading the number now would wait for the GPU.
-        self.counts.append(ids.numel() if mask is None else mask.ne(0).sum())
+        # By the token, since a packed batch may bring no mask. Summed at the end: reading the
+        # number now would wait for the GPU.
+        padding = getattr(self.model.config, "pad_token_id", None)
+        self.counts.append(ids.numel() if padding is None else ids.ne(padding).sum())
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Note the peak since the start, and the time where the measured steps begin and end.

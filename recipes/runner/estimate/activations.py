@@ -133,12 +133,16 @@ def block_of(config: Mapping[str, Any], shape: Architecture, sharded: bool = Fal
     quantised = any(is_quantised(module, keys, shape) for module in shape.body)
     dequantised = largest * computing if quantised and held(keys, shape).quantised else 0.0
     if way == "fused":
-        kept = width.query + 2 * width.key_value + width.hidden + width.middle
+        gated = family_of(shape.model_type).activation != "gelu"
+        pre = (2 if gated else 1) * width.middle
+        kept = width.query + 2 * width.key_value + width.hidden + pre
+        if gated:  # attention's output and the residual stream after it
+            kept += width.query
         # NOTES.md of plugins/falcon has the peaks: a weight is made anew beside the one in use.
         return Block(
             width.hidden * computing,
             (kept + width.hidden) * computing,
-            1.1 * width.middle * computing,
+            1.1 * pre * computing,
             0.0,
             0.0,
             2.0 * dequantised,
@@ -148,7 +152,7 @@ def block_of(config: Mapping[str, Any], shape: Architecture, sharded: bool = Fal
     scores = _scores(config, shape, width)
     family = family_of(shape.model_type)
     key_value = width.key_value
-    if scores == "plain" or (family.options and not family.helped(config)):
+    if scores == "plain" or (family.own_linear and not family.helped(config)):
         key_value = width.query  # stock Falcon repeats keys and values for every query head
     attention = (2 * width.query + 2 * key_value) * computing
     if scores == "plain":
@@ -243,7 +247,7 @@ def _scores(
         return "eager"
     options = config.get(str(family.options)) or {}
     plain = options.get("attention") == "plain" or options.get("enabled") is False
-    stock = family.options is not None and (plain or not family.helped(config))
+    stock = family.own_linear and (plain or not family.helped(config))
     shared = width.key_value * shape.attention_heads == width.query
     by_sdpa = config.get("attn_implementation") in (None, "sdpa")
     return "plain" if stock and shared and by_sdpa else None

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+_LLAMA = "plugins.llama.LlamaPlugin"
+
 
 @dataclass(frozen=True)
 class Family:
@@ -27,8 +29,8 @@ class Family:
             loading passes over unless the family's plugin helps it.
         bypassed: linear layers whose weight the family's kernels read by themselves, so that a LoRA
             there is never used; Axolotl loads them unquantised.
-        options: key of a recipe under which the fused path's options stand; None where the family
-            has no fused path of ours.
+        plugin: of the fused path, as a recipe names it; None where the family has none of ours.
+        options: key of a recipe under which the fused path's options stand.
     """
 
     model_type: str
@@ -38,13 +40,12 @@ class Family:
     projections: Literal["joined", "separate", "unknown"] = "separate"
     own_linear: bool = False
     bypassed: tuple[str, ...] = ()
+    plugin: str | None = None
     options: str | None = None
 
     def helped(self, config: Mapping[str, Any]) -> bool:
         """Whether a recipe names our plugin of this family, which helps ``own_linear``."""
-        named = f"plugins.{self.options}"
-        plugins = config.get("plugins") or []
-        return self.options is not None and any(str(p).startswith(named) for p in plugins)
+        return self.plugin is not None and self.plugin in (config.get("plugins") or [])
 
     def fused_path(self, config: Mapping[str, Any], shards_weights: bool = False) -> bool:
         """Whether a recipe of this family trains on the fused path of `plugins`.
@@ -53,7 +54,8 @@ class Family:
             config: the recipe's keys.
             shards_weights: the run leaves no device with a whole model; the path steps aside there.
         """
-        return self.options is not None and not shards_weights
+        enabled = (config.get(str(self.options)) or {}).get("enabled") is not False
+        return self.helped(config) and enabled and not shards_weights
 
     def fuses_loss(self, config: Mapping[str, Any], shards_weights: bool = False) -> bool:
         """Whether the loss is computed without the logits of a whole batch at once.
@@ -67,7 +69,7 @@ class Family:
 
     def recomputes(self, config: Mapping[str, Any]) -> bool:
         """Whether a block's inside can be made again in the backward instead of being kept."""
-        return self.options is not None or bool(config.get("gradient_checkpointing"))
+        return self.fused_path(config) or bool(config.get("gradient_checkpointing"))
 
 
 FAMILIES: dict[str, Family] = {
@@ -80,12 +82,13 @@ FAMILIES: dict[str, Family] = {
             activation="gelu",
             projections="joined",
             own_linear=True,
+            plugin="plugins.falcon.FalconPlugin",
             options="falcon",
         ),
-        Family("llama", "LlamaDecoderLayer"),
-        Family("mistral", "MistralDecoderLayer"),
-        Family("qwen2", "Qwen2DecoderLayer"),
-        Family("qwen3", "Qwen3DecoderLayer"),
+        Family("llama", "LlamaDecoderLayer", plugin=_LLAMA, options="fused"),
+        Family("mistral", "MistralDecoderLayer", plugin=_LLAMA, options="fused"),
+        Family("qwen2", "Qwen2DecoderLayer", plugin=_LLAMA, options="fused"),
+        Family("qwen3", "Qwen3DecoderLayer", plugin=_LLAMA, options="fused"),
         Family("gemma", "GemmaDecoderLayer", activation="geglu"),
         Family("gemma2", "Gemma2DecoderLayer", activation="geglu"),
         Family("gemma3_text", "Gemma3DecoderLayer", activation="geglu"),

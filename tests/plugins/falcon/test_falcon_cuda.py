@@ -7,15 +7,20 @@ import dataclasses
 
 import pytest
 import torch
-from test_falcon_fused import outputs_and_gradients
-from test_falcon_packing import relative, with_adapter
-from tiny_falcon import make_falcon, pack
+from tiny_falcon import make_falcon, with_adapter
 
 from plugins.falcon.model import install
 from plugins.fused.attention import attend, attend_backward
 from plugins.fused.backend import Heads
 from plugins.fused.backends import Choice
 from plugins.fused.packed import find_sequences
+from tests.plugins.fused.comparison import (
+    losses_and_gradients,
+    one_by_one,
+    outputs_and_gradients,
+    pack,
+    relative,
+)
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 FAST = Choice(block=True, attention="grouped", triton=True, loss=True, memory="fast")
@@ -93,8 +98,6 @@ def test_triton_equals_pytorch_in_the_whole_model(dropout) -> None:
 
 @pytest.mark.parametrize("memory", ["fast", "low"])
 def test_packed_equals_one_by_one_in_bf16(memory) -> None:
-    from test_falcon_packing import losses_and_gradients, one_by_one
-
     lengths = [33, 1, 70]
     batch = on_gpu(pack(lengths, padding=9))
     model = with_adapter(make_falcon(head_dim=32).bfloat16()).train().cuda()

@@ -8,40 +8,17 @@ import dataclasses
 import pytest
 import torch
 from axolotl.utils.dict import DictDefault
-from test_falcon_packing import relative, with_adapter
-from tiny_falcon import make_4bit_falcon, make_falcon, pack
-from torch import nn
+from tiny_falcon import make_4bit_falcon, make_falcon, with_adapter
 from transformers.models.falcon.modeling_falcon import FalconAttention
 
 from plugins.falcon.model import install
 from plugins.fused import backend as ops
 from plugins.fused.args import FusedOptions
 from plugins.fused.backends import Choice, Machine, choose
+from tests.plugins.fused.comparison import SameDropout, assert_same, pack, relative
 
 FUSED = Choice(block=True, memory="fast")
 FUSABLE = ["multi_query", "grouped", "grouped_one_norm"]
-
-
-def outputs_and_gradients(model, batch):
-    model.zero_grad()
-    inputs = {key: value for key, value in batch.items() if key != "labels"}
-    logits = model(**inputs).logits
-    real = batch["attention_mask"].bool() if "attention_mask" in batch else slice(None)
-    weights = torch.linspace(-1, 1, logits.shape[-1], dtype=logits.dtype, device=logits.device)
-    (logits[real] * weights).square().mean().backward()
-    return logits[real].detach(), {
-        n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None
-    }
-
-
-def assert_same(model, reference, batch, tolerance: float) -> None:
-    got, got_gradients = outputs_and_gradients(model, batch)
-    want, want_gradients = outputs_and_gradients(reference, batch)
-    assert relative(got, want) < tolerance
-    assert got_gradients.keys() == want_gradients.keys()
-    assert want_gradients
-    for name, gradient in want_gradients.items():
-        assert relative(got_gradients[name], gradient) < tolerance, name
 
 
 @pytest.fixture
@@ -93,16 +70,6 @@ def test_adapters_on_some_layers(targets, fused_calls) -> None:
     assert len(fused_calls) == 2
 
 
-class SameDropout(nn.Dropout):
-    """PEFT's dropout replaced by the fused block's mask, to compare the two exactly."""
-
-    seed = 0
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        flat = x.reshape(-1, x.shape[-1])
-        return ops.drop(flat, self.p, self.seed).view_as(x) if self.training else x
-
-
 @pytest.mark.parametrize("memory", ["fast", "low"])
 def test_dropout_masks_agree_between_forward_and_backward(memory, fused_calls, monkeypatch) -> None:
     model = with_adapter(make_falcon(), dropout=0.3).train()
@@ -112,12 +79,7 @@ def test_dropout_masks_agree_between_forward_and_backward(memory, fused_calls, m
     import plugins.falcon.block as falcon_block
 
     monkeypatch.setattr(falcon_block.FalconBlock, "seed", lambda self, batch, which: 77)
-    for module in reference.modules():
-        if isinstance(module, nn.ModuleDict) and isinstance(
-            dict(module.items()).get("default"), nn.Dropout
-        ):
-            module["default"] = SameDropout(0.3)
-            module["default"].seed = 77
+    SameDropout.put_on(reference, 0.3, 77)
     assert_same(model, reference, pack([7, 9]), 1e-5)
     assert len(fused_calls) == 2
 
@@ -232,12 +194,13 @@ def test_choice_on_a_new_gpu(wanted, sharded, taken, monkeypatch) -> None:
 
 def test_a_model_that_waits_on_the_cpu_runs_as_its_gpu_can(monkeypatch) -> None:
     """A launcher leaves a 16-bit model there until the Trainer moves it."""
-    from plugins.falcon import plugin
+    from plugins.falcon.plugin import FalconPlugin
+    from plugins.fused import plugin
 
     asked = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(
         plugin, "choose", lambda options, machine, *_: asked.append(machine.device.type) or FUSED
     )
-    plugin.FalconPlugin().post_model_load(DictDefault({"bf16": True}), make_falcon())
+    FalconPlugin().post_model_load(DictDefault({"bf16": True}), make_falcon())
     assert asked == ["cuda"]

@@ -14,9 +14,7 @@ import sys
 
 import pytest
 import torch
-from test_falcon_fused import outputs_and_gradients
-from test_falcon_packing import with_adapter
-from tiny_falcon import make_4bit_falcon, make_falcon, pack
+from tiny_falcon import make_4bit_falcon, make_falcon, with_adapter
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from plugins.falcon.block import read_block
@@ -25,6 +23,7 @@ from plugins.fused.attention import attend, attend_backward
 from plugins.fused.backend import Activation, AdapterBackward, Backend, Heads
 from plugins.fused.backends import Choice
 from plugins.fused.packed import find_sequences
+from tests.plugins.fused.comparison import outputs_and_gradients, pack
 
 CUDA = torch.cuda.is_available()
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"

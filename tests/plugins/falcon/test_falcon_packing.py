@@ -4,58 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
-from tiny_falcon import LAYOUTS, make_falcon, pack
-from torch.nn.functional import cross_entropy
+from tiny_falcon import LAYOUTS, make_falcon, with_adapter
 
 from plugins.falcon.model import install
 from plugins.fused.packed import find_sequences
-
-TARGETS = ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"]
-
-
-def with_adapter(model, rank: int = 4, dropout: float = 0.0, **changes: object):
-    torch.manual_seed(1)
-    settings = {"lora_alpha": rank, "lora_dropout": dropout, "target_modules": TARGETS}
-    peft_model = get_peft_model(model, LoraConfig(r=rank, **(settings | changes)))
-    for name, parameter in peft_model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.05)
-    return peft_model
-
-
-def losses_and_gradients(model, batches: list[dict], lengths: list[int]):
-    """Summed loss of each document, and the gradient of their sum in every adapter weight."""
-    model.zero_grad()
-    losses = []
-    for batch in batches:
-        inputs = {key: value for key, value in batch.items() if key != "labels"}
-        logits = model(**inputs).logits
-        token_losses = cross_entropy(
-            logits[0, :-1], batch["labels"][0, 1:], ignore_index=-100, reduction="none"
-        )
-        token_losses = torch.cat([token_losses, token_losses.new_zeros(1)])
-        split = lengths if len(batches) == 1 else [token_losses.numel()]
-        rest = token_losses.numel() - sum(split)
-        losses += [part.sum() for part in token_losses.split([*split, rest])[: len(split)]]
-    torch.stack(losses).sum().backward()
-    gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
-    return torch.stack(losses).detach(), gradients
-
-
-def one_by_one(batch: dict, lengths: list[int]) -> list[dict]:
-    """The sequences of a packed row as rows of their own."""
-    rows, start = [], 0
-    for length in lengths:
-        row = {key: value[:, start : start + length] for key, value in batch.items()}
-        row["attention_mask"] = torch.ones_like(row["attention_mask"])
-        rows.append(row)
-        start += length
-    return rows
-
-
-def relative(got: torch.Tensor, want: torch.Tensor) -> float:
-    return ((got - want).norm() / want.norm().clamp_min(1e-12)).item()
+from tests.plugins.fused.comparison import losses_and_gradients, one_by_one, pack, relative
 
 
 @pytest.mark.parametrize("lengths,padding", [([7, 1, 12, 5], 3), ([9, 16], 0), ([1, 1, 2], 5)])

@@ -1,4 +1,4 @@
-"""Tiny random Falcons, and conversations packed into one row."""
+"""Tiny random Falcons."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import torch
 from transformers import BitsAndBytesConfig, FalconConfig, FalconForCausalLM
 
 from plugins.falcon import quantization
+from tests.plugins.fused import comparison
+
+TARGETS = ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"]
 
 LAYOUTS = {
     "multi_query": {"num_attention_heads": 5},
@@ -63,24 +66,6 @@ def make_4bit_falcon(folder: Path, device: str = "cpu") -> FalconForCausalLM:
     )
 
 
-def pack(lengths: list[int], padding: int = 0, seed: int = 0) -> dict[str, torch.Tensor]:
-    """One row as Axolotl's collator packs it: positions restart, the mask counts the sequences."""
-    generator = torch.Generator().manual_seed(seed)
-    total = sum(lengths) + padding
-    ids = torch.randint(12, 128, (1, total), generator=generator)
-    positions = torch.cat([torch.arange(n) for n in [*lengths, padding]])[None]
-    mask = torch.cat(
-        [torch.full((n,), i + 1) for i, n in enumerate(lengths)] + [torch.zeros(padding)]
-    )
-    labels = ids.clone()
-    start = 0
-    for n in lengths:
-        labels[0, start] = -100  # the first token of a document has nothing before it
-        start += n
-    labels[0, start:] = -100
-    return {
-        "input_ids": ids,
-        "position_ids": positions,
-        "attention_mask": mask.long()[None],
-        "labels": labels,
-    }
+def with_adapter(model, rank: int = 4, dropout: float = 0.0, **changes: object):
+    """PEFT's LoRA on all four projections."""
+    return comparison.with_adapter(model, TARGETS, rank, dropout, **changes)

@@ -1,0 +1,188 @@
+"""What the Axolotl plugins of the fused path have in common: which part acts when."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from axolotl.integrations.base import BasePlugin
+from torch import nn
+
+from plugins.fused.args import FusedOptions
+from plugins.fused.backends import Choice, Machine, also_chosen, choose
+from plugins.fused.causal_lm import FusedLoss
+from plugins.fused.loss import WithTargetRows
+from plugins.fused.merge import fits_card, merge_factor, merge_micro_batches
+from plugins.fused.run import Architecture
+from recipes.runner.core.errors import UserError
+
+ZERO3 = "DeepSpeed ZeRO-3"
+LORA_KERNELS = ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel")
+
+
+class FusedPlugin(BasePlugin):
+    """Train packed without leaks, and fast where the machine can; an architecture says how.
+
+    Attributes:
+        key: the recipe's block of options.
+        model_types: that the plugin is for.
+        architecture: of their decoders.
+        attends_in_modules: whether the grouped attention kernels run in transformers' modules too.
+    """
+
+    key = "fused"
+    model_types: tuple[str, ...] = ()
+    architecture: Architecture
+    attends_in_modules = False
+
+    def find(self, model: nn.Module) -> Any:
+        """The model of a known class inside ``model``, which PEFT may wrap; None without one."""
+        raise NotImplementedError
+
+    def why_not_fused(self, found: Any) -> str:
+        """Why some block of it can't be fused; empty when all can."""
+        raise NotImplementedError
+
+    def install(self, model: nn.Module, choice: Choice) -> None:
+        """Put the fused path on it."""
+        raise NotImplementedError
+
+    def options(self, cfg: Any) -> FusedOptions:
+        """The recipe's block, with defaults where it is silent."""
+        return FusedOptions(**dict(cfg.get(self.key) or {}))
+
+    def register(self, cfg: dict) -> None:
+        """Switch off Axolotl's LoRA kernels, whose work the fused block does.
+
+        Raises:
+            UserError: the recipe asks for one of them.
+        """
+        if not self.options(cfg).enabled:
+            return
+        for key in LORA_KERNELS:
+            if cfg.get(key):
+                raise UserError(
+                    f"Axolotl's LoRA kernels and {type(self).__name__} do the same work",
+                    where=key,
+                    todo="Remove the key: the plugin brings its own",
+                )
+            cfg[key] = False
+
+    def pre_model_load(self, cfg: Any) -> None:
+        """Refuse what the plugin is not for.
+
+        Raises:
+            UserError: another kind of model, or rows that are cut across devices.
+        """
+        if cfg.model_config_type not in self.model_types:
+            raise UserError(
+                f"{type(self).__name__} is for model type {', '.join(self.model_types)},"
+                f" not {cfg.model_config_type}",
+                where="plugins",
+                todo="Remove it from this recipe",
+            )
+        if (cfg.context_parallel_size or 1) > 1 and self.options(cfg).enabled:
+            raise UserError(
+                "the fused path holds whole rows, which context parallelism cuts",
+                where="context_parallel_size",
+                todo=f"Set it to 1, or {self.key}: {{enabled: false}}",
+            )
+
+    def pre_lora_load(self, cfg: Any, model: nn.Module) -> None:
+        """Take back the lift of norms to float32: they stay in the dtype of the recipe."""
+        found = self.find(model)
+        if not self.options(cfg).enabled or found is None or sharded(cfg):
+            return
+        for module in found.modules():
+            norm = isinstance(module, nn.LayerNorm) or type(module).__name__.endswith("RMSNorm")
+            if norm or isinstance(module, nn.Embedding) or module is found.lm_head:
+                module.to(cfg.torch_dtype)
+
+    def post_model_load(self, cfg: Any, model: nn.Module) -> None:
+        """Keep packed sequences apart, and run as fast as this machine can.
+
+        Raises:
+            UserError: the model lies on several devices.
+        """
+        options, found = self.options(cfg), self.find(model)
+        if not options.enabled or found is None:
+            return
+        places = set((getattr(found, "hf_device_map", None) or {}).values())
+        if len(places) > 1:
+            raise UserError(
+                f"the model lies on {len(places)} devices, and the fused path runs on one",
+                where="device_map",
+                todo=f"Remove the key, or set {self.key}: {{enabled: false}}",
+            )
+        # Where the model will train: until the Trainer moves or cuts it, it may wait elsewhere.
+        device = found.lm_head.weight.device
+        if torch.cuda.is_available():
+            device = torch.device("cuda")
+        config, cut = found.config, sharded(cfg)
+        head_dim = getattr(config, "head_dim", None)
+        machine = Machine(
+            device, training_dtype(cfg),
+            head_dim or config.hidden_size // config.num_attention_heads,
+            cut, self.why_not_fused(found), self.attends_in_modules,
+        )  # fmt: skip
+        choice = choose(options, machine, self.architecture.name)
+        self.install(model, choice)
+        if not choice.block and choice.memory != "fast" and device.type == "cuda":
+            # The modules keep several times what the fused block keeps. Weights that ZeRO-3 takes
+            # away between forward and backward stop all but the reentrant kind.
+            found.gradient_checkpointing_enable({"use_reentrant": cut == ZERO3})
+
+    def get_training_args(self, cfg: Any) -> dict[str, Any]:
+        """Log a loss that is no number as it is: hiding it would wait for the GPU every step."""
+        return {"logging_nan_inf_filter": False} if self.options(cfg).enabled else {}
+
+    def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
+        """Merge micro-batches, and settle what the loss is given.
+
+        Logits in evaluation when metrics want them; target rows where batches are made, so that
+        nothing makes the program wait for the GPU between two steps.
+        """
+        options, found = self.options(cfg), self.find(trainer.model)
+        if not options.enabled or found is None:
+            return
+        if trainer.compute_metrics is not None:
+            found.logits_in_eval = True
+        if isinstance(found, FusedLoss) and trainer.data_collator is not None:
+            trainer.data_collator = WithTargetRows(trainer.data_collator)
+        if options.merge_micro_batches:
+            self._merge(trainer, found)
+
+    def _merge(self, trainer: Any, found: Any) -> None:
+        decoder = getattr(found, found.base_model_prefix)
+        state = getattr(decoder, "fused", None)
+        if state is None or not state.choice.block or not hasattr(trainer, "plan_rows"):
+            return
+        if trainer.is_deepspeed_enabled:  # its engine has read the sizes already
+            return
+        args = trainer.args
+        layers = self.architecture.layers(decoder)
+        _, ffn = self.architecture.bytes_kept(decoder, 1)
+        device = next(decoder.parameters()).device
+        fits = fits_card(trainer.model, found.config.hidden_size, ffn, len(layers), device)
+        micro, accumulation = args.per_device_train_batch_size, args.gradient_accumulation_steps
+        factor = merge_factor(micro, accumulation, args.max_seq_length, fits)
+        also_chosen(micro_batches_merged=factor)
+        if factor > 1:
+            merge_micro_batches(trainer, factor)
+
+
+def training_dtype(cfg: Any) -> torch.dtype:
+    """The dtype of activations: autocast's when it is on, else the model's."""
+    if cfg.bf16:
+        return torch.bfloat16
+    return torch.float16 if cfg.fp16 else cfg.torch_dtype
+
+
+def sharded(cfg: Any) -> str:
+    """FSDP or ZeRO-3 by name; empty when every device holds whole parameters."""
+    if cfg.fsdp_config or cfg.fsdp:
+        return "FSDP"
+    # transformers' own answer hangs on an object that Axolotl has let go of by now.
+    zero3 = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3"
+    return ZERO3 if zero3 else ""

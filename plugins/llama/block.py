@@ -1,0 +1,262 @@
+"""A Llama block: RMSNorm, attention, SwiGLU, adapters and residuals, forward and backward.
+
+Llama, Mistral, Qwen2 (bias on q, k, v), Qwen3 (norms on q and k) run attention and MLP in turn:
+
+    h = x + o(attention(q(n), k(n), v(n)))           n = input_layernorm(x)
+    y = h + down(silu(gate(m)) * up(m))              m = post_attention_layernorm(h)
+
+q, k and v read one input, as do gate and up: their weights are dequantised into one matrix each,
+and their adapters take part in its product (`plugins.fused.projection.Group`). The adapters of one
+input share a dropout mask, where PEFT draws one for each: for every adapter by itself the same
+distribution. Written by hand, the backward keeps x, h, the rotated queries, keys and values, the
+attention's output, and gate and up; with ``keep`` False it keeps x alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import torch
+from torch import nn
+
+from plugins.fused.adapters import AdapterGradients, add_adapters, inner_activation, project
+from plugins.fused.attention import Saved, attend, attend_backward
+from plugins.fused.backend import Activation, Backend, Heads, NormStatistics
+from plugins.fused.block import Batch, dropout_seed
+from plugins.fused.projection import Group, NotFusable, read_group
+from plugins.llama.head_norm import HeadNorms, RawHeads
+
+_NORMS = ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm")
+
+
+class Linears(IntEnum):
+    """The products of a block: each of the projections that read one input."""
+
+    QKV = 0
+    OUT = 1
+    GATE_UP = 2
+    DOWN = 3
+
+
+@dataclass(frozen=True)
+class LlamaBlock:
+    """One block's frozen layers and adapters, read from its modules.
+
+    Attributes:
+        groups: the four products.
+        norms: before attention, before the MLP.
+        head_norms: of queries and keys, or None.
+        heads: queries, then keys, then values.
+        head_dim: width of a head.
+        layer_idx: of the block in the model.
+        keep: whether activations are kept for the backward, or made again.
+    """
+
+    groups: dict[Linears, Group]
+    norms: tuple[nn.Module, nn.Module]
+    head_norms: HeadNorms | None
+    heads: Heads
+    head_dim: int
+    layer_idx: int
+    keep: bool
+
+    def tensors(self) -> list[torch.Tensor | None]:
+        """a and b of each projection, None without adapter."""
+        return [t for group in self.groups.values() for t in group.tensors()]
+
+    def seed(self, batch: Batch, which: Linears) -> int:
+        """The dropout seed of a product, different in every block and pass."""
+        return dropout_seed(batch, self.layer_idx, which)
+
+    def forward(self, batch: Batch, x: torch.Tensor) -> tuple[torch.Tensor, list[Any]]:
+        """The output [T, hidden], and x, the inner activations of OUT and DOWN, what is kept."""
+        backend, down = batch.backend, self.groups[Linears.DOWN]
+        inner = _inner(self, batch, x)
+        u_down, active = inner_activation(
+            inner.pre, down, self.seed(batch, Linears.DOWN), backend, Activation.SWIGLU
+        )
+        y = _add_product(inner.h, active, down, u_down, backend)
+        kept = [
+            inner.qkv, inner.attended, inner.h, inner.pre, inner.u_qkv, inner.u_gate_up,
+            *inner.raw, *inner.attention,
+        ]  # fmt: skip
+        return y, [x, inner.u_out, u_down, *(kept if self.keep else ())]
+
+    def backward(
+        self, batch: Batch, saved: list[Any], dy: torch.Tensor, needs_dx: bool
+    ) -> tuple[torch.Tensor | None, list[torch.Tensor | None]]:
+        """Gradients of x and of every adapter's a and b."""
+        return _backward(self, batch, saved, dy, needs_dx)
+
+
+def read_block(
+    layer: Any, layer_idx: int, keep: bool, training: bool, backend: Backend
+) -> LlamaBlock:
+    """Read a decoder layer of Llama, Mistral, Qwen2 or Qwen3.
+
+    Raises:
+        NotFusable: it has parts that a Llama has not.
+    """
+    attention, mlp = layer.self_attn, layer.mlp
+    config = attention.config
+    if config.hidden_act != "silu":
+        raise NotFusable(f"the activation is {config.hidden_act}")
+    if training and config.attention_dropout:
+        raise NotFusable("the model has dropout of its own")
+    norms = (layer.input_layernorm, layer.post_attention_layernorm)
+    head_norms = HeadNorms.of(attention)
+    for norm in (*norms, *(head_norms or ())):
+        if type(norm).__name__ not in _NORMS:
+            raise NotFusable(f"a norm is a {type(norm).__name__}")
+        if any(p.requires_grad for p in norm.parameters()):
+            raise NotFusable("the norms are trained too")
+    if attention.scaling != attention.head_dim**-0.5:
+        raise NotFusable("attention has a scale of its own")
+    linears = {
+        Linears.QKV: (attention.q_proj, attention.k_proj, attention.v_proj),
+        Linears.OUT: (attention.o_proj,),
+        Linears.GATE_UP: (mlp.gate_proj, mlp.up_proj),
+        Linears.DOWN: (mlp.down_proj,),
+    }
+    groups = {
+        which: read_group(layers, training, join=len(layers) > 1, biased=True)
+        for which, layers in linears.items()
+    }
+    keys = config.num_key_value_heads
+    heads = Heads(keys, config.num_attention_heads // keys, interleaved=False)
+    return LlamaBlock(groups, norms, head_norms, heads, attention.head_dim, layer_idx, keep)
+
+
+def _norm(
+    block: LlamaBlock, batch: Batch, x: torch.Tensor, which: Linears
+) -> tuple[torch.Tensor, NormStatistics]:
+    """The norm before a product, [T, hidden], with room for adapters where joined."""
+    group = block.groups[which]
+    layer = block.norms[0 if which is Linears.QKV else 1]
+    return batch.backend.norm(x, layer, group.rank if group.joined else 0)
+
+
+def _add_product(
+    x: torch.Tensor, entered: torch.Tensor, group: Group, u: torch.Tensor | None, backend: Backend
+) -> torch.Tensor:
+    """x plus a group's output for ``entered`` [T, in], in a new tensor [T, hidden]."""
+    y = add_adapters(x, [(group, u)])
+    y.addmm_(entered, group.weight(x.dtype, backend).T)
+    bias = group.bias(x.dtype)
+    return y if bias is None else y.add_(bias)
+
+
+@dataclass
+class _Activations:
+    """What the forward computed on the way to the MLP's last projection."""
+
+    qkv: torch.Tensor
+    attended: torch.Tensor
+    h: torch.Tensor
+    pre: torch.Tensor
+    u_qkv: torch.Tensor | None
+    u_out: torch.Tensor | None
+    u_gate_up: torch.Tensor | None
+    raw: RawHeads
+    attention: Saved
+
+
+def _inner(block: LlamaBlock, batch: Batch, x: torch.Tensor) -> _Activations:
+    backend, dtype = batch.backend, x.dtype
+    normed, _ = _norm(block, batch, x, Linears.QKV)
+    group, seed = block.groups[Linears.QKV], block.seed(batch, Linears.QKV)
+    qkv, u_qkv = project(normed, group, seed, group.weight(dtype, backend), backend)
+    heads = qkv.view(qkv.shape[0], -1, block.head_dim)
+    raw = block.head_norms.apply_(heads, block.heads, backend) if block.head_norms else ()
+    backend.rotate_(heads, batch.cos, batch.sin, block.heads, 1.0)
+    out, attention = attend(heads, block.heads, batch.sequences, batch.attention)
+    attended = out.flatten(1)
+    group = block.groups[Linears.OUT]
+    u_out, _ = inner_activation(attended, group, block.seed(batch, Linears.OUT), backend)
+    h = _add_product(x, attended, group, u_out, backend)
+    normed, _ = _norm(block, batch, h, Linears.GATE_UP)
+    group, seed = block.groups[Linears.GATE_UP], block.seed(batch, Linears.GATE_UP)
+    pre, u_gate_up = project(normed, group, seed, group.weight(dtype, backend), backend)
+    return _Activations(qkv, attended, h, pre, u_qkv, u_out, u_gate_up, raw, attention)
+
+
+def _backward(
+    block: LlamaBlock, batch: Batch, saved: list[Any], dy: torch.Tensor, needs_dx: bool
+) -> tuple[torch.Tensor | None, list[torch.Tensor | None]]:
+    x, u_out, u_down, *kept = saved
+    backend, dtype, hidden = batch.backend, x.dtype, x.shape[1]
+    if block.keep:
+        qkv, attended, h, pre, u_qkv, u_gate_up, *rest = kept
+        raw, attention = HeadNorms.part(block.head_norms, rest)
+        inner = _Activations(
+            qkv, attended, h, pre, u_qkv, u_out, u_gate_up, raw, tuple(attention)
+        )  # fmt: skip
+    else:
+        inner = _inner(block, batch, x)
+    us = {
+        Linears.QKV: inner.u_qkv, Linears.OUT: u_out,
+        Linears.GATE_UP: inner.u_gate_up, Linears.DOWN: u_down,
+    }  # fmt: skip
+    seeds = {which: block.seed(batch, which) for which in Linears}
+    grads = AdapterGradients(block.groups, us, seeds, backend, dtype)
+
+    grads.from_output(dy, Linears.DOWN)
+    dactive = dy @ block.groups[Linears.DOWN].weight(dtype, backend)
+    # Into the memory of gate and up, which a second backward must not find.
+    torch.autograd.graph.increment_version(inner.pre)
+    dpre = grads.from_input(dactive, inner.pre, Linears.DOWN, activation=Activation.SWIGLU)
+    del dactive
+    dh = _through_norm(block, batch, grads, Linears.GATE_UP, dpre, inner.h, dy)
+    del dpre
+
+    grads.from_output(dh, Linears.OUT)
+    dattended = dh @ block.groups[Linears.OUT].weight(dtype, backend)
+    dattended = grads.from_input(dattended, inner.attended, Linears.OUT)
+    heads = inner.qkv.view(x.shape[0], -1, block.head_dim)
+    out = inner.attended.view(x.shape[0], -1, block.head_dim)
+    dheads = attend_backward(
+        dattended.view_as(out), heads, block.heads, out, inner.attention, batch.sequences,
+        batch.attention,
+    )  # fmt: skip
+    del dattended, heads, out
+    backend.rotate_(dheads, batch.cos, batch.sin, block.heads, -1.0)
+    if block.head_norms:
+        dheads = block.head_norms.backward(dheads, inner.raw, block.heads, backend)
+    dqkv = dheads.view(x.shape[0], -1)
+    del inner
+    if not needs_dx and not block.groups[Linears.QKV].rank:
+        return None, grads.in_order()
+    dx = _through_norm(block, batch, grads, Linears.QKV, dqkv, x, dh)
+    assert dx.shape[1] == hidden
+    return (dx if needs_dx else None), grads.in_order()
+
+
+def _through_norm(
+    block: LlamaBlock,
+    batch: Batch,
+    grads: AdapterGradients[Linears],
+    which: Linears,
+    dout: torch.Tensor,
+    x: torch.Tensor,
+    added: torch.Tensor,
+) -> torch.Tensor:
+    """``added`` plus the gradient of x [T, hidden] through a norm and the product after it.
+
+    Args:
+        block: whose.
+        batch: of this pass.
+        grads: of the adapters, filled.
+        which: product.
+        dout: [T, out], its output's gradient.
+        x: [T, hidden], the norm's input.
+        added: [T, hidden].
+    """
+    group = block.groups[which]
+    grads.from_output(dout, which)
+    dnormed = grads.from_product(dout @ group.weight(x.dtype, batch.backend), which)
+    normed, statistics = _norm(block, batch, x, which)
+    dnormed = grads.from_input(dnormed, normed[:, : x.shape[1]], which)
+    layer = block.norms[0 if which is Linears.QKV else 1]
+    return batch.backend.norm_backward(dnormed, x, layer, statistics, added)

@@ -1,0 +1,113 @@
+"""What the plugins refuse, and which micro-batches they merge."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from axolotl.utils.dict import DictDefault
+
+from plugins.falcon.plugin import FalconPlugin
+from plugins.fused.merge import ENOUGH, merge_factor, merge_micro_batches
+from plugins.llama.plugin import LlamaPlugin
+from recipes.runner.core.errors import UserError
+from tests.plugins.llama.tiny_llama import make_llama
+
+LLAMA = {"model_config_type": "llama"}
+
+
+@pytest.mark.parametrize(
+    ("plugin", "changes", "words"),
+    [
+        (LlamaPlugin, {"model_config_type": "gemma"}, "not gemma"),
+        (LlamaPlugin, {"context_parallel_size": 2}, "context parallelism cuts"),
+        (
+            FalconPlugin,
+            {
+                "model_config_type": "falcon", "sample_packing": True,
+                "attn_implementation": "flash_attention_2",
+            },
+            "keeps packed conversations apart",
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_plugin_is_not_for_is_refused(plugin, changes, words) -> None:
+    with pytest.raises(UserError, match=words):
+        plugin().pre_model_load(DictDefault({**LLAMA, **changes}))
+
+
+def test_switched_off_it_refuses_less() -> None:
+    LlamaPlugin().pre_model_load(
+        DictDefault({**LLAMA, "context_parallel_size": 2, "fused": {"enabled": False}})
+    )
+
+
+def test_a_model_on_two_devices_is_refused() -> None:
+    model = make_llama()
+    model.hf_device_map = {"model.layers.0": 0, "model.layers.1": 1}
+    with pytest.raises(UserError, match="2 devices"):
+        LlamaPlugin().post_model_load(DictDefault(LLAMA), model)
+
+
+@pytest.mark.parametrize("key", ["lora_qkv_kernel", "lora_mlp_kernel"])
+def test_axolotls_kernels_beside_ours_are_refused(key) -> None:
+    with pytest.raises(UserError, match="same work"):
+        LlamaPlugin().register({key: True})
+    LlamaPlugin().register({key: True, "fused": {"enabled": False}})
+
+
+@pytest.mark.parametrize(
+    ("micro", "accumulation", "length", "room", "factor"),
+    [
+        (1, 4, 1024, 10**9, 4),
+        (1, 4, 1024, 2048, 2),  # the card has room for two
+        (1, 4, 1024, 1024, 1),
+        (4, 8, 1024, 10**9, 2),  # as many tokens as are enough
+        (1, 6, 2048, 10**9, 3),  # a divisor
+        (1, 5, 2048, 10**9, 1),  # five are too many, and nothing divides them
+        (4, 1, 2048, 10**9, 1),
+    ],
+)
+def test_as_many_as_fit_and_are_enough(micro, accumulation, length, room, factor) -> None:
+    found = merge_factor(micro, accumulation, length, lambda tokens: tokens <= room)
+    assert found == factor
+    assert micro * found * length <= max(ENOUGH, micro * length)
+
+
+def test_a_merged_step_has_the_same_rows() -> None:
+    import numpy as np
+
+    from plugins.packing.order import EveryRow, Packing, Share
+
+    lengths = np.random.default_rng(0).integers(20, 900, size=97)
+
+    def order(micro: int, accumulation: int, ranks: int) -> EveryRow:
+        return EveryRow(lengths, Packing(capacity=1024), Share(micro, accumulation, ranks), 42)
+
+    def steps(rows: EveryRow) -> list[list[int]]:
+        batches, per_step = list(rows), rows.share.micro_batches
+        return [
+            sorted(
+                row
+                for place in range(step * per_step, (step + 1) * per_step)
+                if not rows.is_filler(place)
+                for sequence in batches[place] for row in np.atleast_1d(sequence)
+            )
+            for step in range(rows.steps)
+        ]  # fmt: skip
+
+    for ranks in (1, 2):
+        before, after = order(1, 4, ranks), order(4, 1, ranks)
+        assert before.steps == after.steps
+        assert steps(before) == steps(after)
+
+
+def test_merging_changes_the_trainers_sizes_and_plans_again() -> None:
+    planned = []
+    args = SimpleNamespace(
+        per_device_train_batch_size=1, gradient_accumulation_steps=4, train_batch_size=4
+    )
+    trainer = SimpleNamespace(args=args, plan_rows=lambda: planned.append(1))
+    merge_micro_batches(trainer, 4)
+    assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (4, 1)
+    assert planned == [1]
