@@ -53,8 +53,24 @@ def test_an_unknown_family_claims_nothing():
     assert family.fuses_loss({"liger_fused_linear_cross_entropy": True})
 
 
-def test_the_plain_loss_and_shards_put_logits_back():
-    falcon = FAMILIES["falcon"]
-    assert falcon.fuses_loss({})
-    assert not falcon.fuses_loss({"falcon": {"loss": "plain"}})
-    assert not falcon.fuses_loss({}, shards_weights=True)
+@pytest.mark.parametrize("model_type", ["falcon", "llama", "qwen2"])
+def test_the_plain_loss_and_shards_put_logits_back(model_type):
+    family = FAMILIES[model_type]
+    named = {"plugins": [family.plugin]}
+    assert family.fuses_loss(named) and family.recomputes(named)
+    assert not family.fuses_loss({**named, family.options: {"loss": "plain"}})
+    assert not family.fuses_loss({**named, family.options: {"enabled": False}})
+    assert not family.fuses_loss(named, shards_weights=True)
+    assert not family.fuses_loss({}) and not family.recomputes({})
+
+
+def test_plugins_and_options_are_those_that_stand_there():
+    import importlib
+
+    for family in FAMILIES.values():
+        if family.plugin is None:
+            continue
+        module, _, name = family.plugin.rpartition(".")
+        plugin = getattr(importlib.import_module(module), name)
+        assert plugin.key == family.options
+        assert family.model_type in plugin.model_types
