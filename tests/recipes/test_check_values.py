@@ -133,6 +133,27 @@ message_property_mappings: {role: from} | unknown key. It belongs into an entry 
 liger_rope: true | name that under plugins
 cut_cross_entropy: true | axolotl.integrations.cut_cross_entropy
 early_stopping_patience: -1 | must not be negative
+adapter: qlor | Did you mean qlora?
+bf16: flase | Did you mean false?
+fsdp_version: 3 | FSDP has the versions 1 and 2
+fsdp_config: {transformer_layer_cls_to_wrap: FalconDecoderLyer} | Did you mean FalconDecoderLayer?
+min_sample_len: 100000 | every row is dropped
+peft_init_lora_weights: gausian | Did you mean gaussian?
+lora_modules_to_save: [dense] | is in lora_target_modules too
+torch_compile_backend: inductr | Did you mean inductor?
+wandb_log_model: chekpoint | Did you mean checkpoint?
+overrides_of_model_config: {num_hidden_layers: many} | which is no number
+gradient_checkpointing_kwargs: {use_reentrant: maybe} | no true or false
+deepspeed: {stage: 2} | It belongs into zero_optimization
+chat_template_jinja: "{{ messages" | the template can't be read
+chat_template_jinja: recipes/chat_templates | there is no recipes/chat_templates
+split: train[:0%] | takes no row
+path: | is missing
+eos_token: "" | is empty
+bos_token: "<s>" | It belongs into special_tokens
+base_model_config: tiiuae/falcon-7bb | Did you mean tiiuae/falcon-7b?
+optimizer: AdamW | Did you mean adamw_torch_fused?
+lr_scheduler: linear_with_warmup | Did you mean linear?
 save_steps: 7 | multiple of eval_steps
 eval_steps: 100000 | it never evaluates
 plugins: [json.JSONDecoder] | is no plugin of Axolotl's
@@ -155,6 +176,13 @@ greater_is_better: true | keeps the worst checkpoint
 max_steps: 100 | num_epochs: is not read
 weight_decay: 5 | usual are 0 to 0.1
 logging_steps: 100000 | no loss is logged
+lora_r: 100000 | so that is no low rank
+save_total_limit: 0 | keeps 4
+num_epochs: 1000 | usual are 1 to 10
+fp16: true | one of them is not obeyed
+lora_fan_in_fan_out: true | only GPT-2
+metric_for_best_model: eval_accuracy | is none that Axolotl's trainer measures
+lr_div_factor: 3 | nothing of it reads the key
 type_of_model: FalconForCausalML | Did you mean FalconForCausalLM?
 """.strip().splitlines()
 
@@ -162,6 +190,7 @@ NOTED = """
 learning_rate: 2e-4 | YAML reads 2e-4 as text, and Axolotl takes it for 0.0002. Write 2.0e-4
 num_epochs: 1e1 | Axolotl takes it for 10
 path: org/does-not-exist | can't be looked up from here
+evaluation_strategy: steps | which Axolotl reads as eval_strategy
 excess_length_strategy: drop | are dropped, with one line in the log
 """.strip().splitlines()
 
@@ -250,6 +279,11 @@ def test_passes(folder: Path, line: str) -> None:
         ("seed: 42", "x: &x {sed: 1}\n<<: *x", "sed: unknown key"),
         ("load_in_4bit: true", "load_in_4bit: false", "load_in_4bit: Require cfg.load_in_4bit"),
         ("early_stopping_patience: 3", "saves_per_epoch: 2", "saves_per_epoch"),
+        (
+            "load_in_4bit: true",
+            "load_in_4bit: true\nload_in_8bit: true",
+            "Can't load qlora in 8bit",
+        ),
     ],
 )
 def test_refused_in_combination(folder: Path, old: str, new: str, words: str) -> None:

@@ -12,6 +12,7 @@ from recipes.runner.check.base_model import (
     model_type,
     modules_of,
     on_hub,
+    raw_config,
     vocabulary,
 )
 from recipes.runner.check.finding import Finding, mapping, number, spelt
@@ -74,6 +75,8 @@ def _layers(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
         yield from _saved(config, modules)
         yield from _indices(config)
         yield from _patterns(config, modules)
+        yield from _rank(config)
+    yield from _wrapped(config, modules)
     for index, pattern in enumerate(_listed(config.get("unfrozen_parameters"))):
         place = ("unfrozen_parameters", index)
         text = re.sub(r"\[\d*:\d*\]$", "", str(pattern))  # a range of its rows
@@ -115,12 +118,40 @@ def _targets(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
         yield Finding(place, "is empty: no layer gets an adapter", _names(names))
 
 
+def _rank(config: dict[str, Any]) -> Iterator[Finding]:
+    width = getattr(built_config(config), "hidden_size", None)
+    rank = number(config.get("lora_r"))
+    if isinstance(width, int) and rank is not None and rank >= width:
+        what = f"is {rank:g}: the model is {width:,} wide, so that is no low rank"
+        yield Finding(("lora_r",), what, "Usual are 8 to 256", "warning")
+    if config.get("lora_fan_in_fan_out") is True and model_type(config) not in ("gpt2", None):
+        what = "is true: only GPT-2's layers store their weights so"
+        yield Finding(("lora_fan_in_fan_out",), what, "Take it out", "warning")
+
+
+def _wrapped(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
+    """The decoder layer that FSDP wraps."""
+    fsdp = mapping(config, "fsdp_config")
+    for key in ("transformer_layer_cls_to_wrap", "fsdp_transformer_layer_cls_to_wrap"):
+        names = [name.strip() for name in str(fsdp.get(key) or "").split(",") if name.strip()]
+        kinds = {module.kind for module in modules.modules}
+        for name in names:
+            if name not in kinds:
+                layers = [kind for kind in kinds if kind.endswith(("Layer", "Block"))]
+                what = f"this model has no {name}"
+                yield Finding(("fsdp_config", key), what, did_you_mean(name, layers, "It has"))
+
+
 def _names(names: list[str]) -> str:
     return f"Its layers: {', '.join(sorted(names)[:20])}"
 
 
 def _saved(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
+    targets = _listed(config.get("lora_target_modules"))
     for index, name in enumerate(_listed(config.get("lora_modules_to_save"))):
+        if name in targets:
+            what = f"{name} is in lora_target_modules too: a layer has an adapter or is saved whole"
+            yield Finding(("lora_modules_to_save", index), what, "Take it out of one")
         if not any(module.name.endswith(str(name)) for module in modules.modules):
             last = sorted({module.name.rsplit(".", 1)[-1] for module in modules.modules} - _NUMBERS)
             what = f"{name} matches no module of this model"
@@ -213,6 +244,9 @@ def _tokens(config: dict[str, Any]) -> Iterator[Finding]:
     for key, token in given.items():
         if not isinstance(token, str) or token in tokens or token in new:
             continue
+        if not token:
+            yield Finding(("special_tokens", str(key)), "is empty", "Name a token, or take it out")
+            continue
         near = nearest(token, tokens) if len(tokens) < 2000 else _near_special(token, tokens)
         what = f"{token} is not in the vocabulary of {name}"
         if near or whole or re.fullmatch(r"<.*>|\[.*\]|>>.*<<", token):
@@ -233,13 +267,19 @@ def _near_special(token: str, tokens: frozenset[str]) -> str | None:
 
 def check_base(config: dict[str, Any]) -> Iterator[Finding]:
     """Whether the base model is anywhere: kept, local, in the cache, or on the Hub."""
-    from recipes.runner.check.references import is_local, known_bases
+    from recipes.runner.check.references import is_local
 
-    base = config.get("base_model")
-    if not isinstance(base, str) or not base or is_local(base):
-        return
-    if model_type(config) is not None:
-        return
+    for key in ("base_model", "base_model_config"):
+        base = config.get(key)
+        if not isinstance(base, str) or not base or is_local(base):
+            continue
+        if raw_config({"base_model": base}) is None:
+            yield from _not_kept((key,), base)
+
+
+def _not_kept(place: KeyPath, base: str) -> Iterator[Finding]:
+    from recipes.runner.check.references import known_bases
+
     there = on_hub("model", base)
     near = _one_slip_away(base, known_bases())
     if there is False or (there is None and near):
@@ -247,10 +287,10 @@ def check_base(config: dict[str, Any]) -> Iterator[Finding]:
             "the Hub has no such model" if there is False else "is neither kept here nor in reach"
         )
         todo = f"Did you mean {near}?" if near else "Correct the name"
-        yield Finding(("base_model",), f"{base}: {reach}", todo)
+        yield Finding(place, f"{base}: {reach}", todo)
     elif there is None:
         what = f"{base} can't be looked up from here: what is said about its layers is not checked"
-        yield Finding(("base_model",), what, "", "note")
+        yield Finding(place, what, "", "note")
 
 
 def _one_slip_away(name: str, known: list[str]) -> str | None:

@@ -62,8 +62,10 @@ def _rows(config: dict[str, Any]) -> int | None:
 def _steps(config: dict[str, Any]) -> Iterator[Finding]:
     rows, a_step = _rows(config), _sequences_a_step(config)
     if rows is not None and a_step > max(rows, 1):
-        accumulated = whole(config, "gradient_accumulation_steps", 1) > 1
-        key = "gradient_accumulation_steps" if accumulated else "micro_batch_size"
+        accumulated, micro = (
+            whole(config, key, 1) for key in ("gradient_accumulation_steps", "micro_batch_size")
+        )
+        key = "gradient_accumulation_steps" if accumulated > micro else "micro_batch_size"
         what = f"0 whole optimizer steps an epoch: a step takes {a_step:,} sequences of {rows:,}"
         yield Finding((key,), what, "Lower it")
     elif rows is None and a_step > 100_000:
@@ -137,7 +139,7 @@ def _stopping(config: dict[str, Any]) -> Iterator[Finding]:
     epochs = number(config.get("num_epochs", 1.0)) or 0.0
     # Axolotl evaluates before the first step too: that is what the others are measured by.
     evaluations: float | None = None
-    if every and steps is not None:
+    if every and every > 0 and steps is not None:
         evaluations = steps // every if every >= 1 else 1 / every
     elif config.get("evals_per_epoch"):
         evaluations = (number(config["evals_per_epoch"]) or 0) * epochs

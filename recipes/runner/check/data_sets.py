@@ -29,6 +29,8 @@ _SPLITS = ("train", "validation", "test")
 def check_data_sets(config: dict[str, Any]) -> Iterator[Finding]:
     """Kinds, splits, templates, roles and fields of every entry."""
     for place, entry in data_sets(config):
+        if not entry.get("path") and entry.get("type") != "_synthetic":
+            yield Finding((*place, "path"), "is missing", "Name a file, a folder or a data set")
         yield from _names(config, place, entry)
         rows = first_rows(str(entry["path"])) if isinstance(entry.get("path"), str) else None
         if entry.get("type") == "chat_template" and not config.get("rl"):
@@ -87,6 +89,8 @@ def _split(place: KeyPath, entry: dict[Any, Any]) -> Iterator[Finding]:
     split, path = entry.get("split"), entry.get("path")
     if not isinstance(split, str) or not split:
         return
+    if re.search(r"\[:0%?\]$", split):
+        yield Finding((*place, "split"), f"{split} takes no row", "Take another part")
     names = [name for name in re.split(r"\[[^\]]*\]|\+", split) if name.strip()]
     for name in names:
         if isinstance(path, str) and is_local(path) and not Path(path).is_dir():
@@ -238,15 +242,20 @@ def _identity(entry: dict[Any, Any]) -> tuple[str, ...]:
 def _template_variables(config: dict[str, Any]) -> Iterator[Finding]:
     """Keys of ``chat_template_kwargs`` that the template doesn't use."""
     given = mapping(config, "chat_template_kwargs")
-    text = _template_text(config) if given else None
+    text = _template_text(config)
     if text is None:
         return
     import jinja2
     from jinja2 import meta
+    from transformers.utils import chat_template_utils
 
     try:
-        tree = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"]).parse(text)
-    except jinja2.TemplateError:
+        # transformers' own environment: it knows {% generation %}.
+        environment = chat_template_utils._compile_jinja_template(text).environment
+        tree = environment.parse(text)
+    except jinja2.TemplateError as error:
+        what = f"the template can't be read: {' '.join(str(error).split())}"
+        yield Finding(("chat_template_jinja",), what, "Correct it")
         return
     # What transformers itself gives every template.
     given_anyway = {"messages", "tools", "documents", "add_generation_prompt", "bos_token"}

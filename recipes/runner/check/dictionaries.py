@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from recipes.runner.check.finding import Finding, mapping, spelt, words
+from recipes.runner.check.base_model import built_config, config_keys
+from recipes.runner.check.finding import Finding, mapping, number, spelt, words
 from recipes.runner.check.values import optimizers, schedulers
 from recipes.runner.core.nearest import did_you_mean, nearest
 from recipes.runner.core.yaml_file import KeyPath
@@ -22,6 +23,10 @@ def check_dictionaries(config: dict[str, Any]) -> Iterator[Finding]:
         given = mapping(config, key)
         if given:
             yield from _unknown(given, known(), (key,), "takes")
+        for name in _SWITCHES:
+            if name in given and not isinstance(given[name], bool):
+                what = f"is {spelt(given[name])}, which is no true or false"
+                yield Finding((key, name), what, "Give one")
     yield from _quantisation(mapping(config, "bnb_config_kwargs"))
     yield from _scheduler(config)
     yield from _optimizer(config)
@@ -72,6 +77,10 @@ _PARAMETERS: dict[str, Callable[[], set[str]]] = {
     "gradient_checkpointing_kwargs": _checkpoint,
     "accelerator_config": _accelerator,
 }
+_SWITCHES = words("""
+    use_reentrant early_stop split_batches dispatch_batches even_batches use_seedable_sampler
+    non_blocking use_configured_state
+    """)
 _QUANT_TYPES = ("nf4", "fp4")
 
 
@@ -214,15 +223,21 @@ def _deepspeed(config: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _deepspeed_keys(given: dict[Any, Any], place: KeyPath) -> Iterator[Finding]:
-    yield from _unknown(given, _DEEPSPEED | set(_DEEPSPEED_BLOCKS), place, "may be")
-    for key, known in _DEEPSPEED_BLOCKS.items():
+    known = _DEEPSPEED | set(_DEEPSPEED_BLOCKS)
+    for finding in _unknown(given, known, place, "may be"):
+        if finding.place[-1] in _DEEPSPEED_BLOCKS["zero_optimization"]:
+            finding = finding._replace(todo="It belongs into zero_optimization")
+        elif not finding.todo.startswith("Did"):
+            finding = finding._replace(todo="DeepSpeed has no key like it: remove it")
+        yield finding
+    for key, inside in _DEEPSPEED_BLOCKS.items():
         block = given.get(key)
         if block is None:
             continue
         if not isinstance(block, dict):
             yield Finding((*place, key), f"is {spelt(block)}, which is no mapping of keys")
             continue
-        yield from _unknown(block, set(known), (*place, key), "may be")
+        yield from _unknown(block, set(inside), (*place, key), "may be")
     zero = given.get("zero_optimization")
     if isinstance(zero, dict):
         stage = zero.get("stage", 0)
@@ -297,15 +312,22 @@ _DEEPSPEED_BLOCKS: dict[str, tuple[str, ...]] = {
 
 def _model_config(config: dict[str, Any]) -> Iterator[Finding]:
     """Misspelt keys of the model's own configuration, and of from_pretrained."""
-    from recipes.runner.check.base_model import config_keys
-
     given = mapping(config, "overrides_of_model_config")
     if given and (known := config_keys(config)):
         yield from _unknown(given, known, ("overrides_of_model_config",), "may be")
+    built = built_config(config)
+    for key, value in given.items():
+        current = getattr(built, str(key), None)
+        is_number = isinstance(current, int | float) and not isinstance(current, bool)
+        place = ("overrides_of_model_config", str(key))
+        if is_number and number(value) is None and value is not None:
+            yield Finding(place, f"is {spelt(value)}, which is no number", f"It is {current} there")
+        elif isinstance(current, bool) and not isinstance(value, bool):
+            yield Finding(place, f"is {spelt(value)}, which is no true or false", "Give one")
     kwargs = mapping(config, "overrides_of_model_kwargs")
     for key in kwargs:
-        known = _FROM_PRETRAINED | (config_keys(config) or set())
-        if key not in known and (hint := nearest(str(key), known)):
+        takes = _FROM_PRETRAINED | (config_keys(config) or set())
+        if key not in takes and (hint := nearest(str(key), takes)):
             place = ("overrides_of_model_kwargs", str(key))
             yield Finding(place, "unknown key", f"Did you mean {hint}?")
 

@@ -196,6 +196,8 @@ def _at_the_top(key: str, known: Collection[str]) -> str:
             return f"It belongs into {place}"
     if name in _OF_A_DATA_SET:
         return "It belongs into an entry of datasets"
+    if name in ("bos_token", "eos_token", "pad_token", "unk_token", "additional_special_tokens"):
+        return "It belongs into special_tokens"
     if plugin := plugin_of_key(key):
         return f"It is a key of {plugin}: name that under plugins"
     hint = did_you_mean(key, known)

@@ -88,11 +88,15 @@ def _missing_folder(name: str) -> bool:
 
 
 def _missing_template(template: str) -> bool:
-    """Whether this is a path, and no template itself, and not there."""
+    """Whether this is a path, and no template itself, and no file."""
     one_line = "\n" not in template and "{" not in template and len(template) < 500
     looks = template.endswith((".jinja", ".j2", ".jinja2", ".txt")) or ("/" in template)
     near = ".j" in template or looks
-    return one_line and near and not _exists(template)
+    return one_line and near and not _is_file(template)
+
+
+def _is_file(path: str) -> bool:
+    return _exists(path) and not (Path(path).is_dir() or (ROOT / path).is_dir())
 
 
 def is_local(path: str) -> bool:

@@ -76,7 +76,14 @@ _NOTHING = object()
 
 def _named_in(text: str, config: dict[str, Any]) -> KeyPath:
     """The first key of the recipe that a sentence names; none where it names none."""
-    for word in re.findall(r"[A-Za-z_][A-Za-z0-9_]*", text):
+    words = re.findall(r"[A-Za-z_][A-Za-z0-9_]*", text)
+    for word in words:
         if word in config and ("_" in word or len(word) > 8):
             return (word,)
-    return ()
+    # One that is an everyday word counts by its value, or where nothing else is named.
+    values = {str(value): key for key, value in config.items() if isinstance(value, str)}
+    quoted = re.findall(r"'([^']+)'", text)
+    for word in (*quoted, *(word for word in words if len(word) > 3)):
+        if word in values:
+            return (values[word],)
+    return next(((word.lower(),) for word in words if word.lower() in config), ())

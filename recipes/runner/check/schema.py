@@ -242,7 +242,7 @@ def _of_validation(
     if len(place) == len(path) and all(_is_type_fault(fault) for fault in faults):
         yield Finding(path, f"is {spelt(value)}, which is no {_spell(options)}", "Give one")
         return
-    if choices := _choices(first):
+    if choices := _choices(first, options if len(place) == len(path) else []):
         what = (
             f"there is no {place[-1]} {shown}" if isinstance(shown, str) else f"is {spelt(shown)}"
         )
@@ -252,11 +252,12 @@ def _of_validation(
     yield Finding(place, f"is {spelt(shown)}: {' '.join(message.split())}")
 
 
-def _choices(fault: Any) -> list[str]:
+def _choices(fault: Any, options: list[Any]) -> list[str]:
     """The words that a value may be one of, where it may be no other."""
     if fault["type"] not in ("literal_error", "enum"):
         return []
-    return re.findall(r"'([^']*)'", fault["ctx"]["expected"])
+    words = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
+    return [*words, *(("true", "false") if bool in options else ())]
 
 
 def _steps_into(value: Any, step: int | str) -> bool:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from recipes.runner.check.finding import Finding, number, spelt, words
+from recipes.runner.check.finding import Finding, mapping, number, spelt, words
 from recipes.runner.core.nearest import did_you_mean, nearest
 
 _Bounds = tuple[float, float, bool, str]
@@ -65,7 +65,7 @@ _BOUNDS: dict[str, _Bounds] = {
 _ABOVE_ZERO = {
     "num_epochs": "trains 0 steps",
     "learning_rate": "trains nothing",
-    "adam_epsilon": "divides by zero",
+    "adam_epsilon": "keeps nothing from being divided by zero",
     "save_steps": "never saves",
     "eval_steps": "never evaluates",
 }
@@ -110,6 +110,35 @@ def _special_numbers(config: dict[str, Any]) -> Iterator[Finding]:
         what = "is 0: Axolotl takes it for no early stopping"
         todo = "Give 1 or more, or take it out"
         yield Finding(("early_stopping_patience",), what, todo, "warning")
+    if number(config.get("save_total_limit")) == 0:
+        what = "is 0: Axolotl takes it for none given, and keeps 4"
+        yield Finding(("save_total_limit",), what, "Give 1 or more", "warning")
+    epochs = number(config.get("num_epochs"))
+    if epochs is not None and 100 < epochs < math.inf:
+        yield Finding(("num_epochs",), f"is {epochs:g}: usual are 1 to 10", "", "warning")
+    ratio = number(config.get("loraplus_lr_ratio"))
+    if ratio is not None and 0 <= ratio < 1:
+        what = f"is {ratio:g}: LoRA+ is for a B that learns faster, 2 to 16 times"
+        yield Finding(("loraplus_lr_ratio",), what, "", "warning")
+    version = number(config.get("fsdp_version", mapping(config, "fsdp_config").get("fsdp_version")))
+    if version is not None and version not in (1, 2):
+        place = ("fsdp_version",) if "fsdp_version" in config else ("fsdp_config", "fsdp_version")
+        yield Finding(place, f"is {version:g}: FSDP has the versions 1 and 2")
+    shortest, longest = number(config.get("min_sample_len")), number(config.get("sequence_len"))
+    if shortest and longest and shortest > longest:
+        what = f"is {shortest:g}, longer than sequence_len: every row is dropped"
+        yield Finding(("min_sample_len",), what, "Lower it")
+    if config.get("fp16") is True and config.get("bf16") not in (None, False):
+        what = "is true beside bf16: one of them is not obeyed"
+        yield Finding(("fp16",), what, "Write bf16: false, or take it out", "warning")
+    for key, now in _OLD_NAMES.items():
+        if config.get(key) is not None:
+            what = f"is an old name, which Axolotl reads as {now}"
+            yield Finding((key,), what, f"Write {now}", "note")
+    for key in ("lr_div_factor", "preprocess_iterable"):
+        if config.get(key) is not None:
+            what = "is in Axolotl's schema, and nothing of it reads the key"
+            yield Finding((key,), what, "Take it out", "warning")
     weight_decay = number(config.get("weight_decay"))
     if weight_decay is not None and weight_decay >= 1:
         what = f"is {weight_decay:g}: usual are 0 to 0.1"
@@ -136,9 +165,65 @@ def check_names(config: dict[str, Any]) -> Iterator[Finding]:
             continue
         known = names()
         if value not in known:
-            yield Finding((key,), f"there is no {_kind(key)} {value}", did_you_mean(value, known))
+            usual = _USUAL.get(value.lower())
+            todo = f"Did you mean {usual}?" if usual in known else did_you_mean(value, known)
+            yield Finding((key,), f"there is no {_kind(key)} {value}", todo)
+    yield from _near_names(config)
     yield from _metric(config)
     yield from _classes(config)
+
+
+# Names by which an optimizer or scheduler goes elsewhere.
+_USUAL = {
+    "adam": "adamw_torch_fused",
+    "adamw": "adamw_torch_fused",
+    "adamw_hf": "adamw_torch_fused",
+    "adam_8bit": "adamw_8bit",
+    "adamw8bit": "adamw_8bit",
+    "paged_adamw": "paged_adamw_32bit",
+    "linear_with_warmup": "linear",
+    "cosine_with_warmup": "cosine",
+    "cosine_annealing": "cosine",
+    "constant_warmup": "constant_with_warmup",
+}
+_OLD_NAMES = {
+    "evaluation_strategy": "eval_strategy",
+    "dpo_beta": "rl_beta",
+    "noisy_embedding_alpha": "neftune_noise_alpha",
+    "sequence_parallel_degree": "context_parallel_size",
+    "dataset_processes": "dataset_num_proc",
+    "pretrain_multipack_buffer_size": "streaming_multipack_buffer_size",
+}
+# Names that others may add to: only what is near a known one is a typing error.
+_OPEN_NAMES = {
+    "torch_compile_backend": words("inductor eager aot_eager cudagraphs tensorrt openxla tvm ipex"),
+    "wandb_log_model": ("checkpoint", "end", "false"),
+    "wandb_mode": ("online", "offline", "disabled", "shared"),
+    "adapter": ("lora", "qlora", "llama-adapter"),
+}
+
+
+def _near_names(config: dict[str, Any]) -> Iterator[Finding]:
+    for key, known in _OPEN_NAMES.items():
+        value = config.get(key)
+        if isinstance(value, str) and value not in known and (near := nearest(value, known)):
+            yield Finding((key,), f"there is no {_kind(key)} {value}", f"Did you mean {near}?")
+    start = config.get("peft_init_lora_weights")
+    named = isinstance(start, str) and not start.startswith("pissa_niter_")
+    if named and start not in _starts():
+        what = f"PEFT starts no adapter by {start}"
+        yield Finding(("peft_init_lora_weights",), what, did_you_mean(str(start), _starts()))
+
+
+@functools.cache
+def _starts() -> tuple[str, ...]:
+    import typing
+
+    from peft import LoraConfig
+
+    hints = typing.get_args(typing.get_type_hints(LoraConfig)["init_lora_weights"])
+    names = [name for hint in hints for name in typing.get_args(hint)]
+    return tuple(name for name in names if "[" not in name)
 
 
 def _kind(key: str) -> str:
@@ -149,12 +234,15 @@ def _metric(config: dict[str, Any]) -> Iterator[Finding]:
     metric = config.get("metric_for_best_model")
     if not isinstance(metric, str) or metric in ("eval_loss", "loss"):
         return
+    listed = config.get("plugins")
+    plugins = [str(name) for name in listed] if isinstance(listed, list) else []
     others = config.get("rl") or config.get("do_causal_lm_eval") or config.get("do_bench_eval")
+    others = others or not all(name.startswith(("plugins.", "eval.")) for name in plugins)
     place = ("metric_for_best_model",)
     hint = nearest(metric, ["eval_loss", "loss"])
     if hint and not metric.startswith("eval_rewards"):
         yield Finding(place, f"there is no metric {metric}", f"Did you mean {hint}?")
-    elif not others and not config.get("plugins"):
+    elif not others:
         what = f"{metric} is none that Axolotl's trainer measures"
         yield Finding(place, what, "It measures eval_loss", "warning")
 
