@@ -56,7 +56,7 @@ def test_smollm2_learns_in_a_few_steps(tmp_path):
     last = result.output.strip().splitlines()[-4:]
     assert any("Adapter" in line and "adapter_model.safetensors" in line for line in last)
     assert "make eval RUN=smollm2" in last[-1]
-    # That the recipe's epochs and patience mean nothing in 4 steps is ours to say; the rest is noise.
+    # That epochs and patience mean nothing in 4 steps is ours to say; the rest is noise.
     rest = [line for line in result.output.splitlines() if not line.startswith("warning: ")]
     for noise in ("Warning", "warn", "Traceback", "torchao", "it/s]"):
         assert noise not in "\n".join(rest)
