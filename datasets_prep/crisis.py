@@ -36,7 +36,7 @@ _IDIOMS = re.compile(
         |joking)\b)
     | \b(?:my|the|his|her)\s+(?:phone|laptop|battery|car|plant|houseplant|wifi|computer|server)\s+
         (?:\w+\s+)?(?:died|is\s+dead|is\s+dying)\b
-    | \bsuicide\s+(?:squad|sprints?|drills?|runs?|burn|bunny|hotline\s+worker)
+    | \bsuicide\s+(?:squad|missions?|sprints?|drills?|runs?|burn|bunny|hotline\s+worker)
     | \b(?:over|won'?t\s+be\s+caught)\s+(?:my\s+)?dead(?:\s+body)?\b
     | \bshoot\s+(?:me|you|him|her|them)\s+(?:an?\s+)?(?:e-?mail|message|text|line|dm)\b
     | \b(?:nearly|almost|about)\s+(?:died|to\s+die)\s+(?:laughing|of\s+\w+)
@@ -167,9 +167,16 @@ _OTHER_PERSON = re.compile(
 # A resource that answers at any hour: a crisis line or the emergency services.
 _CRISIS_HELP = re.compile(
     r"""
-    \b988\b(?!\s+(?!or|and|on|in|any|at|for|if|now|today|by|to|day|night|right|from|is|
-        lifeline|suicide)\w)
+    \b988\b(?!\s+(?!or|and|on|in|any|at|for|if|now|today|tonight|by|to|day|night|right|from|is|has
+        |lifeline|suicide|then|this|takes|picks|will|can|line|answers|reaches|talks?|with|lets)\w)
     | \b(?:call|dial|ring|phone|text|number)\w*\s+(?:\w+\s+){0,3}?\(?(?:911|999|112|000)\b
+    # "999 or 112", and the number standing for the advice: "Then 999.", "let 911 send someone"
+    | \b(?:911|999|112|000)(?:,\s*|\s+or\s+|,?\s*/\s*)(?:911|999|112|000)\b
+    | \b(?:let|through|press|try|get\s+on\s+to)\s+(?:911|999|112)\b
+    | (?:\A|(?<!\d)[.!?:;,]\s+)(?:then\s+)?(?:911|999)\b(?=\s*[.,;:!?]|\s+(?:or|and|if|at|now|right
+        |straight|tonight|picks|will|can|knows)\b)
+    | \b111\b,?\s+option\s+(?:2|two)\b | \b(?:ring|call|phone|dial|through|to|on|nhs)\s+(?:nhs\s+)?111\b
+    | \b(?:call|text|ring|dial|or|free,?|line,?)\s+1737\b | \b0800[\s-]?1111\b
     | \b116[\s-]?123\b | \b741\s?741\b | \b85258\b
     | \b13[\s-]?11[\s-]?14\b
     | \b1[\s-]?800[\s-]?273[\s-]?(?:8255|talk)\b
@@ -180,6 +187,9 @@ _CRISIS_HELP = re.compile(
     | \bemergency\s+(?:services?|number|room|department|help|care|medical)\b
     | \b(?:a\s?&\s?e|accident\s+and\s+emergency|casualty\s+department)\b
     | \b(?:nearest|go\s+to\s+(?:the|an?|your))\s+(?:\w+\s+)?(?:e\.?r\.?\b|hospital)
+    | \b(?:go|going|get|drive|walk|taxi|take|taken|come|together|straight)\b[^.!?]{0,25}?\bto\s+
+        (?:the\s+|an?\s+|your\s+)?(?:nearest\s+)?(?:hospital|(?-i:ER)\b)
+    | \b(?:the|an?)\s+(?-i:ER)\b | \bhospital(?:'s)?\s+emergency\b
     | \b(?:immediate|urgent)\s+medical\s+(?:attention|help|care)\b
     | \bpoison\s+(?:control|cent(?:re|er))\b | \bcall\s+(?:\w+\s+)?(?:police|ambulance)\b
     | \b24[\s-]?hours?\s+(?:\w+\s+)?(?:services?|lines?|helplines?|support)\b | \bchildline\b
