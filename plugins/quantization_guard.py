@@ -7,6 +7,7 @@ several times the memory, and the adapter is trained over another base than the 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from axolotl.integrations.base import BasePlugin
@@ -17,7 +18,9 @@ from torch import nn
 from recipes.runner.core.errors import UserError
 
 
-def unquantised_targets(model: nn.Module, bits: int) -> Counter[str]:
+def unquantised_targets(
+    model: nn.Module, bits: int, kept: Collection[str] = ()
+) -> Counter[str]:
     """Count the linear layers under an adapter that are not bitsandbytes layers of ``bits`` bits.
 
     Embeddings and the language model head are not counted: bitsandbytes leaves them alone.
@@ -25,6 +28,7 @@ def unquantised_targets(model: nn.Module, bits: int) -> Counter[str]:
     Args:
         model: a PEFT model.
         bits: 4 or 8.
+        kept: names of layers that the recipe keeps in 16 bits; they are not counted either.
 
     Returns:
         Class name of the layer found in place of a quantised one, and how many there are.
@@ -36,10 +40,11 @@ def unquantised_targets(model: nn.Module, bits: int) -> Counter[str]:
     head = get_head() if get_head else None
     bases = [
         module.get_base_layer()
-        for module in model.modules()
+        for name, module in model.named_modules()
         if isinstance(module, BaseTunerLayer)
         and module is not head
         and not isinstance(module, TrainableTokensLayer)  # of embeddings, or of a head tied to them
+        and not set(name.split(".")).intersection(kept)
     ]
     return Counter(
         type(base).__name__
@@ -48,8 +53,10 @@ def unquantised_targets(model: nn.Module, bits: int) -> Counter[str]:
     )
 
 
-def check_quantised(model: nn.Module, *, load_in_4bit: bool, load_in_8bit: bool) -> None:
-    """Raise unless every layer under the adapter is quantised as asked.
+def check_quantised(
+    model: nn.Module, *, load_in_4bit: bool, load_in_8bit: bool, kept: Collection[str] = ()
+) -> None:
+    """Raise unless every layer under the adapter is quantised as asked, those of ``kept`` aside.
 
     Raises:
         UserError: some layer is not; the line names the count and the class.
@@ -57,7 +64,7 @@ def check_quantised(model: nn.Module, *, load_in_4bit: bool, load_in_8bit: bool)
     if not (load_in_4bit or load_in_8bit):
         return
     bits = 4 if load_in_4bit else 8
-    left = unquantised_targets(model, bits)
+    left = unquantised_targets(model, bits, kept)
     if left:
         found = ", ".join(f"{count} x {name}" for name, count in left.most_common())
         raise UserError(
@@ -76,5 +83,8 @@ class QuantizationGuardPlugin(BasePlugin):
     def post_lora_load(self, cfg: Any, model: nn.Module) -> None:
         """Raise `UserError` when the base under the adapter is not quantised as asked."""
         check_quantised(
-            model, load_in_4bit=bool(cfg.load_in_4bit), load_in_8bit=bool(cfg.load_in_8bit)
+            model,
+            load_in_4bit=bool(cfg.load_in_4bit),
+            load_in_8bit=bool(cfg.load_in_8bit),
+            kept=(cfg.bnb_config_kwargs or {}).get("llm_int8_skip_modules") or (),
         )
