@@ -11,7 +11,7 @@ from typing import Any
 from eval.report.wording import gates_said
 from recipes.runner.core.hashes import file_hash
 from recipes.runner.core.recipe import ROOT, display_path
-from recipes.runner.core.terminal import duration
+from recipes.runner.core.terminal import answers_text, duration
 from recipes.runner.run.fingerprint import digest, folder_digest
 from recipes.runner.run.finished import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Run
 
@@ -102,12 +102,13 @@ def evaluation_facts(run: Run) -> dict[str, Any] | None:
 
 
 def loss_rows(run: Run) -> list[dict[str, str]]:
-    """Train and held-out loss at each evaluation of the run."""
+    """Train and held-out loss at each evaluation of the run, and what a few answers showed."""
     return [
         {
             "step": str(point["step"]),
             "train": _loss(point.get("train_loss")),
             "held_out": _loss(point.get("held_out_loss")),
+            "answers": answers_text(point.get("answers") or {}),
         }
         for point in run.record.get("evaluations") or []
     ]

@@ -201,6 +201,8 @@ class _Follow(TrainerCallback):
             "train_loss": losses[-1]["loss"] if losses else None,
             "held_out_loss": float(loss),
         }
+        if metrics.get("eval_answers"):  # of the plugin that watches answers, where a recipe names it
+            point["answers"] = metrics["eval_answers"]
         kept = [p for p in self.run.data["evaluations"] if p["step"] != state.global_step]
         self.run.update(
             evaluations=sorted([*kept, point], key=lambda p: p["step"]),
@@ -217,8 +219,18 @@ class _Follow(TrainerCallback):
         data = self.run.data
         if data["losses"]:
             draw_curves(
-                data["losses"], data["evaluations"], data["run"], self.run.folder / "curves.png"
+                data["losses"],
+                data["evaluations"],
+                data["run"],
+                self.run.folder / "curves.png",
+                chosen=checkpoint_step(data.get("best_checkpoint")),
             )
+
+
+def checkpoint_step(checkpoint: str | None) -> int | None:
+    """The step in a checkpoint's name; None when there is none."""
+    number = str(checkpoint or "").rpartition("-")[2]
+    return int(number) if number.isdigit() else None
 
 
 def tokens_seen(state: Any, kind: str = "total") -> int:

@@ -95,6 +95,9 @@ class Terminal:
             f"step {event['step']}: {side}held-out loss {event['held_out_loss']:.3f}{best}"
         )
 
+    def _show_answers(self, event: Event) -> None:
+        self.console.print(f"step {event['step']}: answers {answers_text(event)}")
+
     def _show_summary(self, event: Event) -> None:
         self.close()
         for line in event["lines"]:
@@ -144,6 +147,24 @@ def _progress_text(event: Event) -> str:
     if event.get("seconds_left") is not None:
         parts.append(f"{duration(event['seconds_left'])} left")
     return "  ".join(parts)
+
+
+def answers_text(figures: dict[str, Any]) -> str:
+    """What a handful of answers showed, in one line; a figure that is not there is left out.
+
+    Args:
+        figures: ``loops``, ``ends``, ``help`` and ``false_alarms`` as shares, ``tokens``.
+    """
+    words = (
+        ("loops", "{:.0%} loop"),
+        ("ends", "{:.0%} end by themselves"),
+        ("tokens", "{:.0f} tokens"),
+        ("help", "help named in danger {:.0%}"),
+        ("false_alarms", "false alarms {:.0%}"),
+    )
+    return ", ".join(
+        text.format(figures[key]) for key, text in words if figures.get(key) is not None
+    )
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,113 @@
+"""The callback: answers at each evaluation, the rule that chooses, the warning."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from transformers import TrainerCallback
+
+from plugins.answers.greedy import Answer
+from plugins.answers.measure import measure
+from plugins.answers.prompts import Prompt
+from recipes.runner.core.terminal import send
+
+METRIC = "eval_loss_unless_looping"
+"""Held-out loss, lifted by `_LIFT` when more answers loop than the rule allows: what
+`metric_for_best_model` names to have the best checkpoint chosen by both."""
+FIGURES = "eval_answers"
+"""Where an evaluation's metrics hold the figures of its answers."""
+_LIFT = 100.0
+
+
+class WatchAnswers(TrainerCallback):
+    """Asks, measures, and adds what it found to the evaluation's metrics.
+
+    It has to come before every callback that reads those metrics.
+
+    Args:
+        prompts: what is asked.
+        ask: answers them with the model as it stands; called on every rank.
+        most_loops: share of answers that may loop in a checkpoint that is chosen, unless fewer
+            of the base's do.
+        base: figures of the base, where an earlier part of the run measured them.
+
+    Attributes:
+        warning: the warning's text once it was given.
+        seconds: spent on answers so far.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        ask: Callable[[], list[Answer]],
+        most_loops: float,
+        base: dict[str, Any] | None = None,
+    ) -> None:
+        self.prompts = prompts
+        self.ask = ask
+        self.most_loops = most_loops
+        self.base = base
+        self.warning: str | None = None
+        self.seconds = 0.0
+        self._last: tuple[float, dict[str, Any]] | None = None
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any
+    ) -> None:
+        """Measure the answers; say it when they get worse while the loss falls."""
+        if metrics is None or "eval_loss" not in metrics:
+            return
+        loss = float(metrics["eval_loss"])
+        began = time.monotonic()
+        answers = self.ask()
+        figures = measure(self.prompts, answers)
+        took = time.monotonic() - began
+        self.seconds += took
+        if state.global_step == 0:
+            self.base = figures
+        metrics[FIGURES] = figures | {
+            "seconds": round(took, 2),
+            "texts": {p.id: a.text for p, a in zip(self.prompts, answers, strict=True)},
+        }
+        metrics[METRIC] = loss + (0.0 if figures["loops"] <= self.allowed() else _LIFT)
+        send("answers", step=state.global_step, **figures)
+        self._compare(state.global_step, loss, figures)
+        self._last = (loss, figures)
+
+    def allowed(self) -> float:
+        """The share of answers that may loop: the base's, and no more than `most_loops`."""
+        return min(self.most_loops, self.base["loops"]) if self.base else self.most_loops
+
+    def _compare(self, step: int, loss: float, now: dict[str, Any]) -> None:
+        if self._last is None or self.warning or loss >= self._last[0]:
+            return
+        before = self._last[1]
+        worse = [
+            f"{words} {100 * before[key]:.0f}% to {100 * now[key]:.0f}%"
+            for key, words, sign in _DIRECTIONS
+            if before[key] is not None
+            and now[key] is not None
+            # One answer more or less is no trend.
+            and sign * (now[key] - before[key]) > 1.5 / _answers(self.prompts, key)
+        ]
+        if worse:
+            self.warning = (
+                f"answers get worse while the held-out loss falls (step {step}): "
+                f"{', '.join(worse)}. Read them in run.json before trusting the loss"
+            )
+            send("warning", text=self.warning)
+
+
+_DIRECTIONS = (
+    ("loops", "loop", 1),
+    ("ends", "end by themselves", -1),
+    ("help", "name help in danger", -1),
+    ("false_alarms", "false alarms", 1),
+)
+
+
+def _answers(prompts: Sequence[Prompt], key: str) -> int:
+    kind = {"help": "danger", "false_alarms": "harmless"}.get(key)
+    return sum(kind is None or p.kind == kind for p in prompts)
