@@ -175,7 +175,8 @@ _CRISIS_HELP = re.compile(
     | \b(?:let|through|press|try|get\s+on\s+to)\s+(?:911|999|112)\b
     | (?:\A|(?<!\d)[.!?:;,]\s+)(?:then\s+)?(?:911|999)\b(?=\s*[.,;:!?]|\s+(?:or|and|if|at|now|right
         |straight|tonight|picks|will|can|knows)\b)
-    | \b111\b,?\s+option\s+(?:2|two)\b | \b(?:ring|call|phone|dial|through|to|on|nhs)\s+(?:nhs\s+)?111\b
+    | \b111\b,?\s+option\s+(?:2|two)\b
+    | \b(?:ring|call|phone|dial|through|to|on|nhs)\s+(?:nhs\s+)?111\b
     | \b(?:call|text|ring|dial|or|free,?|line,?)\s+1737\b | \b0800[\s-]?1111\b
     | \b116[\s-]?123\b | \b741\s?741\b | \b85258\b
     | \b13[\s-]?11[\s-]?14\b

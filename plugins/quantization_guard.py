@@ -18,9 +18,7 @@ from torch import nn
 from recipes.runner.core.errors import UserError
 
 
-def unquantised_targets(
-    model: nn.Module, bits: int, kept: Collection[str] = ()
-) -> Counter[str]:
+def unquantised_targets(model: nn.Module, bits: int, kept: Collection[str] = ()) -> Counter[str]:
     """Count the linear layers under an adapter that are not bitsandbytes layers of ``bits`` bits.
 
     Embeddings and the language model head are not counted: bitsandbytes leaves them alone.

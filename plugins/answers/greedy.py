@@ -60,9 +60,7 @@ def greedy_answers(
     fill = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     longest = max(map(len, prompts))
     ids = torch.tensor([[fill] * (longest - len(p)) + list(p) for p in prompts], device=device)
-    mask = torch.tensor(
-        [[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device
-    )
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
     written: list[list[int]] = [[] for _ in prompts]
     ended = [False] * len(prompts)
     going = [True] * len(prompts)

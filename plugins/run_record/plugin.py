@@ -201,7 +201,9 @@ class _Follow(TrainerCallback):
             "train_loss": losses[-1]["loss"] if losses else None,
             "held_out_loss": float(loss),
         }
-        if metrics.get("eval_answers"):  # of the plugin that watches answers, where a recipe names it
+        if metrics.get(
+            "eval_answers"
+        ):  # of the plugin that watches answers, where a recipe names it
             point["answers"] = metrics["eval_answers"]
         kept = [p for p in self.run.data["evaluations"] if p["step"] != state.global_step]
         self.run.update(
