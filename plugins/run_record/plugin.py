@@ -22,6 +22,7 @@ from recipes.runner.core.hashes import file_hash
 from recipes.runner.core.processes import end_with_parent
 from recipes.runner.core.terminal import PIPE_VARIABLE, send
 from recipes.runner.run import folder, record
+from recipes.runner.run.agreement import asked_for
 
 _UNSHOWN = ("axolotl_config_path", "capabilities", "env_capabilities")
 _WRITE_EVERY = 2.0  # seconds; quick steps need not each rewrite the file
@@ -75,6 +76,7 @@ class RunRecordPlugin(BasePlugin):
             overrides=os.environ.get("FALCON_RECIPES_SET", ""),
             launch=os.environ.get("FALCON_RECIPES_LAUNCH", ""),
             config={key: value for key, value in as_dict.items() if key not in _UNSHOWN},
+            asked=asked_for(as_dict),
             resumed_from=resumed_from,
             started=before.get("started") or record.now(),
             ended=None,

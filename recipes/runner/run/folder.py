@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.recipe import display_path, strategy_of
 from recipes.runner.core.terminal import send
+from recipes.runner.run.agreement import changed_settings
 from recipes.runner.run.checkpoints import checkpoints, set_damaged_aside
 from recipes.runner.run.record import ENDED_WELL, RUNNING, RunRecord, now, read_record
 
@@ -121,12 +122,14 @@ def prepare_resuming(folder: Path, config: dict[str, Any]) -> str | None:
         if before.get(key) is not None
         and config.get(key) is not None
         and before[key] != config[key]
+        and "asked" not in record  # of a record that is older than this comparison
     ]
+    changed += changed_settings(record, config)
     if changed:
         raise UserError(
             f"an interrupted run with other settings is here ({'; '.join(changed)})",
             display_path(folder),
-            "Take another name with RUN=..., or FORCE=1 to start over",
+            "Go on with those, take another name with RUN=..., or FORCE=1 to start over",
         )
     if before:
         _check_step_size(folder, record, config)

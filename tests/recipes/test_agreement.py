@@ -1,0 +1,107 @@
+"""A resumed run keeps its word: another setting is refused, with both values, or is really used."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.recipe import load_recipe, recipe_paths
+from recipes.runner.run import folder
+from recipes.runner.run.agreement import asked_for, changed_settings
+from recipes.runner.run.record import RunRecord
+
+RECIPE = load_recipe("falcon7b-qlora").config
+
+
+def changed(**settings: Any) -> list[str]:
+    return changed_settings({"asked": asked_for(RECIPE)}, {**RECIPE, **settings})
+
+
+def test_torch_takes_the_rates_of_the_checkpoint() -> None:
+    """Why they must agree: what the new command asks for is not what trains."""
+    saved = torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))], lr=1e-4, weight_decay=0.1)
+    asked = torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))], lr=5e-4, weight_decay=0.0)
+    asked.load_state_dict(saved.state_dict())
+    assert asked.param_groups[0]["lr"] == 1e-4
+    assert asked.param_groups[0]["weight_decay"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"learning_rate": 1e-4}, "learning_rate 0.0002 -> 0.0001"),
+        ({"lr_scheduler": "linear"}, "lr_scheduler cosine -> linear"),
+        ({"warmup_ratio": 0.1}, "warmup_ratio 0.05 -> 0.1"),
+        ({"warmup_steps": 10}, "warmup_steps unset -> 10"),
+        ({"lora_dropout": 0.1}, "lora_dropout 0.05 -> 0.1"),
+        ({"weight_decay": 0.01}, "weight_decay 0.0 -> 0.01"),
+        ({"max_grad_norm": 0.3}, "max_grad_norm 1.0 -> 0.3"),
+        ({"adam_beta2": 0.95}, "adam_beta2 unset -> 0.95"),
+        ({"optimizer": "sgd"}, f"optimizer {RECIPE['optimizer']} -> sgd"),
+        ({"lora_target_modules": ["dense"]}, "lora_target_modules"),
+        ({"chat_template": "chatml"}, "chat_template jinja -> chatml"),
+        ({"special_tokens": {"pad_token": ">>PREFIX<<"}}, "special_tokens.pad_token >>SUFFIX<< ->"),
+        ({"neftune_noise_alpha": 5}, "neftune_noise_alpha unset -> 5"),
+        ({"metric_for_best_model": "loss"}, "metric_for_best_model eval_loss -> loss"),
+        ({"falcon": {"enabled": False}}, "falcon.enabled True -> False"),
+        ({"seed": 43}, "seed 42 -> 43"),
+    ],
+)
+def test_what_the_checkpoint_holds_is_refused(settings: dict[str, Any], said: str) -> None:
+    assert any(said in text for text in changed(**settings)), changed(**settings)
+
+
+def test_data_of_another_name_or_content_is_refused(tmp_path: Path) -> None:
+    datasets = copy.deepcopy(RECIPE["datasets"])
+    datasets[0]["train_on_eos"] = "last"
+    assert changed(datasets=datasets) == ["datasets[0].train_on_eos turn -> last"]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("{}\n")
+    data = [{"path": str(rows), "sha256": hashlib.sha256(rows.read_bytes()).hexdigest()}]
+    record = {"asked": {}, "data": data}
+    assert changed_settings(record, {}) == []
+    rows.write_text('{"more": 1}\n')
+    (text,) = changed_settings(record, {})
+    assert "rows.jsonl (sha256" in text
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_epochs": 5}, {"max_steps": 10}, {"eval_steps": 2, "save_steps": 2},
+        {"save_total_limit": 5}, {"output_dir": "runs/other"}, {"gradient_checkpointing": True},
+        {"bf16": False}, {"micro_batch_size": 2, "gradient_accumulation_steps": 2},
+        {"use_wandb": True, "wandb_project": "x"}, {"falcon": {"memory": "low"}},
+        {"learning_rate": "2e-4"}, {"lora_r": 32.0}, {"trust_remote_code": False},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_read_anew_may_differ(settings: dict[str, Any]) -> None:
+    assert changed(**settings) == []
+
+
+@pytest.mark.parametrize("path", recipe_paths(), ids=lambda path: path.stem)
+def test_the_same_recipe_agrees(path: Path) -> None:
+    config = load_recipe(path).config
+    assert changed_settings({"asked": asked_for(config)}, copy.deepcopy(config)) == []
+
+
+def test_the_refusal_names_both_values(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint-5"
+    checkpoint.mkdir()
+    (checkpoint / "trainer_state.json").write_text("{}")
+    (checkpoint / "global_step5").mkdir()
+    RunRecord(tmp_path).update(status="interrupted", config=RECIPE, asked=asked_for(RECIPE))
+    with pytest.raises(UserError, match=r"learning_rate 0\.0002 -> 0\.001; lora_r 32 -> 8"):
+        folder.prepare_resuming(tmp_path, {**RECIPE, "learning_rate": 1e-3, "lora_r": 8})
+    assert folder.prepare_resuming(tmp_path, {**RECIPE, "num_epochs": 9}) == "checkpoint-5"
+
+
+def test_a_record_of_before_is_compared_as_before(tmp_path: Path) -> None:
+    assert changed_settings({"config": RECIPE}, {**RECIPE, "learning_rate": 1.0}) == []
