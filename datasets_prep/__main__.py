@@ -30,6 +30,9 @@ def main() -> None:
         help="recipe whose tokenizer and template prove the rows, in place of the definition's",
     )
     parser.add_argument("--workers", type=positive, help="processes (default: one a core)")
+    parser.add_argument(
+        "--limit", type=positive, help="preview: the first rows of each source alone"
+    )
     parser.add_argument("--force", action="store_true", help="run although nothing changed")
     args = parser.parse_args()
     if not args.definition and not args.recipe:
@@ -44,6 +47,7 @@ def main() -> None:
                 workers=args.workers,
                 force=args.force,
                 quiet=False,
+                limit=args.limit,
             )
             if not args.definition:
                 name = load_recipe(args.recipe).name

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from datasets_prep.conversation import turns_of
 from datasets_prep.definition import Definition
 from datasets_prep.split import SPLITS
 from datasets_prep.steps import NAMES, STEPS
@@ -32,6 +33,7 @@ class CardFacts:
     tokens: Tokens | None
     unproven: str | None
     warnings: list[str]
+    shares: list[dict[str, Any]] = field(default_factory=list)
 
     def steps(self) -> list[dict[str, Any]]:
         """A line a step: rows in, dropped, changed and out."""
@@ -49,10 +51,25 @@ class CardFacts:
                     "changed": changed,
                     "out": rows - dropped,
                     "on": self._is_on(step),
+                    **self._flow(step),
                 }
             )
             rows -= dropped
         return lines
+
+    def _flow(self, step: str) -> dict[str, int | None]:
+        """Turns, words and trained tokens left after a step; None where nothing is counted yet.
+
+        Tokens are estimated from the assistant's words, at the ratio that the proof measured.
+        """
+        counts = self.tally.flow.get(step)
+        if counts is None:
+            return {"turns": None, "words": None, "tokens": None}
+        turns, words, spoken = counts
+        last = self.tally.flow.get("prove", [0, 0, 0])[2]
+        trained = self.tokens.trained if self.tokens else 0
+        tokens = round(trained * spoken / last) if trained and last else None
+        return {"turns": turns, "words": words, "tokens": tokens}
 
     def _is_on(self, step: str) -> bool:
         if step == "prove" and self.tokens is None:
@@ -71,6 +88,11 @@ def write_cards(folder: Path, facts: CardFacts) -> None:
         "reasons": sorted(
             facts.tally.reasons.items(), key=lambda r: (NAMES.index(r[0][0]), -r[1], r[0])
         ),
+        "whole": facts.tally.whole,
+        "shown": sorted(facts.tally.shown.items(), key=lambda s: (NAMES.index(s[0][0]), s[0][1])),
+        "shares": facts.shares,
+        "unused": sorted(facts.tally.unused),
+        "unused_keys": sorted(facts.tally.unused_keys),
         "masked": sorted(facts.tally.masked.items(), key=lambda m: (-m[1], m[0])),
         "splits": list(zip(SPLITS, facts.written, facts.turns, strict=True)),
         "topics": sorted(facts.topics.items(), key=lambda t: (-sum(t[1]), t[0])),
@@ -91,6 +113,8 @@ def write_cards(folder: Path, facts: CardFacts) -> None:
         )
         environment.filters["cell"] = _cell
         environment.filters["quote"] = _quote
+        environment.filters["count"] = _count
+        environment.filters["turns"] = _turns
         text = environment.get_template(f"{name}.jinja").render(values)
         (folder / name).write_text(text, encoding="utf-8")
 
@@ -107,6 +131,17 @@ def _cell(value: object) -> str:
     ):
         text = text.replace(mark, escaped)
     return text
+
+
+def _turns(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """All turns of a row, a rejected answer under its name."""
+    rejected = [{**row["rejected"], "role": "rejected"}] if "rejected" in row else []
+    return [*turns_of(row), *rejected]
+
+
+def _count(value: int | None) -> str:
+    """A number with its thousands apart; nothing where nothing was counted."""
+    return "" if value is None else f"{value:,}"
 
 
 def _quote(value: str) -> str:

@@ -118,7 +118,8 @@ class Cleaner:
         if settings.normalise and not text.isascii():
             text = self._normal(text, turn, found)
         if settings.split_glued_sentences:
-            text = split_glued(text, turn, spans("space between glued sentences"))
+            lost = settings.split_glued_sentences == "all"
+            text = split_glued(text, turn, spans("space between glued sentences"), lost)
         if settings.whitespace:
             if _MAY_RUN.search(text):
                 text = replace_all(_RUNS, _one_gap, text, turn, spans("spacing"))

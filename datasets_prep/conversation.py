@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from datasets_prep.words import word_count
+
 _LINE_ENDS = (("\x85", "\\u0085"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029"))
 _MANY_LINES = 1000
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -15,10 +17,49 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass
 class Message:
-    """One turn: ``role`` is system, user or assistant."""
+    """One turn.
+
+    Attributes:
+        role: system, user, assistant or tool; ``rejected`` is the answer that a preference turns
+            down, which stands last while the steps work on it.
+        content: its text.
+        train: False where the source says that an assistant turn is not to be learnt.
+        calls: tool calls in OpenAI's form; their arguments are a JSON text.
+        call_id: of a tool turn, the call that it answers; empty when the source names none.
+        name: of a tool turn, the tool; empty when the source names none.
+    """
 
     role: str
     content: str
+    train: bool = True
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    call_id: str = ""
+    name: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The turn as it is written: only what it has."""
+        made: dict[str, Any] = {"role": self.role, "content": self.content}
+        if not self.train and self.role == "assistant":
+            made["training"] = False
+        if self.calls:
+            made["tool_calls"] = self.calls
+        if self.call_id:
+            made["tool_call_id"] = self.call_id
+        if self.name:
+            made["name"] = self.name
+        return made
+
+    @classmethod
+    def from_dict(cls, made: dict[str, Any]) -> Message:
+        """The turn out of `as_dict`."""
+        return cls(
+            made["role"],
+            made["content"],
+            made.get("training", True),
+            made.get("tool_calls", []),
+            made.get("tool_call_id", ""),
+            made.get("name", ""),
+        )
 
 
 @dataclass
@@ -31,6 +72,11 @@ class Conversation:
         raw: the row (or rows) of the source, until its turns are read out of it.
         authors: what the author columns hold; their names are masked in the text.
         groups: values that tie rows together; rows that share one fall in one split.
+        tools: the tools that the conversation may call, in OpenAI's form.
+        label: of a row for KTO, whether its answer is wanted; None for every other row.
+        by_model: whether a model wrote the answers; None when the definition does not say.
+        part: the name of the source in a definition of several.
+        unread: keys of its turns that nothing reads.
     """
 
     id: str
@@ -40,19 +86,47 @@ class Conversation:
     topic: str = ""
     authors: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    tools: list[Any] = field(default_factory=list)
+    label: bool | None = None
+    by_model: bool | None = None
+    part: str = ""
+    unread: set[str] = field(default_factory=set)
+
+    def uses_tools(self) -> bool:
+        """Whether a tool is called, or answers."""
+        return any(m.calls or m.role == "tool" for m in self.messages)
 
     def answers(self) -> str:
         """All assistant turns, one a line."""
         return "\n".join(m.content for m in self.messages if m.role == "assistant")
 
-    def question(self) -> str:
-        """The first user turn, or nothing."""
-        return next((m.content for m in self.messages if m.role == "user"), "")
+    def size(self) -> tuple[int, int, int]:
+        """Turns, words in all, and words of the assistant."""
+        counts = [(m.role, word_count(m.content)) for m in self.messages]
+        said = sum(words for role, words in counts if role == "assistant")
+        return len(counts), sum(words for _, words in counts), said
 
     def row(self) -> dict[str, Any]:
-        """The line that is written to a split file."""
-        messages = [{"role": m.role, "content": m.content} for m in self.messages]
-        return {"id": self.id, "source": self.source, "messages": messages}
+        """The line that is written to a split file.
+
+        A preference has its prompt in ``messages``, and ``chosen`` and ``rejected`` beside it (as
+        Axolotl's ``chat_template.default`` for DPO reads them); a row for KTO has the whole talk in
+        ``completion``, and its ``label`` (``argilla_chat``).
+        """
+        made: dict[str, Any] = {"id": self.id, "source": self.source}
+        if self.part:
+            made["part"] = self.part
+        if self.by_model is not None:
+            made["by_model"] = self.by_model
+        turns = [message.as_dict() for message in self.messages]
+        if self.messages and self.messages[-1].role == "rejected":
+            chosen, rejected = turns[-2], {**turns[-1], "role": "assistant"}
+            return {**made, "messages": turns[:-2], "chosen": chosen, "rejected": rejected}
+        if self.label is not None:
+            return {**made, "completion": turns, "label": self.label}
+        if self.tools:
+            made["tools"] = self.tools
+        return {**made, "messages": turns}
 
 
 @dataclass(frozen=True)
@@ -152,3 +226,10 @@ def json_line(value: Any) -> str:
 def without_surrogates(text: str) -> str:
     """Text that UTF-8 can hold: a lone surrogate becomes U+FFFD."""
     return _SURROGATE.sub("\ufffd", text)
+
+
+def turns_of(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """All turns of a row as it is written, the chosen answer in its place."""
+    if "completion" in row:
+        return list(row["completion"])
+    return [*row["messages"], *([row["chosen"]] if "chosen" in row else [])]

@@ -5,90 +5,42 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from datasets_prep.columns import SHAPES, Columns
 from datasets_prep.settings import (
     AnonymiseSettings,
     CleanSettings,
+    ContaminationSettings,
     DedupeSettings,
     FilterSettings,
     ProveSettings,
     Settings,
     SplitSettings,
 )
+from datasets_prep.source import Source
+from datasets_prep.where import parse_condition
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.nearest import did_you_mean
 from recipes.runner.core.yaml_model import read_model
 
 DEFINITIONS = Path(__file__).parent / "definitions"
 
-Role = Literal["user", "assistant", "system"]
-Format = Literal["csv", "tsv", "jsonl", "json", "parquet"]
-SHAPES: dict[str, tuple[str, ...]] = {
-    "text": ("text",),
-    "prompt_response": ("prompt", "response"),
-    "alpaca": ("instruction", "input", "output"),
-    "sharegpt": ("conversations",),
-    "messages": ("messages",),
-    "turns": ("turns",),
-    "turn_rows": ("conversation", "text"),
-}
-
-
-class Source(Settings):
-    """Where the rows come from: a Hub data set or a local file, not both."""
-
-    hub: str | None = None
-    config: str | None = None
-    hub_split: str = "train"
-    revision: str | None = None
-    file: str | None = None
-    format: Format | None = None
-    encoding: str = "utf-8-sig"
-    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
-    quotes: bool = True
-    records: str = "item"
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Source:
-        if (self.hub is None) == (self.file is None):
-            raise ValueError("give either hub or file")
-        return self
-
-    @field_validator("encoding")
-    @classmethod
-    def _known_encoding(cls, value: str) -> str:
-        try:
-            "".encode(value)
-        except LookupError as error:
-            raise ValueError(str(error)) from None
-        return value
-
-
-class Columns(Settings):
-    """Names of the columns; which ones are needed depends on the shape.
-
-    Attributes:
-        prompt: one column, or several whose texts make one question (a title and its text).
-    """
-
-    text: str | None = None
-    prompt: str | list[str] | None = None
-    response: str | None = None
-    system: str | None = None
-    instruction: str | None = None
-    input: str | None = None
-    output: str | None = None
-    conversations: str | None = None
-    messages: str | None = None
-    turns: str | None = None
-    speaker: str | None = None
-    conversation: str | None = None
-    order: str | None = None
-    id: str | None = None
-    topic: str | None = None
-    author: list[str] = Field(default=[])
-    group: list[str] = Field(default=[])
+Role = Literal["user", "assistant", "system", "tool"]
+Shape = Literal[
+    "text",
+    "prompt_response",
+    "alpaca",
+    "sharegpt",
+    "messages",
+    "turns",
+    "turn_rows",
+    "history",
+    "tree",
+    "intents",
+    "preference",
+    "kto",
+]
 
 
 class Turns(Settings):
@@ -101,6 +53,7 @@ class Turns(Settings):
     merge_with: str = "\n\n"
     leading_assistant: Literal["drop_turn", "drop_row", "fail"] = "drop_turn"
     trailing_user: Literal["drop_turn", "drop_row", "fail"] = "drop_turn"
+    paths: Literal["best", "all"] = "best"
 
 
 class Steps(Settings):
@@ -109,6 +62,7 @@ class Steps(Settings):
     clean: CleanSettings | Literal[False] = CleanSettings()
     anonymise: AnonymiseSettings | Literal[False] = AnonymiseSettings()
     filter: FilterSettings | Literal[False] = FilterSettings()
+    contamination: ContaminationSettings | Literal[False] = ContaminationSettings()
     dedupe: DedupeSettings | Literal[False] = DedupeSettings()
     prove: ProveSettings | Literal[False] = ProveSettings()
 
@@ -118,8 +72,81 @@ class Steps(Settings):
         return {} if value is None or value is True else value
 
 
-class Definition(Settings):
-    """A whole definition file."""
+class Part(Settings):
+    """One source, how its rows become conversations, and how many of them are wanted.
+
+    Attributes:
+        where: conditions on columns that a row must meet, all of them.
+        limit: most rows of it, drawn evenly by the split's seed.
+        weight: how often each of its training rows is written; a fraction below 1 keeps that share.
+        system_prompt: a system turn for conversations that have none.
+        model_written: whether a model wrote the answers; a column's name reads it per row.
+        tools: what happens to rows that call tools: ``auto`` keeps them where the recipe's chat
+            template takes tools.
+    """
+
+    source: Source | None = None
+    shape: Shape | None = None
+    columns: Columns = Columns()
+    roles: dict[Role, list[str]] = Field(default={})
+    markers: dict[str, Role] = Field(default={"<HUMAN>:": "user", "<ASSISTANT>:": "assistant"})
+    turns: Turns = Turns()
+    steps: Steps = Steps()
+    where: list[str] = Field(default=[])
+    limit: int | None = Field(default=None, ge=1)
+    weight: float = Field(default=1.0, gt=0, le=20)
+    system_prompt: str = ""
+    model_written: bool | str | None = None
+    tools: Literal["auto", "keep", "drop"] = "auto"
+
+    @field_validator("where", mode="before")
+    @classmethod
+    def _one_condition_or_several(cls, value: Any) -> Any:
+        found = [value] if isinstance(value, str) else value
+        for condition in found if isinstance(found, list) else []:
+            parse_condition(str(condition))
+        return found
+
+    @model_validator(mode="after")
+    def _shape_has_its_columns(self) -> Part:
+        if self.shape is None:
+            return self
+        for column in SHAPES[self.shape]:
+            if getattr(self.columns, column) is None:
+                if self.shape in ("turn_rows", "turns", "history"):
+                    raise ValueError(f"shape {self.shape} needs columns.{column}")
+                setattr(self.columns, column, column)
+        nameless = self.turns.roles_by != "position" and not self.columns.speaker
+        if self.shape == "turn_rows" and nameless:
+            raise ValueError("shape turn_rows needs columns.speaker, or turns.roles_by: position")
+        if self.shape == "history" and not (self.columns.candidates or self.columns.response):
+            raise ValueError("shape history needs columns.candidates or columns.response")
+        return self
+
+
+class NamedPart(Part):
+    """One of several sources.
+
+    Attributes:
+        name: stands in the ids of its rows, and on the card.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+
+class Replay(NamedPart):
+    """General conversations against forgetting.
+
+    Attributes:
+        share: most of all rows that they make up.
+    """
+
+    name: str = Field(default="replay", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    share: float = Field(default=0.2, gt=0, lt=1)
+
+
+class Definition(Part):
+    """A whole definition file: one source, or several under ``sources``."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     title: str = ""
@@ -128,28 +155,84 @@ class Definition(Settings):
     description: str = ""
     notice: str = ""
     recipe: str | None = None
-    source: Source
-    shape: Literal[
-        "text", "prompt_response", "alpaca", "sharegpt", "messages", "turns", "turn_rows"
-    ]
-    columns: Columns = Columns()
-    roles: dict[Role, list[str]] = Field(default={})
-    markers: dict[str, Role] = Field(default={"<HUMAN>:": "user", "<ASSISTANT>:": "assistant"})
-    turns: Turns = Turns()
-    steps: Steps = Steps()
+    sources: list[NamedPart] = Field(default=[])
+    replay: Replay | None = None
     split: SplitSettings = SplitSettings()
+    _part: str = PrivateAttr(default="")
+    _why_no_tools: str = PrivateAttr(default="")
 
     @model_validator(mode="after")
-    def _shape_has_its_columns(self) -> Definition:
-        for column in SHAPES[self.shape]:
-            if getattr(self.columns, column) is None:
-                if self.shape in ("turn_rows", "turns"):
-                    raise ValueError(f"shape {self.shape} needs columns.{column}")
-                setattr(self.columns, column, column)
-        nameless = self.turns.roles_by != "position" and not self.columns.speaker
-        if self.shape == "turn_rows" and nameless:
-            raise ValueError("shape turn_rows needs columns.speaker, or turns.roles_by: position")
+    def _has_a_source(self) -> Definition:
+        if self.sources and (self.source or self.shape):
+            raise ValueError("give either source and shape, or sources")
+        if not self.sources and self.source is None:
+            raise ValueError("missing key 'source' (or sources, for several)")
+        if not self.sources and self.shape is None:
+            raise ValueError("missing key 'shape'")
+        parts: list[NamedPart] = [*self.sources]
+        if self.replay:
+            parts.append(self.replay)
+        for part in parts:
+            for key in ("source", "shape"):
+                if getattr(part, key) is None:
+                    raise ValueError(f"source '{part.name}' has no {key}")
+        names = [part.name for part in parts]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two sources are called '{max(names, key=names.count)}'")
+        kinds = {_kind(part.shape) for part in parts} or {_kind(self.shape)}
+        if self.replay and self.shape:
+            kinds.add(_kind(self.shape))
+        if len(kinds) > 1:
+            raise ValueError(f"one data set is of one kind, not of {' and '.join(sorted(kinds))}")
         return self
+
+    def parts(self) -> list[Definition]:
+        """The definition of each source by itself; a single one is the definition as it is."""
+        listed: list[NamedPart] = [*self.sources]
+        if self.replay:
+            listed.append(self.replay)
+        made = [] if self.sources else [self]
+        for part in listed:
+            steps = {name: getattr(part.steps, name) for name in part.steps.model_fields_set}
+            keys = {name: getattr(part, name) for name in Part.model_fields if name != "steps"}
+            keys["steps"] = self.steps.model_copy(update=steps)
+            one = self.model_copy(update={**keys, "sources": [], "replay": None})
+            one._part = part.name
+            made.append(one)
+        return made
+
+    @property
+    def part(self) -> str:
+        """The name of the source that this definition is about; empty when there is only one."""
+        return self._part
+
+    @property
+    def kind(self) -> str:
+        """What a row is: ``chat``, ``preference`` or ``kto``."""
+        return _kind(self.shape or self.sources[0].shape)
+
+    @property
+    def why_no_tools(self) -> str:
+        """Why rows that call tools are dropped."""
+        return self._why_no_tools or "steps of tools are dropped, as the definition says"
+
+    def settle_tools(self, why_not: str | None) -> None:
+        """Decide ``tools: auto``: keep calls when ``why_not`` is None."""
+        if self.tools == "auto":
+            self.tools = "drop" if why_not else "keep"
+            self._why_no_tools = why_not or ""
+
+    def by_model(self, row: dict[str, Any]) -> bool | None:
+        """Whether a model wrote the answers of a row; None when the definition does not say."""
+        if not isinstance(self.model_written, str):
+            return self.model_written
+        value = row.get(self.model_written)
+        text = str(value).strip().lower()
+        return None if value is None else text not in ("false", "0", "no", "human", "")
+
+
+def _kind(shape: str | None) -> str:
+    return shape if shape in ("preference", "kto") else "chat"
 
 
 def load_definition(name_or_path: str | Path) -> tuple[Definition, Path]:

@@ -58,9 +58,7 @@ class Filter:
         if settings.language:
             from datasets_prep.language import LanguageFinder
 
-            rule = settings.language
-            others = None if rule.others is None else tuple(rule.others)
-            self._finder = LanguageFinder(rule.keep, others)
+            self._finder = LanguageFinder(settings.language.keep)
         self._promotion = _lexicon(
             "promotion.yaml", settings.promotion_phrases, "filter.promotion_phrases"
         )
@@ -68,7 +66,13 @@ class Filter:
 
     def __call__(self, conversation: Conversation, ledger: Ledger) -> bool:
         """Filter one conversation in place; False when the row is dropped."""
+        messages = conversation.messages
+        rejected = messages.pop() if messages and messages[-1].role == "rejected" else None
         reason = self._reason_to_drop(conversation, ledger)
+        if rejected:
+            conversation.messages.append(rejected)
+            if reason is None and word_count(rejected.content) == 0:
+                reason = "the rejected answer is empty"
         if reason:
             ledger.dropped(conversation, reason)
         return reason is None
@@ -76,7 +80,9 @@ class Filter:
     def _reason_to_drop(self, conversation: Conversation, ledger: Ledger) -> str | None:
         settings = self.settings
         spoiled: dict[int, str] = {}
-        if settings.toxicity:
+        # An answer that KTO's label turns down is bad on purpose.
+        wanted = conversation.label is not False
+        if settings.toxicity and wanted:
             for turn, message in enumerate(conversation.messages):
                 match = self._toxic.search(message.content) if message.role == "assistant" else None
                 if match:
@@ -85,13 +91,14 @@ class Filter:
             reason = self._language(conversation, spoiled, ledger)
             if reason:
                 return reason
-        self._residue(conversation, ledger)
-        if settings.promotion != "off":
+        if wanted:
+            self._residue(conversation, ledger)
+        if settings.promotion != "off" and wanted:
             reason = self._promote(conversation, spoiled, ledger)
             if reason:
                 return reason
         reason = self._length(conversation, spoiled, ledger)
-        if reason is None and settings.crisis_without_help == "drop":
+        if reason is None and wanted and settings.crisis_without_help == "drop":
             reason = _crisis_without_help(conversation)
         return reason
 
@@ -102,7 +109,7 @@ class Filter:
         assert rule is not False and finder is not None
         spans: list[Span] = []
         for turn, message in enumerate(conversation.messages):
-            if message.role == "system" or is_json(message.content):
+            if message.role in ("system", "tool") or is_json(message.content):
                 continue
             parts = finder.segments(message.content)
             foreign = [part for part in parts if not part.kept]
@@ -162,13 +169,18 @@ class Filter:
     ) -> str | None:
         settings = self.settings
         openings: dict[int, str] = {}
-        answers = [word_count(m.content) for m in conversation.messages if m.role == "assistant"]
+        called = {turn for turn, m in enumerate(conversation.messages) if m.calls}
+        answers = [
+            settings.min_answer_words if m.calls else word_count(m.content)
+            for m in conversation.messages
+            if m.role == "assistant"
+        ]
         # "Okay." within a conversation is how people talk; as all that was answered it is nothing.
         short = max(answers, default=0) < settings.min_answer_words
         for turn, message in enumerate(conversation.messages):
             words = word_count(message.content)
             reason = f"{message.role} turn of {words} words"
-            if message.role == "assistant" and (words == 0 or short):
+            if message.role == "assistant" and turn not in called and (words == 0 or short):
                 spoiled.setdefault(turn, reason)
             elif message.role == "user" and words < settings.min_question_words:
                 openings[turn] = reason
@@ -205,6 +217,9 @@ class Filter:
         if first is None:
             return None
         reason = {**openings, **spoiled}[first]
+        if conversation.uses_tools() or conversation.label is not None:
+            # Exchanges can't be told apart there, or the label is the whole talk's.
+            return reason
         best = range(head, head)
         start = head
         for turn in range(head, len(messages) - 1, 2):

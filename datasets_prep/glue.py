@@ -57,11 +57,14 @@ _NAME_BEFORE = re.compile(r"[\w.]*\Z")
 _WORD_AFTER = re.compile(r"[\"'\u201c\u2018(]?([^\W\d_]+(?:['\u2019][a-z]+)?)(.{0,2})", re.S)
 
 
-def split_glued(text: str, turn: int = 0, spans: list[Span] | None = None) -> str:
+def split_glued(
+    text: str, turn: int = 0, spans: list[Span] | None = None, lost: bool = False
+) -> str:
     """Put a space between sentences that were glued together, outside URLs and emails.
 
     Between two words that a single stop or comma joins, as in ``System.Out``, only where the second
-    one opens sentences, or the text has lost its spaces elsewhere too.
+    one opens sentences, or the text has lost its spaces elsewhere too, or the source is known for
+    it (``lost``).
     """
     spans = [] if spans is None else spans
     if not MAY_BE_GLUED.search(text):
@@ -71,7 +74,7 @@ def split_glued(text: str, turn: int = 0, spans: list[Span] | None = None) -> st
     if may_hold_url(lower) or may_hold_email(lower):
         guards = [*_PROTECTED.finditer(text), None]
     code_talk = _CODE_TALK.search(text) is not None
-    lost = not code_talk and sum(map(_opens, GLUED.finditer(text))) >= 2
+    lost = not code_talk and (lost or sum(map(_opens, GLUED.finditer(text))) >= 2)
 
     def space(match: re.Match[str]) -> str:
         if lost or _opens(match, sure=code_talk):

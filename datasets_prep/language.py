@@ -130,25 +130,21 @@ class LanguageFinder:
 
     Args:
         keep: ISO 639 code of the language that stays.
-        others: codes of the languages that count as foreign; None for every other one. What is
-            written in another script is foreign either way.
     """
 
-    def __init__(self, keep: str, others: tuple[str, ...] | None = None) -> None:
+    def __init__(self, keep: str) -> None:
         """Check the codes.
 
         Raises:
             UserError: no detector knows one of them.
         """
-        for code in (keep, *(others or ())):
-            if code not in known_languages():
-                raise UserError(
-                    f"no detector knows the language code '{code}'",
-                    "filter.language",
-                    "Give an ISO 639-1 code such as en, de or zh, or language: false",
-                )
+        if keep not in known_languages():
+            raise UserError(
+                f"no detector knows the language code '{keep}'",
+                "filter.language",
+                "Give an ISO 639-1 code such as en, de or zh, or language: false",
+            )
         self.keep = _SAME.get(keep, keep)
-        self._others = None if others is None else {_SAME.get(code, code) for code in others}
         self._scripts = scripts_of(self.keep)
 
     def segments(self, text: str) -> list[Segment]:
@@ -192,15 +188,10 @@ class LanguageFinder:
             return True if words >= _SURE_WORDS or best == self.keep else None
         if words < _SURE_WORDS and score[best] < _SHORT_SURE:
             return None
-        if self._others is not None and best not in self._others:
-            return None
         return self._second_look(sentence, best, words)
 
     def _spanish_question(self, sentence: str) -> bool:
-        counts = self._others is None or "es" in self._others
-        return (
-            self.keep not in ("es", "gl", "ast") and counts and bool(_SPANISH_MARK.match(sentence))
-        )
+        return self.keep not in ("es", "gl", "ast") and bool(_SPANISH_MARK.match(sentence))
 
     def _foreign_script(self, sentence: str) -> bool | None:
         """False when most letters are of another script; None when the script says nothing."""
@@ -232,3 +223,15 @@ class LanguageFinder:
         if value >= 0.5 - _MARGIN:
             return True if value >= 0.5 or words >= _SHORT_WORDS else None
         return None if words < _SHORT_WORDS and 1 - value < _SHORT_SURE else False
+
+
+def main_language(text: str) -> str:
+    """The most likely language of a text, as an ISO code; empty when that can't be told."""
+    letters = " ".join(without_code(text).split())
+    if word_count(letters) < 2:
+        return ""
+    labels, scores = _fasttext().predict(letters, k=1)
+    if not labels or scores[0] < _FOREIGN:
+        return ""
+    code = str(labels[0]).removeprefix("__label__")
+    return _SAME.get(code, code)

@@ -15,9 +15,21 @@ MANIFEST = "manifest.json"
 
 
 def inputs(
-    definition: Definition, source: Path | None, tokens: dict[str, Any] | None
+    definition: Definition,
+    sources: list[list[Path]],
+    tokens: dict[str, Any] | None,
+    suites: list[Path],
+    limit: int | None,
 ) -> dict[str, Any]:
-    """Everything that decides the output: definition, source, code, and the recipe's tokens."""
+    """Everything that decides the output.
+
+    Args:
+        definition: the data set's.
+        sources: the files of each source, none for one on the Hub.
+        tokens: what the recipe says about tokens.
+        suites: files of the evaluation that no row may be near.
+        limit: rows read of each source, for a preview.
+    """
     code = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*")):
         if path.suffix in (".py", ".jinja") or path.parent.name == "lexicons":
@@ -28,7 +40,9 @@ def inputs(
         recipe = _digest([facts(tokens), files])
     return {
         "definition": _digest(definition.model_dump(mode="json")),
-        "source": file_hash(source) if source else f"hub:{definition.source.hub}",
+        "source": [[file_hash(file) for file in files] for files in sources],
+        "suites": [file_hash(file) for file in suites],
+        "limit": limit,
         "code": code.hexdigest(),
         "recipe": recipe,
     }

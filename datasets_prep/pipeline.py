@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from datasets_prep import manifest
 from datasets_prep.definition import Definition, load_definition
-from datasets_prep.readers import local_file
+from datasets_prep.opening import local_files
 from datasets_prep.recipe_tokens import token_config, why_no_tokenizer
+from datasets_prep.suites import suite_files
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.fallbacks import note_fallback
 from recipes.runner.core.recipe import ROOT, display_path, load_recipe
@@ -29,6 +30,7 @@ def prepare(
     workers: int | None = None,
     force: bool = False,
     quiet: bool = True,
+    limit: int | None = None,
 ) -> Path:
     """Make a data set, unless the manifest says that nothing changed.
 
@@ -45,6 +47,7 @@ def prepare(
         workers: processes; None for one a core.
         force: run although nothing changed.
         quiet: print nothing when nothing changed.
+        limit: read the first so many rows of each source alone, into ``data/<dataset>-preview``.
 
     Returns:
         The folder with the three splits, the ledger, the cards and the manifest.
@@ -53,14 +56,25 @@ def prepare(
         UserError: the definition, the source or a row is wrong; the folder stays as it was.
     """
     chosen, definition_file = load_definition(definition)
-    folder = Path(out) if out is not None else ROOT / "data" / chosen.name
+    name_of_folder = f"{chosen.name}-preview" if limit else chosen.name
+    folder = Path(out) if out is not None else ROOT / "data" / name_of_folder
     if folder.exists() and not folder.is_dir():
         raise UserError("is not a folder", str(folder), "Give --out a folder")
-    path = local_file(chosen.source, definition_file, source)
+    if source is not None and chosen.sources:
+        raise UserError(
+            "--source stands for one source, and this data set has several", chosen.name
+        )
+    parts = []
+    for part in chosen.parts():
+        assert part.source is not None
+        override = source if not part.part else None
+        parts.append((part, *local_files(part.source, definition_file, override)))
     name = recipe if recipe is not None else chosen.recipe
     proving = load_recipe(name) if name is not None and chosen.steps.prove else None
     tokens = token_config(proving, chosen.name) if proving else None
-    wanted = manifest.inputs(chosen, path, tokens)
+    near = chosen.steps.contamination
+    suites = suite_files(near) if near else []
+    wanted = manifest.inputs(chosen, [files for _, _, files in parts], tokens, suites, limit)
     made = None if force else manifest.unchanged(folder, wanted)
     missing = None
     if tokens is not None and (made is None or made["unproven"]):
@@ -72,11 +86,12 @@ def prepare(
             print(f"{chosen.name}: nothing changed, kept {display_path(folder)}")
         return folder
 
-    from datasets_prep.build import Tokenising, build
+    from datasets_prep.build import PartPlan, Tokenising, build
 
     tokenising = Tokenising(proving, tokens, missing) if proving and tokens else None
     try:
-        outcome = build(chosen, path, folder, tokenising, wanted, workers)
+        plans = [PartPlan(*part) for part in parts]
+        outcome = build(chosen, plans, folder, tokenising, wanted, workers, limit)
     except OSError as error:
         raise UserError(
             (error.strerror or str(error)).lower(),

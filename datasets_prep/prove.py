@@ -26,10 +26,17 @@ _SPACE = re.compile(r"\s+")
 
 @dataclass(frozen=True)
 class Proven:
-    """What became of one row: the rows to write in its place, and their lengths in tokens."""
+    """What became of one row.
+
+    Attributes:
+        rows: those to write in its place.
+        tokens: their lengths.
+        trained: how many of these are trained on, in all.
+    """
 
     rows: list[dict[str, Any]]
     tokens: list[int]
+    trained: int = 0
 
 
 # A row in place of a longer one, and its tokens.
@@ -65,6 +72,7 @@ class Prover:
         # An added token that is only spaces, as some vocabularies have, is ordinary text.
         names = sorted((s for s in special if s.strip()), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, names)) or r"(?!)")
+        self._trained: dict[str, int] = {}
 
     def prove(
         self,
@@ -87,6 +95,9 @@ class Prover:
         Raises:
             UserError: a row cannot be trained on as it is; names the row.
         """
+        if batch and ("chosen" in batch[0] or "completion" in batch[0]):
+            return self._preferences(batch, settings, ledger)
+        self._trained = {}
         results: list[Proven | None] = [self._refused(row, settings, ledger) for row in batch]
         open_rows = [i for i, result in enumerate(results) if result is None]
         lengths = self._lengths([batch[i] for i in open_rows])
@@ -99,7 +110,47 @@ class Prover:
         pieces = self._pieces([batch[i] for i in long])
         for (index, too_long), parts in zip(long.items(), pieces, strict=True):
             results[index] = _split(batch[index], too_long, parts, ledger)
-        return [result for result in results if result is not None]
+        return [
+            Proven(r.rows, r.tokens, sum(self._trained.get(row["id"], 0) for row in r.rows))
+            for r in results
+            if r is not None
+        ]
+
+    def why_no_tools(self) -> str | None:
+        """Why rows that call tools can't be kept; None when the chat template takes tools."""
+        template = str(self.config.get("chat_template_jinja") or self.tokenizer.chat_template or "")
+        if len(template) < 1000 and Path(template).is_file():
+            template = Path(template).read_text(encoding="utf-8")
+        if "tool_calls" in template:
+            return None
+        return "the recipe's chat template takes no tools"
+
+    def _preferences(
+        self, batch: list[dict[str, Any]], settings: ProveSettings, ledger: Ledger
+    ) -> list[Proven]:
+        """Rows for DPO or KTO: each answer with its prompt as a chat of its own, which must fit."""
+        results = []
+        for row in batch:
+            if "completion" in row:
+                chats = [{"id": row["id"], "source": row["source"], "messages": row["completion"]}]
+            else:
+                chats = [
+                    {**row, "messages": [*row["messages"], row[name]]}
+                    for name in ("chosen", "rejected")
+                ]
+            tried = (self._refused(chat, settings, ledger) for chat in chats)
+            refused = next((result for result in tried if result), None)
+            lengths = [] if refused else self._lengths(chats)
+            long = max(lengths, default=0)
+            if long > self.sequence_len:
+                too_long = f"{long} tokens, more than sequence_len {self.sequence_len}"
+                if settings.too_long == "fail":
+                    raise UserError(too_long, row["id"], "Raise sequence_len")
+                ledger.dropped(_conversation(chats[0]), too_long)
+            kept = refused is None and long <= self.sequence_len
+            trained = self._trained.get(row["id"], 0)
+            results.append(Proven([row], [long], trained) if kept else Proven([], []))
+        return results
 
     def _lengths(self, rows: list[dict[str, Any]]) -> list[int]:
         """Tokens of rows, each of which is checked."""
@@ -107,6 +158,7 @@ class Prover:
         for row, (ids, labels) in zip(rows, self.tokenise(rows), strict=True):
             self._check(row, ids, labels)
             lengths.append(len(ids))
+            self._trained[row["id"]] = sum(label != _IGNORED for label in labels)
         return lengths
 
     def tokenise(self, rows: list[dict[str, Any]]) -> Iterator[tuple[list[int], list[int]]]:
@@ -127,16 +179,26 @@ class Prover:
                 tokenizer=self.tokenizer,
                 cfg=self.config,
                 dataset_base_type=kind,
-                dataset=Dataset.from_list(rows),
+                dataset=Dataset.from_list([self._as_written(row) for row in rows]),
                 dataset_prompt_style=style or None,
             )
         for item in wrapped:
             yield item["input_ids"], item["labels"]
 
+    def _as_written(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A row with the columns that training reads."""
+        kept: dict[str, Any] = {k: row[k] for k in ("messages", "tools") if k in row}
+        field = str(self.dataset.get("field_messages") or "messages")
+        return {**kept, field: kept["messages"]}
+
     def _refused(
         self, row: dict[str, Any], settings: ProveSettings, ledger: Ledger
     ) -> Proven | None:
         roles = [m["role"] for m in row["messages"] if m["role"] != "system"]
+        if _has_tools(row):
+            roles = ["user", "assistant"]
+        if any(m.get("training") is False for m in row["messages"]):
+            self._refuse_unread_flags(row)
         if roles != ["user", "assistant"] * (len(roles) // 2) or not roles:
             raise UserError(f"roles do not alternate: {', '.join(roles)}", row["id"])
         for message in row["messages"]:
@@ -151,11 +213,23 @@ class Prover:
             return Proven([], [])
         return None
 
+    def _refuse_unread_flags(self, row: dict[str, Any]) -> None:
+        if self.dataset.get("message_field_training") != "training":
+            raise UserError(
+                "a turn is not to be trained (weight 0 or train: false), and the recipe would",
+                row["id"],
+                "Add message_field_training: training to the recipe's datasets",
+            )
+
     def _check(self, row: dict[str, Any], ids: list[int], labels: list[int]) -> None:
         """Compare the trained runs with the assistant turns."""
         pairs = groupby(zip(ids, labels, strict=True), key=lambda pair: pair[1] != _IGNORED)
         runs = [[token for token, _ in run] for trained, run in pairs if trained]
-        turns = [m["content"] for m in row["messages"] if m["role"] == "assistant"]
+        said = [m for m in row["messages"] if m["role"] == "assistant"]
+        turns = [m["content"] for m in said if m.get("training", True)]
+        if _has_tools(row):
+            self._check_tools(row, runs, turns)
+            return
         for number, (run, turn) in enumerate(zip(runs, turns, strict=False), 1):
             end = next((e for e, i in self._ends.items() if run and run[-1] == i), None)
             text = self.tokenizer.decode(run, clean_up_tokenization_spaces=False)
@@ -181,6 +255,20 @@ class Prover:
                 "Check roles_to_train and the chat template of the recipe",
             )
 
+    def _check_tools(self, row: dict[str, Any], runs: list[list[int]], turns: list[str]) -> None:
+        """Of a talk with tools: a trained run for each assistant turn, with its text in it."""
+        texts = [self.tokenizer.decode(run, clean_up_tokenization_spaces=False) for run in runs]
+        whole = len(texts) == len(turns) and all(
+            _SPACE.sub("", turn) in _SPACE.sub("", text)
+            for text, turn in zip(texts, turns, strict=True)
+        )
+        if not whole:
+            raise UserError(
+                f"{len(turns)} assistant turns, and they are not what is trained",
+                row["id"],
+                "Check roles_to_train and the chat template of the recipe, or set tools: drop",
+            )
+
     def _fit(
         self,
         row: dict[str, Any],
@@ -198,7 +286,7 @@ class Prover:
             return Proven([], [])
         if tokens <= self.sequence_len:
             return Proven([row], [tokens])
-        if settings.too_long == "split":
+        if settings.too_long == "split" and not _has_tools(row):
             return None
         too_long = f"{tokens} tokens, more than sequence_len {self.sequence_len}"
         if settings.too_long == "fail":
@@ -260,6 +348,10 @@ class Prover:
             ) from None
 
 
+def _has_tools(row: dict[str, Any]) -> bool:
+    return any(m["role"] == "tool" or m.get("tool_calls") for m in row["messages"])
+
+
 def _exchanges(row: dict[str, Any]) -> list[dict[str, Any]]:
     """A row for each exchange, with the system turn before it."""
     messages = row["messages"]
@@ -311,7 +403,7 @@ def _split(row: dict[str, Any], too_long: str, pieces: list[Piece], ledger: Ledg
 
 
 def _conversation(row: dict[str, Any]) -> Conversation:
-    messages = [Message(m["role"], m["content"]) for m in row["messages"]]
+    messages = [Message.from_dict(m) for m in row["messages"]]
     return Conversation(row["id"], row["source"], messages)
 
 

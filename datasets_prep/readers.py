@@ -3,99 +3,78 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from datasets_prep.definition import Format, Source
+from datasets_prep.cells import Row
+from datasets_prep.opening import encoding_of, format_of, open_text, unpacked
+from datasets_prep.source import Source
 from recipes.runner.core.errors import UserError
 
-Row = dict[str, Any]
 # A CSV row with more or fewer fields than the header, kept for the ledger under this key.
 RAGGED = "\0ragged"
-_SUFFIXES: dict[str, Format] = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".parquet": "parquet",
-}
+# Of several files, the one that a row comes from, and its number there.
+AT = "\0at"
+_WHOLE_JSON = 1 << 30
 
 
-def local_file(source: Source, definition_file: Path, override: str | Path | None) -> Path | None:
-    """The local file to read, or None when the source is on the Hub.
-
-    Raises:
-        UserError: the file is not there, or is empty.
-    """
-    if override is not None:
-        path = Path(override)
-    elif source.file is not None:
-        path = definition_file.parent / source.file
-    else:
-        return None
-    if not path.is_file():
-        raise UserError("no such file", str(path), "Give --source a file that exists")
-    if path.stat().st_size == 0:
-        raise UserError("the file is empty", str(path), "Give --source a file with rows")
-    return path
-
-
-def read_rows(source: Source, path: Path | None) -> Iterator[Row]:
+def read_rows(source: Source, paths: list[Path]) -> Iterator[Row]:
     """Yield every row of a source as a mapping of column names to values.
 
     Raises:
         UserError: broken content (with its line), a wrong encoding, or no such data on the Hub.
     """
-    if path is None:
+    if not paths:
         from datasets_prep.hub import read_hub
 
         yield from read_hub(source)
         return
-    kind = _format(source, path)
+    for path in paths:
+        rows = _read_file(source, path)
+        if len(paths) == 1:
+            yield from rows
+        else:
+            for number, row in enumerate(rows, 1):
+                yield {**row, AT: f"{path.name}#{number}"}
+
+
+def _read_file(source: Source, path: Path) -> Iterator[Row]:
+    kind = format_of(source, path)
     try:
         if kind in ("csv", "tsv"):
-            yield from _read_csv(path, source, source.delimiter or _DELIMITERS[kind])
+            yield from _read_csv(path, source, kind)
         elif kind == "jsonl":
-            yield from _read_jsonl(path, source.encoding)
+            yield from _read_jsonl(path, source)
         elif kind == "json":
             yield from _read_json(path, source)
+        elif kind == "txt":
+            yield from _read_txt(path, source)
+        elif kind == "xlsx":
+            yield from _read_sheet(path, source)
         else:
             yield from _read_parquet(path)
     except UnicodeDecodeError:
-        _raise_for_encoding(path, source.encoding)
+        _raise_for_encoding(path, source)
         raise
+    except EOFError:
+        raise UserError("the packed file ends too early", str(path), "Fetch it anew") from None
 
 
-_DELIMITERS = {"csv": ",", "tsv": "\t"}
-
-
-def _format(source: Source, path: Path) -> Format:
-    # An override may be of another kind than the definition's own file.
-    kind = _SUFFIXES.get(path.suffix.lower()) or source.format
-    if kind is None:
-        raise UserError(
-            f"unknown file type '{path.suffix}'",
-            str(path),
-            f"Set source.format, or use one of {', '.join(_SUFFIXES)}",
-        )
-    return source.format if source.format and source.file and path.name == source.file else kind
-
-
-def _raise_for_encoding(path: Path, encoding: str) -> None:
+def _raise_for_encoding(path: Path, source: Source) -> None:
     """Name the first line that an encoding cannot read.
 
     Raises:
         UserError: there is one.
     """
-    with path.open("rb") as file:
+    with unpacked(path) as file:
         for number, line in enumerate(file, 1):
             try:
-                line.decode(encoding)
+                line.decode(source.encoding)
             except UnicodeDecodeError as error:
                 raise UserError(
                     f"is not {error.encoding}: byte {line[error.start]:#04x} cannot be read",
@@ -104,40 +83,112 @@ def _raise_for_encoding(path: Path, encoding: str) -> None:
                 ) from None
 
 
-def _read_csv(path: Path, source: Source, delimiter: str) -> Iterator[Row]:
+def _read_csv(path: Path, source: Source, kind: str) -> Iterator[Row]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    with path.open(encoding=source.encoding, newline="") as file:
+    with open_text(path, source, "") as file:
         # csv refuses NUL bytes only in some versions; they are control characters to us.
+        lines = (line.replace("\0", "") for line in file)
+        head = list(islice(lines, 1))
+        delimiter = source.delimiter or _delimiter(head[0] if head else "", kind)
+        skipped = bool(head and re.match(r"\ufeff?\"?sep=.\"?\s*\Z", head[0]))
         # Strict: a quotation mark that is never closed would make one row of all that follow.
         reader = csv.reader(
-            (line.replace("\0", "") for line in file),
+            lines if skipped else chain(head, lines),
             delimiter=delimiter,
             quoting=csv.QUOTE_MINIMAL if source.quotes else csv.QUOTE_NONE,
             strict=True,
         )
         try:
-            header = next(reader, [])
-            if len(set(header)) != len(header):
-                twice = sorted({name for name in header if header.count(name) > 1})
-                raise UserError(f"the header names a column twice: {', '.join(twice)}", str(path))
-            for fields in reader:
-                if not fields:
-                    continue
-                row: Row = dict(zip(header, fields, strict=False))
-                if len(fields) != len(header):
-                    row[RAGGED] = f"{len(fields)} fields under a header of {len(header)}"
-                yield row
+            yield from _table(reader, path, source)
         except csv.Error as error:
             raise UserError(
                 f"broken CSV: {error}",
-                f"{path}:{reader.line_num}",
+                f"{path}:{reader.line_num + skipped}",
                 "Fix the quotation marks in or before this line; where they are plain text in the "
                 "whole file, set source.quotes: false",
             ) from None
 
 
-def _read_jsonl(path: Path, encoding: str) -> Iterator[Row]:
-    with path.open(encoding=encoding, newline="\n") as file:
+def _delimiter(line: str, kind: str) -> str:
+    """What separates the fields of a header: Excel's word for it, or the sign that occurs most."""
+    said = re.match(r"\ufeff?\"?sep=(.)", line)
+    if said:
+        return said[1]
+    if kind == "tsv":
+        return "\t"
+    outside = re.sub(r'"[^"]*"', "", line)
+    return max(",;\t|", key=lambda sign: (outside.count(sign), sign == ","))
+
+
+def _table(rows: Iterable[list[Any]], path: Path, source: Source) -> Iterator[Row]:
+    """Rows under a header; fields without a name that are empty are left out."""
+    stream = iter(rows)
+    first = next(stream, [])
+    if source.header:
+        header = [str(name).strip() for name in first]
+        named = [name for name in header if name]
+        if len(set(named)) != len(named):
+            twice = sorted({name for name in named if named.count(name) > 1})
+            raise UserError(f"the header names a column twice: {', '.join(twice)}", str(path))
+        header = [name or f"column_{number}" for number, name in enumerate(header, 1)]
+    else:
+        header = [f"column_{number}" for number, _ in enumerate(first, 1)]
+        stream = chain([first], stream)
+    while header and header[-1].startswith("column_") and source.header:
+        # Commas at the end of each line, as spreadsheets leave them.
+        header.pop()
+    width = len(header)
+    for fields in stream:
+        if not fields:
+            continue
+        while len(fields) > width and fields[-1] in ("", None):
+            fields = fields[:-1]
+        row: Row = dict(zip(header, fields, strict=False))
+        if len(fields) != width:
+            row[RAGGED] = f"{len(fields)} fields under a header of {width}"
+        yield row
+
+
+def _read_txt(path: Path, source: Source) -> Iterator[Row]:
+    """A text for each block between blank lines, in the column ``text``."""
+    block: list[str] = []
+    with open_text(path, source, None) as file:
+        for line in chain(file, [""]):
+            if line.strip():
+                block.append(line.rstrip("\n"))
+            elif block:
+                yield {"text": "\n".join(block)}
+                block = []
+
+
+def _read_sheet(path: Path, source: Source) -> Iterator[Row]:
+    """Rows of the first sheet."""
+    import python_calamine
+
+    try:
+        book = python_calamine.CalamineWorkbook.from_path(path)
+        rows = book.get_sheet_by_index(0).to_python(skip_empty_area=True)
+    except Exception as error:
+        # One type for each format that the library reads.
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"can't be read as a spreadsheet ({reason[:120]})",
+            str(path),
+            "Save it anew, or export the sheet as CSV",
+        ) from None
+    cells = ([_of_sheet(value) for value in row] for row in rows)
+    yield from _table((row for row in cells if any(v not in ("", None) for v in row)), path, source)
+
+
+def _of_sheet(value: Any) -> Any:
+    """Whole numbers, which a sheet keeps as floats, without their point; dates as shown."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value if value is None or isinstance(value, str | bool) else str(value)
+
+
+def _read_jsonl(path: Path, source: Source) -> Iterator[Row]:
+    with open_text(path, source, "\n") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
@@ -145,68 +196,145 @@ def _read_jsonl(path: Path, encoding: str) -> Iterator[Row]:
             try:
                 row = json.loads(line)
             except (json.JSONDecodeError, RecursionError) as error:
+                if number == 1 and line.strip() in ("{", "["):
+                    yield from _indented(path, source)
+                    return
                 raise UserError(f"broken JSON line: {error}", where, "Fix the line") from None
             if not isinstance(row, dict):
-                raise UserError(f"a {type(row).__name__} where an object is wanted", where)
+                raise UserError(
+                    f"a {type(row).__name__} where an object is wanted",
+                    where,
+                    "One JSON object a line; for one list in the whole file set format: json",
+                )
             yield row
 
 
-class _AsUtf8:
-    """Text of any encoding as the UTF-8 bytes that ijson reads."""
+def _indented(path: Path, source: Source) -> Iterator[Row]:
+    """Objects one after another over several lines each, or one list of them."""
+    import ijson
 
-    def __init__(self, text: io.TextIOWrapper) -> None:
-        """Wrap an open file."""
-        self._text = text
+    with unpacked(path) as file:
+        head = file.read(4)
+    number = 0
+    with _utf8(path, encoding_of(source, head)) as stream:
+        try:
+            values = ijson.items(stream, "", multiple_values=True, use_float=True)
+            for value in values:
+                for row in value if isinstance(value, list) else [value]:
+                    number += 1
+                    if not isinstance(row, dict):
+                        name = type(row).__name__
+                        what = f"a {name} where an object is wanted"
+                        raise UserError(what, f"{path}: row {number}")
+                    yield row
+        except ijson.JSONError as error:
+            raise UserError(
+                f"broken JSON after row {number}: {_said(error)}", str(path), "Fix the file"
+            ) from None
+
+
+class _Utf8:
+    """A file of any encoding as the UTF-8 bytes that ijson reads, without a byte-order mark."""
+
+    def __init__(self, path: Path, encoding: str) -> None:
+        """Open it."""
+        self.raw = encoding in ("utf-8", "utf-8-sig")
+        self._bytes = unpacked(path)
+        self._text = None
+        if self.raw:
+            if self._bytes.read(3) != b"\xef\xbb\xbf":
+                self._bytes.close()
+                self._bytes = unpacked(path)
+        else:
+            import io
+
+            self._text = io.TextIOWrapper(self._bytes, encoding)
 
     def read(self, size: int = -1) -> bytes:
-        """The next ``size`` characters, as bytes."""
-        return self._text.read(size).encode()
+        """The next ``size`` bytes or characters, as bytes."""
+        return self._bytes.read(size) if self._text is None else self._text.read(size).encode()
 
-    def close(self) -> None:
+    def __enter__(self) -> _Utf8:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Close the file."""
-        self._text.close()
+        (self._text or self._bytes).close()
+
+
+_utf8 = _Utf8
+
+
+def _said(error: Exception) -> str:
+    detail = error.args[0] if error.args else ""
+    if isinstance(detail, bytes):
+        detail = detail.decode(errors="replace")
+    return " ".join("".join(c if c.isprintable() else " " for c in str(detail)).split())
 
 
 def _read_json(path: Path, source: Source) -> Iterator[Row]:
     import ijson
 
-    with path.open("rb") as raw:
-        # ijson reads UTF-8 bytes only and takes no byte-order mark.
-        if source.encoding in ("utf-8", "utf-8-sig"):
-            if raw.read(3) != b"\xef\xbb\xbf":
-                raw.seek(0)
-            stream: Any = raw
-        else:
-            stream = _AsUtf8(io.TextIOWrapper(raw, source.encoding))
-        number = 0
+    with unpacked(path) as file:
+        head = file.read(4)
+    number = 0
+    records = source.records
+    with _utf8(path, encoding_of(source, head)) as stream:
         found: Iterable[Any]
-        if source.records.endswith("*"):
-            found = _named(ijson.kvitems(stream, source.records[:-1].rstrip("."), use_float=True))
+        if records.endswith("*"):
+            found = _named(ijson.kvitems(stream, records[:-1].rstrip("."), use_float=True))
         else:
-            found = ijson.items(stream, source.records, use_float=True)
+            found = ijson.items(stream, records, use_float=True)
         try:
             for number, row in enumerate(found, 1):
-                if not isinstance(row, dict):
-                    name = type(row).__name__
-                    raise UserError(f"a {name} where an object is wanted", f"{path}: row {number}")
-                yield row
+                yield _object(row, path, number)
         except ijson.JSONError as error:
-            detail = error.args[0] if error.args else ""
-            if isinstance(detail, bytes):
-                detail = detail.decode(errors="replace")
-            if "UTF8" in detail and stream is raw:
-                _raise_for_encoding(path, source.encoding)
-            line = " ".join("".join(c if c.isprintable() else " " for c in detail).split())
-            raise UserError(f"broken JSON after row {number}: {line}", str(path)) from None
-        finally:
-            stream.close()
-        if number == 0:
-            raise UserError(
-                f"no rows at '{source.records}'",
-                str(path),
-                "Set source.records to where the rows are: item or data.item for a list, "
-                "* or data.* for an object of rows",
-            )
+            said = _said(error)
+            if "UTF8" in said and stream.raw:
+                _raise_for_encoding(path, source)
+            if not re.search(r"overflow|lexical error|invalid char|[Uu]nexpected symbol", said):
+                raise UserError(f"broken JSON after row {number}: {said}", str(path)) from None
+            # Integers beyond 64 bits, and the NaN that Python writes: its own parser reads both.
+            for row in _whole(path, source, number, said):
+                number += 1
+                yield row
+    if number == 0:
+        raise UserError(
+            f"no rows at '{source.records}'",
+            str(path),
+            "Set source.records to where the rows are: item or data.item for a list, "
+            "* or data.* for an object of rows; for one object a line set format: jsonl",
+        )
+
+
+def _object(row: Any, path: Path, number: int) -> Row:
+    if not isinstance(row, dict):
+        name = type(row).__name__
+        raise UserError(f"a {name} where an object is wanted", f"{path}: row {number}")
+    return row
+
+
+def _whole(path: Path, source: Source, done: int, said: str) -> Iterator[Row]:
+    """The rows of a JSON file that is read at once, but the first ``done``."""
+    try:
+        if path.stat().st_size > _WHOLE_JSON:
+            raise ValueError("too large")
+        with open_text(path, source, None) as file:
+            value: Any = json.load(file)
+    except (ValueError, RecursionError):
+        raise UserError(f"broken JSON after row {done}: {said}", str(path)) from None
+    for key in source.records.split("."):
+        if key == "item":
+            value = value if isinstance(value, list) else []
+        elif key == "*":
+            items = value.items() if isinstance(value, dict) else ()
+            value = list(_named(items))
+        else:
+            value = value.get(key, []) if isinstance(value, dict) else []
+    for number, row in enumerate(value, 1):
+        if number > done:
+            yield _object(row, path, number)
 
 
 def _named(items: Iterable[tuple[str, Any]]) -> Iterator[Any]:

@@ -20,7 +20,7 @@ class CleanSettings(Settings):
     fix_encoding: bool = True
     normalise: bool | Literal["NFC", "NFKC"] = True
     html: bool = True
-    split_glued_sentences: bool = True
+    split_glued_sentences: bool | Literal["all"] = True
     whitespace: bool = True
     unwrap: bool = False
 
@@ -49,7 +49,7 @@ class LanguageSettings(Settings):
 
     Attributes:
         keep: ISO 639 code of the language that stays.
-        others: codes of those that go; None for every other one.
+        others: read for older definitions: every language but ``keep`` goes.
         mixed: what happens to a turn that is partly in another language.
     """
 
@@ -62,7 +62,7 @@ class FilterSettings(Settings):
     """Rows that are not worth training on."""
 
     language: LanguageSettings | Literal[False] = LanguageSettings()
-    min_answer_words: int = Field(default=2, ge=1)
+    min_answer_words: int = Field(default=1, ge=1)
     min_question_words: int = Field(default=1, ge=1)
     spoiled_exchange: Literal["cut", "drop_row"] = "cut"
     max_words: int | None = Field(default=None, ge=1)
@@ -77,8 +77,30 @@ class FilterSettings(Settings):
     toxic_phrases: list[str] = []
 
 
+class ContaminationSettings(Settings):
+    """Training rows near a prompt that the evaluation asks.
+
+    Attributes:
+        suites: names in ``eval/suites``, or paths of YAML files; ``all`` for every suite there.
+        ngram: a run of so many words of a prompt that also stands in a row.
+        threshold: least Jaccard similarity of a user turn and a prompt.
+    """
+
+    suites: list[str] | Literal["all"] = "all"
+    ngram: int = Field(default=8, ge=3)
+    threshold: float = Field(default=0.5, gt=0, le=1)
+
+
 class DedupeSettings(Settings):
-    """The same answer twice, exactly or nearly."""
+    """The same answer twice, exactly or nearly.
+
+    Attributes:
+        by: ``answer``: one row per answer, whatever the question; ``exchange``: question and answer
+            must both be the same; ``auto``: as ``answer``, but short answers, and those of a source
+            that gives few answers to many questions (labels), count with their question.
+    """
+
+    by: Literal["auto", "answer", "exchange"] = "auto"
 
     exact: bool = True
     near: bool = True

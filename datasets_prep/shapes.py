@@ -1,30 +1,38 @@
-"""Raw rows of any shape become conversations with the roles system, user and assistant."""
+"""Raw rows of any shape become conversations with the roles system, user, assistant and tool."""
 
 from __future__ import annotations
 
-import ast
 import difflib
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from typing import Any
 
-from datasets_prep.conversation import Conversation, Ledger, Message, without_surrogates
-from datasets_prep.definition import SHAPES, Definition
-from datasets_prep.readers import RAGGED, Row
+from datasets_prep.cells import Row, Unusable, cell, parsed, plain, says_nothing, text_of
+from datasets_prep.column_use import needed, refuse_meaning
+from datasets_prep.conversation import Conversation, Ledger, Message, Span, without_surrogates
+from datasets_prep.definition import Definition
+from datasets_prep.readers import AT, RAGGED
 from datasets_prep.signatures import normalise
+from datasets_prep.turn_lists import (
+    CONTENT_KEYS,
+    READ_KEYS,
+    ROLE_KEYS,
+    TOOL_ROLES,
+    is_call,
+    message,
+)
+from datasets_prep.units import Unit, units
 from recipes.runner.core.errors import UserError
 
 _DEFAULT_ROLES = {
-    "system": ("system",),
+    "system": ("system", "developer"),
     "user": ("user", "human", "prompter"),
-    "assistant": ("assistant", "gpt", "bot"),
+    "assistant": ("assistant", "gpt", "bot", "model", "function_call", "tool_call"),
+    "tool": TOOL_ROLES,
 }
-# A ShareGPT turn is {from, value}; the others are the keys that turn lists in the wild use.
-_ROLE_KEYS = ("role", "from", "speaker", "author", "sender", "name")
-_CONTENT_KEYS = ("content", "value", "text", "utterance", "message")
+_HH = re.compile(r"(?:\A|\n\n)(Human|Assistant): ?")
 
 
 class UnknownRole(Exception):
@@ -36,10 +44,6 @@ class UnknownRole(Exception):
         self.role = role
 
 
-class Unusable(Exception):
-    """A row that holds no conversation; the message says why."""
-
-
 class Shaper:
     """Turns rows into conversations as a definition says."""
 
@@ -48,6 +52,7 @@ class Shaper:
         self.definition = definition
         self.columns = definition.columns
         self.source_name = source_name
+        self._unread: set[str] = set()
         self.roles: dict[str, str] = {}
         for role, names in _DEFAULT_ROLES.items():
             self.roles.update(dict.fromkeys(names, role))
@@ -55,22 +60,17 @@ class Shaper:
             self.roles.update({name.strip().lower(): role for name in listed})
         markers = sorted(definition.markers, key=len, reverse=True)
         self._marker = re.compile("|".join(re.escape(m) for m in markers) or r"(?!)")
+        self._nothing: list[str] = []
 
     def check_columns(self, rows: list[Row]) -> None:
         """Compare the columns that the definition names with those of the first rows.
 
         Raises:
-            UserError: a column is not there; names the nearest one that is.
+            UserError: a column is not there (names the nearest one that is), or one that means
+                something would be left out.
         """
-        found = {str(key) for row in rows for key in row if key != RAGGED}
-        named = {c: getattr(self.columns, c) for c in type(self.columns).model_fields}
-        shape = self.definition.shape
-        wanted = [named[c] for c in SHAPES[shape] if c not in ("input", "prompt")]
-        wanted += self._prompt_columns() if shape == "prompt_response" else []
-        optional = ("system", "speaker", "order", "id", "topic")
-        wanted += [named[c] for c in optional if named[c] and self.definition.shape != "turns"]
-        wanted += [named[c] for c in ("id", "topic") if named[c]]
-        wanted += [*self.columns.author, *self.columns.group]
+        found = {str(key) for row in rows for key in row if not str(key).startswith("\0")}
+        wanted = needed(self.definition)
         missing = [n for n in dict.fromkeys(wanted) if not {n, n.split(".")[0]} & found]
         if missing:
             near = difflib.get_close_matches(missing[0], sorted(found), n=1, cutoff=0.4)
@@ -79,55 +79,37 @@ class Shaper:
                 f"missing column '{missing[0]}'. {hint}Found: {', '.join(sorted(found))}",
                 self.source_name,
             )
+        refuse_meaning(rows, self.definition, self.source_name)
 
-    def units(self, rows: Iterable[Row]) -> Iterator[tuple[int, Row | list[Row]]]:
-        """Number the rows from 1; rows of one turn each are gathered by conversation."""
-        if self.definition.shape != "turn_rows":
-            yield from enumerate(rows, 1)
-            return
-        key = self.columns.conversation or ""
-        group: list[Row] = []
-        seen: set[int] = set()
-        first = 1
-        for number, row in enumerate(rows, 1):
-            if not group or _cell(row, key) != _cell(group[0], key):
-                if group:
-                    yield first, group
-                group, first = [], number
-                name = _text(_cell(row, key))
-                if hash(name) in seen:
-                    raise UserError(
-                        f"conversation '{name}' comes back at row {number} after another one",
-                        self.source_name,
-                        f"Sort the rows by {key}",
-                    )
-                seen.add(hash(name))
-            group.append(row)
-        if group:
-            yield first, group
+    def units(self, rows: Iterable[Row]) -> Iterator[tuple[int, Unit]]:
+        """Number the rows from 1; those that make one conversation are gathered."""
+        return units(rows, self.definition, self.source_name)
 
-    def open(self, number: int, unit: Row | list[Row]) -> Conversation:
+    def open(self, number: int, unit: Unit) -> Conversation:
         """A conversation that knows where it comes from, and has no messages yet."""
         first = unit[0] if isinstance(unit, list) else unit
-        if not first:
-            first = {}
+        first = first or {}
+        columns = self.columns
         conversation = Conversation(
             id=self._identity(number, first),
-            source=f"{self.source_name}#{number}",
+            source=first.get(AT) or f"{self.source_name}#{number}",
             messages=[],
             raw=unit,
-            topic=_text(_cell(first, self.columns.topic)),
-            authors=tuple(filter(None, (_text(_cell(first, c)) for c in self.columns.author))),
+            topic=plain(cell(first, columns.topic)),
+            authors=tuple(filter(None, (plain(cell(first, c)) for c in columns.author))),
             groups=tuple(
-                f"{column}={_text(_cell(first, column))}"
-                for column in self.columns.group
-                if _text(_cell(first, column))
+                f"{column}={plain(cell(first, column))}"
+                for column in columns.group
+                if plain(cell(first, column))
             ),
+            by_model=self.definition.by_model(first),
+            part=self.definition.part,
         )
         if self.definition.shape == "turn_rows":
-            conversation.groups += (
-                f"conversation={_text(_cell(first, self.columns.conversation))}",
-            )
+            conversation.groups += (f"conversation={plain(cell(first, columns.conversation))}",)
+        if "\0tree" in first:
+            tree = first["\0tree"]
+            conversation.groups += (f"tree={tree}",)
         return conversation
 
     def fill(self, conversation: Conversation, ledger: Ledger) -> bool:
@@ -138,17 +120,24 @@ class Shaper:
         """
         unit, conversation.raw = conversation.raw, None
         parts = unit if isinstance(unit, list) else [unit]
+        self._nothing, self._unread = [], conversation.unread
         try:
             ragged = next((row[RAGGED] for row in parts if RAGGED in row), None)
             if ragged:
-                conversation.messages = [Message("user", _text(json.dumps(parts, default=str)))]
                 raise Unusable(f"broken CSV row: {ragged}")
-            conversation.messages = [
-                Message(role, without_surrogates(text)) for role, text in self._turns(unit)
-            ]
+            conversation.messages = self._turns(unit)
+            self._tools(conversation, parts[0])
+            if self.definition.shape == "kto":
+                conversation.label = self._label(parts[0])
         except Unusable as reason:
+            if not conversation.messages:
+                conversation.messages = [Message("user", plain(parts if len(parts) > 1 else unit))]
             ledger.dropped(conversation, str(reason))
             return False
+        if self.definition.system_prompt and conversation.messages[0].role != "system":
+            conversation.messages.insert(0, Message("system", self.definition.system_prompt))
+        spans = [Span(0, 0, text, "") for text in self._nothing]
+        ledger.changed(conversation.id, "cell that says nothing read as empty", spans)
         return True
 
     def roles_found(self, rows: Iterable[Row]) -> Counter[str]:
@@ -167,57 +156,202 @@ class Shaper:
         return found
 
     def _identity(self, number: int, row: Row) -> str:
+        name = self.definition.name
+        name = f"{name}-{self.definition.part}" if self.definition.part else name
         if self.columns.id:
-            return f"{self.definition.name}-{_text(_cell(row, self.columns.id)) or number}"
-        return f"{self.definition.name}-{number:06d}"
+            return f"{name}-{plain(cell(row, self.columns.id)) or number}"
+        return f"{name}-{number:06d}"
 
     def _role(self, name: Any) -> str:
-        key = _text(name).strip().lower()
+        key = plain(name).strip().lower()
         role = self.roles.get(key)
         if role is None:
-            raise UnknownRole(_text(name))
+            raise UnknownRole(plain(name))
         return role
 
-    def _turns(self, unit: Row | list[Row]) -> list[tuple[str, str]]:
-        """Role and text of every turn, in order."""
+    def _text(self, row: Row, column: str | None, *, parts: bool = False) -> str:
+        """A cell that is trained on; a word for nothing is noted."""
+        value = cell(row, column)
+        if isinstance(value, str) and says_nothing(value):
+            self._nothing.append(value)
+        numbers = self.columns.numbers_as_text
+        return text_of(value, f"column '{column}'", parts=parts, numbers=numbers)
+
+    def _turns(self, unit: Unit) -> list[Message]:
+        """The messages, in order."""
         shape, columns = self.definition.shape, self.columns
         if isinstance(unit, list):
-            if columns.order:
-                order = columns.order
-                unit = sorted(unit, key=lambda row: _sort_key(_cell(row, order)))
-            texts = [_text(_cell(row, columns.text)) for row in unit]
-            role = self._role_of_speaker()
-            return [
-                (role(_cell(row, columns.speaker)), text)
-                for row, text in zip(unit, texts, strict=True)
-            ]
+            return self._turn_rows(unit)
         if shape == "text":
-            return self._marked(_text(_cell(unit, columns.text)))
+            return self._marked(self._text(unit, columns.text))
+        if shape == "intents":
+            if not unit.get("\0pair"):
+                raise Unusable("an intent without patterns or without responses")
+            asked, answer = unit["\0pair"]
+            return self._exchange(unit, text_of(asked, "a pattern"), text_of(answer, "a response"))
         if shape == "prompt_response":
-            prompt = _together([_text(_cell(unit, c)) for c in self._prompt_columns()])
-            answer = _text(_cell(unit, columns.response))
-            return self._with_system(unit, [("user", prompt), ("assistant", answer)])
+            prompt = _together([self._text(unit, c) for c in self.columns.prompts()])
+            return self._exchange(unit, prompt, self._text(unit, columns.response))
         if shape == "alpaca":
-            asked = [_text(_cell(unit, c)) for c in (columns.instruction, columns.input)]
+            asked = [self._text(unit, c) for c in (columns.instruction, columns.input)]
             prompt = "\n\n".join(part for part in asked if part.strip())
-            answer = _text(_cell(unit, columns.output))
-            return self._with_system(unit, [("user", prompt), ("assistant", answer)])
-        name = {
+            return self._exchange(unit, prompt, self._text(unit, columns.output))
+        if shape == "history":
+            return self._with_system(unit, self._history_row(unit))
+        if shape == "preference":
+            return self._with_system(unit, self._preference(unit))
+        if shape == "kto":
+            said = self._answered(unit, columns.completion)
+            return self._with_system(unit, [*self._asked(unit), *said])
+        lists = {
             "sharegpt": columns.conversations,
             "messages": columns.messages,
             "turns": columns.turns,
-        }[shape]
-        return self._with_system(unit, self._listed(_cell(unit, name)))
+            "tree": "messages",
+        }
+        return self._with_system(unit, self._listed(cell(unit, lists[str(shape)])))
 
-    def _prompt_columns(self) -> list[str]:
-        prompt = self.columns.prompt or []
-        return [prompt] if isinstance(prompt, str) else prompt
+    def _turn_rows(self, rows: list[Row]) -> list[Message]:
+        columns = self.columns
+        if columns.order:
+            order = columns.order
+            places = [_sort_key(cell(row, order)) for row in rows]
+            if len(set(places)) < len(places):
+                twice = next(p for p in places if places.count(p) > 1)
+                value = twice[2] or f"{twice[1]:g}"
+                raise Unusable(f"column '{order}' has the value '{value}' twice in a conversation")
+            rows = [row for _, row in sorted(zip(places, rows, strict=True), key=lambda p: p[0])]
+        role = self._role_of_speaker()
+        return [
+            message(row, role(name), plain(name).strip().lower(), self._turn_text(row), "a turn")
+            for row in rows
+            for name in [cell(row, columns.speaker)]
+        ]
 
-    def _with_system(self, row: Row, turns: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        system = _text(_cell(row, self.columns.system)) if self.columns.system else ""
-        return [("system", system), *turns] if system.strip() else turns
+    def _turn_text(self, row: Row) -> str:
+        return self._text(row, self.columns.text, parts=True)
 
-    def _marked(self, text: str) -> list[tuple[str, str]]:
+    def _exchange(self, row: Row, prompt: str, answer: str) -> list[Message]:
+        turns = self._history(cell(row, self.columns.history)) if self.columns.history else []
+        return self._with_system(
+            row, [*turns, Message("user", prompt), Message("assistant", answer)]
+        )
+
+    def _history_row(self, row: Row) -> list[Message]:
+        """A history of turns and its answer, which may stand last among candidates."""
+        columns = self.columns
+        turns = self._history(cell(row, columns.history))
+        value = cell(row, columns.candidates) if columns.candidates else cell(row, columns.response)
+        if columns.candidates and isinstance(value, list):
+            if not value:
+                raise Unusable(f"column '{columns.candidates}' is an empty list")
+            value = value[-1]
+        name = columns.candidates or columns.response
+        answer = Message("assistant", text_of(value, f"column '{name}'"))
+        if turns and turns[-1].role == "assistant":
+            # Who speaks first follows from who answers.
+            other = {"user": "assistant", "assistant": "user"}
+            turns = [Message(other[turn.role], turn.content) for turn in turns]
+        return [*turns, answer]
+
+    def _history(self, value: Any) -> list[Message]:
+        """Earlier turns: texts by turns, [question, answer] pairs, or turns of their own."""
+        value = parsed(value) if isinstance(value, str) and value.lstrip()[:1] == "[" else value
+        if value is None or value == "":
+            return []
+        if not isinstance(value, list):
+            raise Unusable(f"column '{self.columns.history}' is no list")
+        if value and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+            value = [text for pair in value for text in pair]
+        return self._listed(value) if value else []
+
+    def _preference(self, row: Row) -> list[Message]:
+        """The prompt, the chosen answer, and the rejected one under a role of its own."""
+        columns = self.columns
+        chosen = self._answered(row, columns.chosen)
+        rejected = self._answered(row, columns.rejected)
+        asked = self._asked(row)
+        if not asked:
+            asked = chosen[:-1]
+            same = [(m.role, m.content) for m in asked] == [
+                (m.role, m.content) for m in rejected[:-1]
+            ]
+            if not same:
+                raise Unusable("chosen and rejected answer different prompts")
+        if not asked:
+            raise Unusable("chosen and rejected have no prompt")
+        if chosen[-1].content == rejected[-1].content:
+            raise Unusable("chosen and rejected are the same")
+        return [*asked, chosen[-1], Message("rejected", rejected[-1].content)]
+
+    def _asked(self, row: Row) -> list[Message]:
+        """The prompt of a preference: a text, or a list of turns."""
+        columns = self.columns
+        for name in (*columns.prompts(), columns.messages, columns.conversations):
+            value = cell(row, name) if name else None
+            if isinstance(value, str) and value.strip() and _HH.match(value):
+                return self._hh(value)
+            if isinstance(value, str) and value.lstrip()[:1] != "[" and value.strip():
+                return [Message("user", text_of(value, f"column '{name}'"))]
+            if value:
+                return self._listed(value)
+        return []
+
+    def _answered(self, row: Row, column: str | None) -> list[Message]:
+        """The turns of an answer's cell; the answer is the last."""
+        value = cell(row, column)
+        if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+            value = parsed(value) or value
+        if isinstance(value, str):
+            turns = self._hh(value) if _HH.match(value) else [Message("assistant", value.strip())]
+        elif isinstance(value, dict):
+            turns = self._listed([value])
+        else:
+            turns = self._listed(value)
+        last = turns[-1]
+        if last.role != "assistant" or not last.content.strip():
+            raise Unusable(f"column '{column}' ends in no answer")
+        return turns
+
+    def _hh(self, text: str) -> list[Message]:
+        """Anthropic's form of a talk: ``Human:`` and ``Assistant:`` after blank lines."""
+        marks = list(_HH.finditer(text))
+        ends = [mark.start() for mark in marks[1:]] + [len(text)]
+        roles = {"Human": "user", "Assistant": "assistant"}
+        return [
+            Message(roles[mark[1]], without_surrogates(text[mark.end() : end].strip()))
+            for mark, end in zip(marks, ends, strict=True)
+        ]
+
+    def _label(self, row: Row) -> bool:
+        value = cell(row, self.columns.label)
+        if isinstance(value, str):
+            words = {"true": 1, "1": 1, "yes": 1, "good": 1, "desirable": 1, "chosen": 1}
+            words |= {"false": 0, "0": 0, "no": 0, "bad": 0, "undesirable": 0, "rejected": 0}
+            value = words.get(value.strip().lower(), value)
+        if value not in (0, 1):
+            raise Unusable(f"column '{self.columns.label}' is neither true nor false ('{value}')")
+        return bool(value)
+
+    def _tools(self, conversation: Conversation, row: Row) -> None:
+        """Take the list of tools along, or drop the row where no template takes them."""
+        if not conversation.uses_tools():
+            return
+        if self.definition.tools != "keep":
+            raise Unusable(f"tool_calls: {self.definition.why_no_tools}")
+        tools = cell(row, self.columns.tools or "tools") or cell(row, "functions")
+        tools = parsed(tools) if isinstance(tools, str) else tools
+        conversation.tools = [
+            tool if "function" in tool else {"type": "function", "function": tool}
+            for tool in (tools if isinstance(tools, list) else [])
+            if isinstance(tool, dict)
+        ]
+
+    def _with_system(self, row: Row, turns: list[Message]) -> list[Message]:
+        system = self._text(row, self.columns.system) if self.columns.system else ""
+        return [Message("system", system), *turns] if system.strip() else turns
+
+    def _marked(self, text: str) -> list[Message]:
         marks = list(self._marker.finditer(text))
         if not marks:
             raise Unusable("none of the role markers stands in the text")
@@ -225,16 +359,15 @@ class Shaper:
             raise Unusable("text before the first role marker")
         ends = [mark.start() for mark in marks[1:]] + [len(text)]
         return [
-            (self.definition.markers[mark.group()], text[mark.end() : end].strip())
+            Message(self.definition.markers[mark.group()], text[mark.end() : end].strip())
             for mark, end in zip(marks, ends, strict=True)
         ]
 
-    def _listed(self, value: Any) -> list[tuple[str, str]]:
+    def _listed(self, value: Any) -> list[Message]:
         if isinstance(value, str):
-            try:
-                value = _parsed(value)
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                raise Unusable("the turns are neither a list nor JSON of one") from None
+            value = parsed(value) if value.strip() else []
+            if not isinstance(value, list | dict):
+                raise Unusable("the turns are neither a list nor JSON of one")
         if isinstance(value, dict):
             # datasets stores a list of structs as a struct of lists.
             value = _columns_to_rows(value)
@@ -257,23 +390,37 @@ class Shaper:
         first: list[str] = []
 
         def by_appearance(name: Any) -> str:
-            first.append(_text(name))
+            first.append(plain(name))
             return _by_position(settings.first_speaker, int(first[-1] != first[0]))
 
         return by_appearance
 
-    def _one(self, item: Any, index: int, role: Callable[[Any], str]) -> tuple[str, str]:
+    def _one(self, item: Any, index: int, role: Callable[[Any], str]) -> Message:
         settings = self.definition.turns
+        where = f"turn {index + 1}"
         if isinstance(item, str):
-            return _by_position(settings.first_speaker, index), item
+            return Message(
+                _by_position(settings.first_speaker, index), text_of(item, where, parts=True)
+            )
         if not isinstance(item, dict):
-            raise Unusable(f"turn {index + 1} is neither a text nor an object")
-        text_key = settings.content_key or _first_key(item, _CONTENT_KEYS)
-        role_key = self.columns.speaker or settings.role_key or _first_key(item, _ROLE_KEYS)
+            raise Unusable(f"{where} is neither a text nor an object")
+        text_key = settings.content_key or _first_key(item, CONTENT_KEYS)
+        role_key = self.columns.speaker or settings.role_key or _first_key(item, ROLE_KEYS)
         nameless = role_key not in item and settings.roles_by != "position"
-        if nameless or text_key not in item:
-            raise Unusable(f"turn {index + 1} has no role or no text: {', '.join(map(str, item))}")
-        return role(item.get(role_key)), _text(item[text_key])
+        calls = bool(item.get("tool_calls") or item.get("function_call"))
+        if nameless or (text_key not in item and not calls):
+            raise Unusable(f"{where} has no role or no text: {', '.join(map(str, item))}")
+        name = item.get(role_key)
+        value = item.get(text_key)
+        if isinstance(value, str) and says_nothing(value):
+            self._nothing.append(value)
+        self._unread |= item.keys() - READ_KEYS - {role_key, text_key}
+        source_role = plain(name).strip().lower()
+        turn = message(item, role(name), source_role, value, where)
+        if calls or is_call(source_role):
+            # Whatever the definition makes of the answers of tools: a call is no talk.
+            turn.role = "assistant"
+        return turn
 
 
 class _CountingRoles(dict[str, str]):
@@ -302,32 +449,6 @@ def unknown_role_error(shaper: Shaper, rows: Iterable[Row], role: str) -> UserEr
         shaper.source_name,
         "Map every one under roles: in the definition, or set turns.roles_by: appearance",
     )
-
-
-def _cell(row: Row, column: str | None) -> Any:
-    """The value of a column; ``text.dialog`` is the key ``dialog`` of the object in ``text``."""
-    if column is None or column in row or "." not in column:
-        return row.get(column or "")
-    name, *keys = column.split(".")
-    value = row.get(name)
-    for key in keys:
-        if isinstance(value, str):
-            try:
-                value = _parsed(value)
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                return None
-        if not isinstance(value, dict):
-            return None
-        value = value.get(key)
-    return value
-
-
-def _parsed(text: str) -> Any:
-    """JSON, or the Python literal that a CSV export makes of a list."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return ast.literal_eval(text.strip())
 
 
 def _together(parts: list[str]) -> str:
@@ -359,23 +480,8 @@ def _first_key(item: dict[str, Any], keys: tuple[str, ...]) -> str | None:
 
 
 def _sort_key(value: Any) -> tuple[int, float, str]:
-    text = _text(value)
+    text = plain(value)
     try:
         return (0, float(text), "")
     except ValueError:
         return (1, 0.0, text)
-
-
-def _text(value: Any) -> str:
-    """Any cell as text; content parts (``[{type: text, text: ...}]``) are joined."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return without_surrogates(value)
-    if isinstance(value, float) and value != value:
-        return ""
-    if isinstance(value, list) and all(isinstance(p, dict) and "text" in p for p in value):
-        return "\n".join(_text(part["text"]) for part in value)
-    if isinstance(value, dict | list):
-        return without_surrogates(json.dumps(value, ensure_ascii=False, default=str))
-    return without_surrogates(str(value))

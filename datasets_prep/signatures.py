@@ -8,7 +8,6 @@ Datasets", 3.4).
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from typing import Any
 import numpy as np
 import xxhash
 from datasketch import MinHash
+
+from datasets_prep.words import tokens
 
 # Answers, threshold 0.8, 3-word shingles: 20 bands of 6 find a pair at 0.8 with p = 0.998.
 ANSWER_BANDS, ANSWER_ROWS, ANSWER_SHINGLE = 20, 6, 3
@@ -25,12 +26,14 @@ QUESTION_BANDS, QUESTION_ROWS = 40, 6
 _LEXICON = Path(__file__).parent / "lexicons" / "function_words.txt"
 FUNCTION_WORDS = frozenset(_LEXICON.read_text(encoding="utf-8").split())
 _SCHEME = "affine32"
-_WORD = re.compile(r"\w+")
 
 
 def normalise(text: str) -> str:
-    """Lower case, words only: two texts that differ in case or punctuation are the same."""
-    return " ".join(_WORD.findall(text.casefold()))
+    """Lower case, words only: two texts that differ in case or punctuation are the same.
+
+    Where words have no spaces between them, pairs of characters stand for words.
+    """
+    return " ".join(tokens(text.casefold()))
 
 
 def shingles(normal: str, size: int) -> set[str]:

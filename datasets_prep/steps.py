@@ -85,6 +85,24 @@ def _filter(definition: Definition, _: str) -> RowWork | None:
     return Filter(steps.filter, lines) if steps.filter else None
 
 
+def _where(definition: Definition, _: str) -> RowWork | None:
+    from datasets_prep.conditions import Where
+
+    return Where(definition.where) if definition.where else None
+
+
+def _contamination(rows: WholeSet) -> None:
+    from datasets_prep.contamination import drop_contaminated
+
+    drop_contaminated(rows)
+
+
+def _mix(rows: WholeSet) -> None:
+    from datasets_prep.mix import mix_rows
+
+    mix_rows(rows)
+
+
 def _dedupe(rows: WholeSet) -> None:
     from datasets_prep.dedupe import dedupe_rows
 
@@ -105,6 +123,7 @@ def _split(rows: WholeSet) -> None:
 
 # Turns before filter: a run of short turns is one reply, and an empty turn is none.
 ROW_STEPS = (
+    RowStep("where", "rows that meet the conditions", _where),
     RowStep("shape", "rows become conversations", _shape),
     RowStep("clean", "encoding, HTML, spaces, glued sentences", _clean),
     RowStep("anonymise", "personal data become placeholders", _anonymise),
@@ -112,7 +131,9 @@ ROW_STEPS = (
     RowStep("filter", "language, length, promotion, toxicity, what masking emptied", _filter),
 )
 SET_STEPS = (
+    SetStep("contamination", "nothing near a prompt of the evaluation", _contamination),
     SetStep("dedupe", "the same answer, exactly or nearly", _dedupe),
+    SetStep("mix", "limits, shares and weights of the sources", _mix),
     SetStep("prove", "every answer is trained whole, and nothing else", _prove),
     SetStep("split", "what belongs together falls in one split", _split, drops=False),
 )

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets_prep import signatures
-from datasets_prep.conversation import Conversation, json_line
+from datasets_prep.conversation import Conversation, json_line, turns_of
 from datasets_prep.settings import DedupeSettings
 
 Mask = npt.NDArray[np.bool_]
@@ -35,16 +35,33 @@ class RowBlock:
     groups: list[tuple[int, int]] = field(default_factory=list)
     answer_bands: list[bytes] = field(default_factory=list)
     question_bands: list[bytes] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    turns: list[int] = field(default_factory=list)
+    words: list[int] = field(default_factory=list)
+    spoken: list[int] = field(default_factory=list)
+    untrained: bool = False
 
-    def add(self, conversation: Conversation, dedupe: DedupeSettings | None) -> None:
+    def add(
+        self,
+        conversation: Conversation,
+        dedupe: DedupeSettings | None,
+        size: tuple[int, int, int] | None = None,
+    ) -> None:
         """Append a row with the fingerprints that de-duplication and split compare."""
         answer = signatures.normalise(conversation.answers())
-        question = opening(conversation.row())
+        row = conversation.row()
+        question = opening(row)
         position = len(self.lines)
         self.groups += [(position, signatures.exact(g)) for g in conversation.groups]
-        self.lines.append(json_line(conversation.row()).encode() + b"\n")
+        self.lines.append(json_line(row).encode() + b"\n")
         self.answer.append(signatures.exact(answer))
         self.answer_words.append(answer.count(" ") + 1 if answer else 0)
+        self.parts.append(conversation.part)
+        turns, words, answer_words = size or conversation.size()
+        self.turns.append(turns)
+        self.words.append(words)
+        self.spoken.append(answer_words)
+        self.untrained |= not all(message.train for message in conversation.messages)
         self.question.append(signatures.exact(question))
         self.topics.append(conversation.topic.strip())
         if dedupe and dedupe.near:
@@ -67,7 +84,7 @@ class RowBlock:
 def opening(row: dict[str, Any]) -> str:
     """The normalised question of a row: user turns from the first on, until eight words."""
     text = ""
-    for message in row["messages"]:
+    for message in turns_of(row):
         if message["role"] == "user":
             text = f"{text} {signatures.normalise(message['content'])}".strip()
             if text.count(" ") + 1 >= OPENING_WORDS:
@@ -77,7 +94,7 @@ def opening(row: dict[str, Any]) -> str:
 
 def answers(row: dict[str, Any]) -> str:
     """The normalised assistant turns of a row."""
-    texts = (m["content"] for m in row["messages"] if m["role"] == "assistant")
+    texts = (m["content"] for m in turns_of(row) if m["role"] == "assistant")
     return signatures.normalise("\n".join(texts))
 
 
@@ -98,6 +115,10 @@ class Store:
         self.question = array("Q")
         self.topic = array("I")
         self.topics: dict[str, int] = {}
+        self.part = array("I")
+        self.parts: dict[str, int] = {}
+        self.turns, self.words, self.spoken = array("I"), array("I"), array("I")
+        self.untrained = False
         self.group_rows = array("Q")
         self.group_hashes = array("Q")
         self._answer_bands = (folder / "answer_bands").open("w+b")
@@ -120,6 +141,12 @@ class Store:
         self.question.extend(block.question)
         for name in block.topics:
             self.topic.append(self.topics.setdefault(name, len(self.topics)))
+        for name in block.parts:
+            self.part.append(self.parts.setdefault(name, len(self.parts)))
+        self.turns.extend(block.turns)
+        self.words.extend(block.words)
+        self.spoken.extend(block.spoken)
+        self.untrained |= block.untrained
         for position, value in block.groups:
             self.group_rows.append(first + position)
             self.group_hashes.append(value)
@@ -130,11 +157,26 @@ class Store:
         """The row at an index, read from disk; treat it as read-only."""
         return self._read(index)
 
+    def line(self, index: int) -> bytes:
+        """The JSON line of a row, read from disk."""
+        self._file.flush()
+        self._file.seek(self.offsets[index])
+        line = self._file.readline()
+        self._file.seek(0, 2)
+        return line
+
     def lines(self) -> Iterator[bytes]:
         """All rows as JSON lines, in order."""
         self._file.flush()
         with self._path.open("rb") as file:
             yield from file
+
+    def flow(self, mask: Mask) -> list[int]:
+        """Turns, words and words of the assistant of the rows of a mask, shape (rows,)."""
+        if not len(self):
+            return [0, 0, 0]
+        columns = (self.turns, self.words, self.spoken)
+        return [int(np.frombuffer(c, np.uint32)[mask].sum()) for c in columns]
 
     def answer_bands(self) -> Hashes:
         """MinHash bands of the answers, shape (rows, bands), uint64."""
@@ -156,10 +198,7 @@ class Store:
         return np.fromfile(file.name, "<u8").reshape(-1, count)
 
     def _read_row(self, index: int) -> dict[str, Any]:
-        self._file.flush()
-        self._file.seek(self.offsets[index])
-        row: dict[str, Any] = json.loads(self._file.readline())
-        self._file.seek(0, 2)
+        row: dict[str, Any] = json.loads(self.line(index))
         return row
 
 

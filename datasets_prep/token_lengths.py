@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,12 +11,30 @@ _BINS = 24
 
 @dataclass
 class Tokens:
-    """Lengths of all rows in tokens, under a recipe's tokenizer and chat template."""
+    """Lengths of all rows in tokens, under a recipe's tokenizer and chat template.
+
+    Attributes:
+        lengths: of each row.
+        recipe: its name.
+        tokenizer: where it is from.
+        sequence_len: the recipe's.
+        trained: tokens with a label, in all.
+        of_parts: by the number of the source, its tokens and those trained.
+    """
 
     lengths: list[int]
     recipe: str
     tokenizer: str
     sequence_len: int
+    trained: int = 0
+    of_parts: dict[int, list[int]] = field(default_factory=dict)
+
+    def add(self, part: int, tokens: list[int], trained: int) -> None:
+        """Count the tokens of a row, and those that are trained on, for its source."""
+        self.trained += trained
+        counts = self.of_parts.setdefault(part, [0, 0])
+        counts[0] += sum(tokens)
+        counts[1] += trained
 
     def summary(self) -> dict[str, int]:
         """Least, median, 95th percentile, greatest and total, in tokens."""

@@ -33,8 +33,27 @@ def alternate(conversation: Conversation, settings: Turns, ledger: Ledger) -> bo
     Raises:
         UserError: the definition says ``fail`` for a case that occurs.
     """
+    rejected = conversation.messages.pop() if _ends_rejected(conversation) else None
+    try:
+        kept = _alternate(conversation, settings, ledger)
+    finally:
+        if rejected:
+            conversation.messages.append(rejected)
+    if kept and not any(m.train for m in conversation.messages if m.role == "assistant"):
+        ledger.dropped(conversation, "no assistant turn is to be trained")
+        return False
+    return kept
+
+
+def _ends_rejected(conversation: Conversation) -> bool:
+    return bool(conversation.messages) and conversation.messages[-1].role == "rejected"
+
+
+def _alternate(conversation: Conversation, settings: Turns, ledger: Ledger) -> bool:
     row = conversation.id
     _drop_empty(conversation, ledger)
+    if conversation.uses_tools():
+        return _with_tools(conversation, ledger)
     _merge_runs(conversation, settings.merge_with, ledger)
     messages = conversation.messages
     start = 1 if messages and messages[0].role == "system" else 0
@@ -62,8 +81,29 @@ def alternate(conversation: Conversation, settings: Turns, ledger: Ledger) -> bo
     return True
 
 
+def _with_tools(conversation: Conversation, ledger: Ledger) -> bool:
+    """Whether a talk with tools is in order: asked, called, and ended by the assistant."""
+    before = "system"
+    allowed = {
+        "system": ("system", "user"),
+        "user": ("user", "assistant"),
+        "assistant": ("user", "assistant", "tool"),
+        "tool": ("tool", "assistant"),
+    }
+    for message in conversation.messages:
+        if message.role not in allowed[before]:
+            ledger.dropped(conversation, f"a turn of {message.role} after one of {before}")
+            return False
+        before = message.role
+    if before != "assistant":
+        ledger.dropped(conversation, f"ends in a turn of {before}")
+        return False
+    return True
+
+
 def _drop_empty(conversation: Conversation, ledger: Ledger) -> None:
-    empty = [i for i, m in enumerate(conversation.messages) if not m.content.strip()]
+    messages = conversation.messages
+    empty = [i for i, m in enumerate(messages) if not m.content.strip() and not m.calls]
     if empty:
         spans = [Span(i, 0, conversation.messages[i].content, "") for i in empty]
         ledger.changed(conversation.id, "empty turn removed", spans)
@@ -86,7 +126,10 @@ def _merge_runs(conversation: Conversation, joint: str, ledger: Ledger) -> None:
     for index, message in enumerate(ordered):
         if merged and merged[-1].role == message.role:
             spans.append(Span(index, 0, "", joint))
-            merged[-1] = Message(message.role, merged[-1].content + joint + message.content)
+            last = merged[-1]
+            # What is not to be trained takes its neighbour along: never the other way round.
+            text = last.content + joint + message.content
+            merged[-1] = Message(message.role, text, last.train and message.train)
         else:
             merged.append(message)
     ledger.changed(conversation.id, "turns of the same role merged", spans)

@@ -33,6 +33,7 @@ class WholeSet:
         tokens: lengths of the proven rows; None without a prover.
         pieces: by row, what stands in its place because it was too long.
         labels: shape (rows,), int64: the split of each row, -1 for those that are not kept.
+        warnings: what a user should know, in sentences without a full stop.
     """
 
     definition: Definition
@@ -43,6 +44,7 @@ class WholeSet:
     tokens: Tokens | None = None
     pieces: dict[int, Proven] = field(default_factory=dict)
     labels: Labels = field(default_factory=lambda: np.zeros(0, np.int64))
+    warnings: list[str] = field(default_factory=list)
 
     def ledger(self, step: str) -> Ledger:
         """A ledger of one step whose lines go where all lines go."""

@@ -15,9 +15,11 @@ import datasets_prep
 from datasets_prep.anonymise import Anonymiser
 from datasets_prep.clean import Cleaner
 from datasets_prep.conversation import Ledger
+from datasets_prep.definition import Definition
 from datasets_prep.filters import Filter
 from datasets_prep.language import LanguageFinder
 from datasets_prep.settings import AnonymiseSettings, CleanSettings, FilterSettings
+from datasets_prep.shapes import Shaper
 from recipes.runner.core.errors import UserError
 
 CASES = Path(__file__).parent / "cases"
@@ -333,3 +335,122 @@ def test_a_tools_call_in_the_text_keeps_all_but_the_address(case: Case) -> None:
     Anonymiser(AnonymiseSettings())(row, Ledger("anonymise"))
     Filter(FilterSettings())(row, Ledger("filter"))
     assert row.messages[1].content == '{"to": "[EMAIL]", "subject": "Report"}'
+
+
+def test_a_turn_that_is_not_to_be_trained_is_marked(case: Case) -> None:
+    made = case("p16")
+    turns = next(r for r in made.rows if r["id"].endswith("000001"))["messages"]
+    assert [turn["training"] for turn in turns] == [False, False, False, True]
+    assert "message_field_training: training" in made.said
+    marked = case("01-turn-weight", "d.yaml")
+    assert all(row["messages"][1]["training"] is False for row in marked.rows)
+
+
+def test_tool_calls_need_a_template_that_takes_them(case: Case) -> None:
+    made = case("p15")
+    assert any("tool_calls" in reason for reason in made.drops())
+    kept = next(text for text in made.texts() if "send_mail" in text)
+    assert '"to": "[EMAIL]"' in kept and "boss@" not in kept
+    for name in ("d.yaml", "mapped.yaml", "calls.yaml"):
+        assert "tool_calls" in refused(case, "02-tool-calls", name)
+
+
+def test_content_parts_are_joined_or_named(case: Case) -> None:
+    made = case("p11")
+    assert "How do I calm down before an exam tomorrow?" in made.texts("user")
+    assert made.drops() == ["turn 1 holds a part of type 'image_url', which is no text"] or any(
+        "'image_url'" in reason for reason in made.drops()
+    )
+    parts = case("03-content-parts", "d.yaml")
+    assert not [text for text in parts.texts() if "{" in text or "[" in text]
+    assert "Which screws hold a shelf in plasterboard?" in parts.texts("user")
+
+
+def test_lists_in_cells_are_named_or_made_rows(case: Case) -> None:
+    said = refused(case, "p10")
+    assert "column 'patterns' is a list of 2" in said and "shape: intents" in said
+    definition = case.folder / "p10" / "def.yaml"
+    text = definition.read_text()
+    definition.write_text(text.replace("prompt_response", "intents").split("columns:")[0])
+    made = case("p10")
+    assert len(made.rows) == 6 and "Say more, I am listening to you." in made.texts("assistant")
+
+
+def test_preferences_are_never_left_out_in_silence(case: Case) -> None:
+    said = refused(case, "p14")
+    assert "chosen, rejected" in said and "shape: preference" in said
+
+
+def test_cells_that_say_nothing_are_empty_and_counted(case: Case) -> None:
+    made = case("08-none-cells", "d.yaml")
+    asked = " ".join(made.texts("user")).lower()
+    assert not any(word in asked for word in ("nan", "none", "null", "<noinput>"))
+    counted = [x for x in made.ledger if x["reason"] == "cell that says nothing read as empty"]
+    assert len(counted) >= 8
+
+
+def test_labels_as_answers_are_kept_and_said(case: Case) -> None:
+    for name in ("d.yaml", "oneword.yaml"):
+        made = case("20-labels", name)
+        assert len(made.rows) == 36 and "dedupe.by: answer" in made.said
+
+
+def test_a_repeated_place_in_an_order_is_named() -> None:
+    body = {"name": "s", "source": {"file": "x"}, "shape": "turn_rows",
+           "columns": {"conversation": "c", "text": "t", "speaker": "s",
+                        "order": "n"}}  # fmt: skip
+    kind = Shaper(Definition.model_validate(body), "x")
+    rows = [{"c": 1, "t": "a", "s": "user", "n": 1}, {"c": 1, "t": "b", "s": "gpt", "n": "1.0"}]
+    ledger = Ledger("shape")
+    assert not kind.fill(kind.open(1, rows), ledger)
+    assert ledger.lines[0]["reason"] == "column 'n' has the value '1' twice in a conversation"
+
+
+@pytest.mark.parametrize("name", ["d", "list", "pretty", "big", "bigint"])
+def test_json_of_every_layout_is_read(case: Case, name: str) -> None:
+    made = case("09-json-lines", f"{name}.yaml")
+    assert len(made.rows) >= 7 and "How do I keep a basil plant alive" in " ".join(made.texts())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["gz", "gzf", "oldmac", "semi", "sep", "sepcomma", "spacehead", "emptycol", "u16", "u16tab"],
+)
+def test_files_of_every_making_are_read(case: Case, name: str) -> None:
+    made = case("10-compressed-excel", f"{name}.yaml")
+    assert len(made.rows) >= 7 and "How do I keep a basil plant alive" in " ".join(made.texts())
+
+
+def test_a_broken_spreadsheet_is_one_line(case: Case) -> None:
+    assert "spreadsheet" in refused(case, "10-compressed-excel", "xlsx.yaml")
+
+
+def test_the_format_is_obeyed(case: Case) -> None:
+    shutil.copytree(CASES / "p12", case.folder / "p12")
+    (case.folder / "p12" / "sub").mkdir()
+    shutil.copy(CASES / "p09" / "data.jsonl", case.folder / "p12" / "sub" / "data.json")
+    rows = [{"question": f"What is question {n} about, please?", "answer": f"About {n} apples."}
+            for n in range(4)]  # fmt: skip
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (case.folder / "p12" / "sub" / "data.json").write_text(text)
+    assert len(case("p12").rows) == 4
+
+
+def test_a_word_that_yaml_takes_for_no_is_named(case: Case) -> None:
+    assert "no" in refused(case, "27-yaml-norway", "d.yaml").lower()
+    assert "no" in refused(case, "27-yaml-norway", "d3.yaml").lower()
+    assert "not in 'no'" in refused(case, "27-yaml-norway", "d2.yaml")
+
+
+def test_a_source_that_cant_be_read_is_one_line(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Path.open
+
+    def closed(path: Path, *args: Any, **keys: Any) -> Any:
+        if path.name == "data.jsonl":
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path, *args, **keys)
+
+    monkeypatch.setattr(Path, "open", closed)
+    assert "can't be read (permission denied)" in refused(case, "p18")

@@ -80,7 +80,7 @@ def test_sentences_cover_the_text(text: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "keys", "reason"),
     [
-        ("Certainly.", {}, "assistant turn of 1 words"),
+        ("Certainly.", {"min_answer_words": 2}, "assistant turn of 1 words"),
         ("", {}, "assistant turn of 0 words"),
         ("No no no no no no", {"max_words": 5, "language": False}, "12 words, more than 5"),
         ("Too short", {"min_answer_words": 3}, "assistant turn of 2 words"),

@@ -63,7 +63,7 @@ def test_exact_duplicates_go_also_under_another_question(tmp_path: Path) -> None
     ]
     store, ledger = store_of(tmp_path, rows), Ledger("dedupe")
     keep = np.ones(3, bool)
-    dedupe(store, keep, DedupeSettings(near=False), ledger)
+    dedupe(store, keep, DedupeSettings(near=False, by="answer"), ledger)
     assert keep.tolist() == [True, False, True]
     assert reasons(ledger) == ["same answer as row-1"] and ledger.lines[0]["id"] == "b"
 
@@ -92,7 +92,8 @@ def test_dedupe_is_switchable_and_short_answers_are_never_near(tmp_path: Path) -
         folder = tmp_path / str(number)
         folder.mkdir()
         store, keep = store_of(folder, rows), np.ones(2, bool)
-        dedupe(store, keep, DedupeSettings.model_validate(off), Ledger("dedupe"))
+        chosen = DedupeSettings.model_validate({"by": "answer", **off})
+        dedupe(store, keep, chosen, Ledger("dedupe"))
         assert keep.sum() == kept
 
 

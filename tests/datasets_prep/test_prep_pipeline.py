@@ -52,7 +52,7 @@ def test_it_writes_every_file_and_loses_no_row(tmp_path: Path) -> None:
     rows = questions(60)
     rows[7]["a"] = rows[3]["a"]
     rows[11]["a"] = "No."
-    out = prepare(small(tmp_path, rows))
+    out = prepare(small(tmp_path, rows, steps={"filter": {"min_answer_words": 2}}))
     assert sorted(p.name for p in out.iterdir()) == sorted(FILES)
     splits = rows_of(out)
     assert {split: len(rows) for split, rows in splits.items()} == {
@@ -173,6 +173,7 @@ def break_input(case: str, folder: Path) -> list[str | Path]:
         rows.write_text("\n\n")
     elif case == "unusable":
         jsonl(rows, [{"q": "Why is it so?", "a": "No."}] * 3)
+        keys = {"steps": {"filter": {"min_answer_words": 2}}}
     elif case == "step":
         keys = {"steps": {"deduplicate": {}}}
     elif case == "key":
@@ -214,8 +215,8 @@ def break_input(case: str, folder: Path) -> list[str | Path]:
         ("empty", "rows.jsonl: the file is empty"),
         ("blank", "rows.jsonl: holds no rows"),
         ("unusable", "no usable row among 3; most often: filter: assistant turn of ... words"),
-        ("step", "Did you mean 'dedupe'?"),
-        ("key", "Did you mean 'source'?"),
+        ("step", "Did you mean dedupe?"),
+        ("key", "Did you mean source?"),
         ("hub", "nobody-here/no-such-data: cannot be read from the Hugging Face Hub"),
         ("role", "unknown role 'narrator'"),
         ("duplicate id", "id 'small-1' occurs twice"),

@@ -10,8 +10,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from datasets_prep.definition import Source
-from datasets_prep.readers import RAGGED, local_file, read_rows
+from datasets_prep.opening import local_files
+from datasets_prep.readers import RAGGED, read_rows
+from datasets_prep.source import Source
 from recipes.runner.core.errors import UserError
 
 ROWS = [{"q": "Wie geht's?", "a": 'Gut, danke;\n"sehr" gut'}, {"q": "ü", "a": "€ \U0001f600"}]
@@ -34,7 +35,7 @@ def write(path: Path, kind: str, encoding: str = "utf-8") -> Path:
 
 
 def rows(path: Path, **source: object) -> list[dict[str, object]]:
-    return list(read_rows(Source.model_validate({"file": path.name, **source}), path))
+    return list(read_rows(Source.model_validate({"file": path.name, **source}), [path]))
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json", "parquet"])
@@ -79,7 +80,7 @@ def test_a_ragged_csv_row_is_kept_for_the_ledger(tmp_path: Path) -> None:
     [
         ("r.jsonl", b'{"q": 1}\n{"q": \n', ":2", "broken JSON line"),
         ("r.jsonl", b'{"q": 1}\n\n[1]\n', ":3", "a list where an object"),
-        ("r.jsonl", b"[" * 9000, ":1", "broken JSON line"),
+        ("r.jsonl", b"[" * 9000, "", "broken JSON"),
         ("r.jsonl", b'{"q": "a"}\n{"q": "\xff"}\n', ":2", "is not utf-8"),
         ("r.csv", b"q,a\nx,caf\xe9\n", ":2", "is not utf-8"),
         ("r.csv", b"q,q\nx,y\n", "", "names a column twice: q"),
@@ -102,10 +103,10 @@ def test_broken_files_say_where(
 def test_a_source_that_is_not_there_or_empty(tmp_path: Path) -> None:
     source = Source(file="none.csv")
     with pytest.raises(UserError, match="no such file"):
-        local_file(source, tmp_path / "d.yaml", None)
+        local_files(source, tmp_path / "d.yaml", None)
     (tmp_path / "none.csv").touch()
     with pytest.raises(UserError, match="empty"):
-        local_file(source, tmp_path / "d.yaml", None)
+        local_files(source, tmp_path / "d.yaml", None)
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "json", "parquet"])
@@ -124,7 +125,7 @@ def test_rows_stream(tmp_path: Path, kind: str) -> None:
     import tracemalloc
 
     tracemalloc.start()
-    total = sum(1 for _ in read_rows(Source(file=path.name), path))
+    total = sum(1 for _ in read_rows(Source(file=path.name), [path]))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert total == len(many)

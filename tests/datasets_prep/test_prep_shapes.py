@@ -273,12 +273,35 @@ def test_columns_are_checked_with_the_nearest_name() -> None:
         kind.check_columns([{"questions": 1, "answer": 2}])
 
 
-@pytest.mark.parametrize("value", [3, 3.5, None, float("nan"), True, {"a": 1}, "\ud800 lone"])
-def test_any_cell_is_text_that_utf8_can_hold(value: Any) -> None:
+@pytest.mark.parametrize("value", [None, float("nan"), "\ud800 lone", ["one text"]])
+def test_any_text_is_one_that_utf8_can_hold(value: Any) -> None:
     made, _ = convert(
         shaper("prompt_response", columns={"prompt": "q", "response": "a"}), {"q": value, "a": "b"}
     )
     made[0].messages[0].content.encode()
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (3, "column 'q' is a number ('3'), no text"),
+        (3.5, "column 'q' is a number ('3.5'), no text"),
+        (True, "column 'q' is true or false ('True'), no text"),
+        ({"a": 1}, "column 'q' is an object of a, no text"),
+        ([1, None], "column 'q' is a list of 2, where one text is wanted"),
+        ([{"type": "image_url"}], "a part of column 'q' holds a part of type 'image_url'"),
+    ],
+)
+def test_what_is_no_text_is_named(value: Any, reason: str) -> None:
+    kind = shaper("prompt_response", columns={"prompt": "q", "response": "a"})
+    made, ledger = convert(kind, {"q": value, "a": "b"})
+    assert made == [] and reasons(ledger)[0].startswith(reason)
+
+
+def test_numbers_are_texts_where_the_definition_says_so() -> None:
+    columns = {"prompt": "q", "response": "a", "numbers_as_text": True}
+    (row,), _ = convert(shaper("prompt_response", columns=columns), {"q": "6 * 7?", "a": 42})
+    assert turns(row) == [("u", "6 * 7?"), ("a", "42")]
 
 
 def test_turns_without_a_speaker_go_by_position() -> None:

@@ -144,7 +144,7 @@ def test_the_export_is_what_datasets_prep_reads(tmp_path: Path) -> None:
         {"name": "chat", "source": {"file": "chat.json"}, "shape": "messages",
          "columns": {"messages": "messages", "id": "id"}}
     )  # fmt: skip
-    shaper, rows = Shaper(definition, "chat.json"), list(read_rows(definition.source, path))
+    shaper, rows = Shaper(definition, "chat.json"), list(read_rows(definition.source, [path]))
     shaper.check_columns(rows)
     read = [shaper.open(n, unit) for n, unit in shaper.units(rows)]
     assert all(shaper.fill(row, Ledger("read")) for row in read)

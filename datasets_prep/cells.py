@@ -1,0 +1,131 @@
+"""Cells of a source as texts: what is no text is named, and never spelt as JSON."""
+
+from __future__ import annotations
+
+import ast
+import json
+from typing import Any
+
+from datasets_prep.conversation import without_surrogates
+
+Row = dict[str, Any]
+# What writers of tables put where there is nothing.
+_NOTHING = frozenset(
+    ["nan", "none", "null", "nil", "nat", "n/a", "#n/a", "<na>", "<nan>", "<none>", "<null>"]
+)
+_NO_INPUT = frozenset(["<noinput>", "<no input>", "<empty>"])
+_TEXT_PARTS = ("text", "input_text", "output_text")
+_PART_KEYS = ("text", "value", "content")
+_THOUGHT_PARTS = ("thinking", "reasoning")
+
+
+class Unusable(Exception):
+    """A row that holds no conversation; the message says why."""
+
+
+class Path:
+    """A column, or a place within one: ``text.dialog``, ``utterances.-1.history``."""
+
+    def __init__(self, column: str) -> None:
+        """Keep the name."""
+        self.column = column
+
+    def of(self, row: Row) -> Any:
+        """The value in a row; None when it isn't there."""
+        if self.column in row or "." not in self.column:
+            return row.get(self.column)
+        name, *keys = self.column.split(".")
+        value = row.get(name)
+        for key in keys:
+            if isinstance(value, str):
+                value = parsed(value)
+            if isinstance(value, list) and key.lstrip("-").isdigit():
+                index = int(key)
+                value = value[index] if -len(value) <= index < len(value) else None
+            elif isinstance(value, dict):
+                value = value.get(key)
+            else:
+                return None
+        return value
+
+
+def cell(row: Row, column: str | None) -> Any:
+    """The value of a column or of a place within it."""
+    return Path(column).of(row) if column else None
+
+
+def parsed(text: str) -> Any:
+    """JSON, or the Python literal that a CSV export makes of a list; None when it is neither."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return None
+
+
+def says_nothing(text: str) -> bool:
+    """Whether a whole cell is a word for nothing (``nan``, ``NULL``, ``<noinput>``)."""
+    return len(text) < 12 and text.strip().lower() in _NOTHING | _NO_INPUT
+
+
+def plain(value: Any) -> str:
+    """A cell that is a key, a topic or an id, as text; not for what is trained on."""
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    if isinstance(value, str):
+        return without_surrogates(value)
+    if isinstance(value, dict | list):
+        return without_surrogates(json.dumps(value, ensure_ascii=False, default=str))
+    return without_surrogates(str(value))
+
+
+def text_of(value: Any, what: str, *, parts: bool = False, numbers: bool = False) -> str:
+    """A cell that is trained on, as text.
+
+    Args:
+        value: the cell.
+        what: its name, for the reason ("column 'answer'", "turn 2").
+        parts: a list of several texts is one text in parts; else only a list of one is a text.
+        numbers: a number is taken as it is written.
+
+    Raises:
+        Unusable: it holds something that is no text; names it.
+    """
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    if isinstance(value, str):
+        return "" if says_nothing(value) else without_surrogates(value)
+    if isinstance(value, dict):
+        return _part(value, what)
+    if isinstance(value, list):
+        if len(value) > 1 and not parts:
+            raise Unusable(f"{what} is a list of {len(value)}, where one text is wanted")
+        texts = [text_of(part, f"a part of {what}", parts=True) for part in value]
+        return "\n".join(filter(None, texts))
+    if numbers and not isinstance(value, bool):
+        return str(value)
+    kind = "true or false" if isinstance(value, bool) else "a number"
+    raise Unusable(f"{what} is {kind} ('{value}'), no text")
+
+
+def _part(value: dict[str, Any], what: str) -> str:
+    """The text of one content part.
+
+    Raises:
+        Unusable: it is an image, a tool's use or anything else that is no text.
+    """
+    kind = str(value.get("type") or value.get("content_type") or "text")
+    if kind in _THOUGHT_PARTS:
+        thought = text_of(value.get(kind) or value.get("text"), what, parts=True)
+        return f"<think>\n{thought}\n</think>\n" if thought else ""
+    if kind not in _TEXT_PARTS:
+        raise Unusable(f"{what} holds a part of type '{kind}', which is no text")
+    if isinstance(value.get("parts"), list):
+        return text_of(value["parts"], what, parts=True)
+    key = next((key for key in _PART_KEYS if key in value), None)
+    if key is None:
+        raise Unusable(f"{what} is an object of {', '.join(map(str, list(value)[:4]))}, no text")
+    return text_of(value[key], what, parts=True)

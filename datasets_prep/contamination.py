@@ -1,0 +1,133 @@
+"""Contamination: training rows near a prompt of the evaluation are dropped, and named.
+
+A row is near a prompt when one of its user turns is the prompt in other letters, or shares half of
+its runs of three words (Jaccard), or when eight words in a row of a prompt stand in any turn (the
+n-gram overlap of Brown et al., "Language Models are Few-Shot Learners", 2020, appendix C). There
+are some hundred prompts, so that every pair that shares a run is compared: what MinHash
+approximates for large sets is exact here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets_prep.conversation import Conversation, Message, turns_of
+from datasets_prep.signatures import jaccard, normalise, shingles
+from datasets_prep.suites import Prompt, prompts_of, suite_files
+from datasets_prep.whole import WholeSet
+
+_SHINGLE = 3
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """How near a row is to a prompt: the row, and the Jaccard similarity of their word runs."""
+
+    row: str
+    similarity: float
+    text: str
+
+
+class Prompts:
+    """The prompts of the evaluation, to hold texts against."""
+
+    def __init__(self, prompts: list[Prompt], ngram: int, threshold: float) -> None:
+        """Index the runs of words."""
+        self._ngram, self._threshold = ngram, threshold
+        self._exact: dict[str, Prompt] = {}
+        self._runs: dict[str, Prompt] = {}
+        self._sets: list[tuple[Prompt, set[str]]] = []
+        self._holding: dict[str, list[int]] = defaultdict(list)
+        for prompt in prompts:
+            normal = normalise(prompt.text)
+            self._exact.setdefault(normal, prompt)
+            for run in _runs(normal, ngram):
+                self._runs.setdefault(run, prompt)
+            runs = shingles(normal, _SHINGLE)
+            for run in runs:
+                self._holding[run].append(len(self._sets))
+            self._sets.append((prompt, runs))
+
+    def near(self, row: dict[str, Any]) -> str | None:
+        """Why a row is near a prompt; None when it is near none."""
+        for turn in turns_of(row):
+            if turn["role"] not in ("user", "assistant"):
+                continue
+            normal = normalise(turn["content"])
+            if turn["role"] == "user":
+                if normal in self._exact:
+                    return f"a prompt of the suite: '{self._exact[normal].name}'"
+                for index, similarity in self._similar(normal):
+                    if similarity >= self._threshold:
+                        name = self._sets[index][0].name
+                        return f"near a prompt of the suite '{name}' (Jaccard {similarity:.2f})"
+            for run in _runs(normal, self._ngram):
+                if run in self._runs:
+                    name = self._runs[run].name
+                    return f"{self._ngram} words in a row of a prompt: '{name}'"
+        return None
+
+    def _similar(self, normal: str) -> list[tuple[int, float]]:
+        runs = shingles(normal, _SHINGLE)
+        candidates = {index for run in runs for index in self._holding.get(run, ())}
+        return [(index, jaccard(runs, self._sets[index][1])) for index in sorted(candidates)]
+
+
+def _runs(normal: str, size: int) -> list[str]:
+    words = normal.split()
+    return [" ".join(words[i : i + size]) for i in range(len(words) - size + 1)]
+
+
+def drop_contaminated(rows: WholeSet) -> None:
+    """The step: as the definition sets it."""
+    settings = rows.definition.steps.contamination
+    if not settings:
+        return
+    prompts = prompts_of(suite_files(settings))
+    known = Prompts(prompts, settings.ngram, settings.threshold)
+    ledger = rows.ledger("contamination")
+    for index in np.flatnonzero(rows.keep).tolist():
+        row = json.loads(rows.store.line(index))
+        reason = known.near(row)
+        if reason:
+            rows.keep[index] = False
+            messages = [Message.from_dict(message) for message in turns_of(row)]
+            ledger.dropped(Conversation(row["id"], row["source"], messages), reason)
+    ledger.flush()
+
+
+def nearest_rows(prompts: list[str], file: Path) -> list[Nearness | None]:
+    """The training row nearest to each prompt, for a report.
+
+    Args:
+        prompts: user turns.
+        file: rows as they are written, one JSON object a line.
+
+    Returns:
+        One for each prompt: None where no row shares a word with it. The similarity is the Jaccard
+        of word sets, which tells unlike rows apart too.
+    """
+    sets = [set(normalise(prompt).split()) for prompt in prompts]
+    best: list[Nearness | None] = [None] * len(prompts)
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            for turn in turns_of(row):
+                if turn["role"] != "user":
+                    continue
+                words = set(normalise(turn["content"]).split())
+                for index, wanted in enumerate(sets):
+                    shared = len(words & wanted)
+                    if not shared:
+                        continue
+                    similarity = shared / (len(words) + len(wanted) - shared)
+                    known = best[index]
+                    if known is None or similarity > known.similarity:
+                        best[index] = Nearness(row["id"], similarity, turn["content"])
+    return best

@@ -1,0 +1,50 @@
+"""Where the rows of a data set come from."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from datasets_prep.settings import Settings
+
+Format = Literal["csv", "tsv", "jsonl", "json", "parquet", "xlsx", "txt"]
+
+
+class Source(Settings):
+    """A Hub data set or local files, not both.
+
+    Attributes:
+        file: a file, a folder, or a pattern with ``*``; beside the definition.
+        format: of the files, whatever their names say.
+        header: of a CSV or a sheet: whether the first row names the columns; else they are
+            ``column_1``, ``column_2`` and so on.
+        records: where the rows stand in a JSON file.
+    """
+
+    hub: str | None = None
+    config: str | None = None
+    hub_split: str = "train"
+    revision: str | None = None
+    file: str | None = None
+    format: Format | None = None
+    encoding: str = "utf-8-sig"
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    quotes: bool = True
+    header: bool = True
+    records: str = "item"
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Source:
+        if (self.hub is None) == (self.file is None):
+            raise ValueError("give either hub or file")
+        return self
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        try:
+            "".encode(value)
+        except LookupError as error:
+            raise ValueError(str(error)) from None
+        return value

@@ -1,0 +1,56 @@
+"""What the evaluation asks: its suites are read as files, as this package stands below it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets_prep.settings import ContaminationSettings
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.paths import ROOT
+from recipes.runner.core.yaml_file import read_yaml
+
+SUITES = ROOT / "eval" / "suites"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One user turn that the evaluation asks.
+
+    Attributes:
+        name: the suite and the prompt's id.
+        text: the turn.
+    """
+
+    name: str
+    text: str
+
+
+def suite_files(settings: ContaminationSettings) -> list[Path]:
+    """The files of the suites.
+
+    Raises:
+        UserError: there is no such suite.
+    """
+    if settings.suites == "all":
+        return sorted(SUITES.glob("*.yaml"))
+    files = [Path(name) if name.endswith((".yaml", ".yml")) else SUITES / f"{name}.yaml"
+             for name in settings.suites]  # fmt: skip
+    for file in files:
+        if not file.is_file():
+            known = ", ".join(path.stem for path in sorted(SUITES.glob("*.yaml")))
+            raise UserError(f"no suite '{file}'", "contamination.suites", f"Known: {known}")
+    return files
+
+
+def prompts_of(files: Iterable[Path]) -> list[Prompt]:
+    """Every user turn of the suites' prompts."""
+    found: list[Prompt] = []
+    for file in files:
+        listed = read_yaml(file, "Write a suite").content.get("prompts")
+        for prompt in listed if isinstance(listed, list) else []:
+            turns = prompt.get("turns") if isinstance(prompt, dict) else None
+            for turn in turns if isinstance(turns, list) else []:
+                found.append(Prompt(f"{file.stem}/{prompt.get('id')}", str(turn)))
+    return found

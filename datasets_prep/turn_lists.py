@@ -1,0 +1,111 @@
+"""One turn out of a list: its role, its text, its tool calls, and whether it is trained."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from datasets_prep.cells import Unusable, parsed, plain, text_of
+from datasets_prep.conversation import Message
+
+# A ShareGPT turn is {from, value}; the others are the keys that turn lists in the wild use.
+ROLE_KEYS = ("role", "from", "speaker", "author", "sender", "name")
+CONTENT_KEYS = ("content", "value", "text", "utterance", "message")
+TRAIN_KEYS = ("weight", "train", "training", "trainable")
+_REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
+_CALL_ROLES = ("function_call", "tool_call")
+TOOL_ROLES = ("tool", "observation", "function", "function_response", "tool_response", "ipython")
+# Keys of a turn that are read, or that mean nothing for training.
+READ_KEYS = frozenset(
+    {*ROLE_KEYS, *CONTENT_KEYS, *TRAIN_KEYS, *_REASONING_KEYS}
+    | {"tool_calls", "tool_call_id", "function_call"}
+)
+
+
+def is_call(name: str) -> bool:
+    """Whether a role is ShareGPT's for a call of a tool."""
+    return name in _CALL_ROLES
+
+
+def train_of(item: dict[str, Any], where: str) -> bool:
+    """Whether a turn is trained on: its ``weight``, ``train`` or the like says no.
+
+    Raises:
+        Unusable: a weight between 0 and 1, which no trainer here can give to a turn.
+    """
+    for key in TRAIN_KEYS:
+        value = item.get(key)
+        if value is None:
+            continue
+        if isinstance(value, str):
+            value = {"true": True, "false": False, "0": 0, "1": 1}.get(value.strip().lower(), value)
+        if value not in (0, 1):
+            raise Unusable(f"{where} has the {key} {value}: a turn is trained on or not, 0 or 1")
+        if not value:
+            return False
+    return True
+
+
+def calls_of(item: dict[str, Any], role: str, text: Any) -> list[dict[str, Any]]:
+    """The tool calls of a turn, in OpenAI's form; arguments stay a JSON text.
+
+    Raises:
+        Unusable: a call that names no function.
+    """
+    raw = item.get("tool_calls")
+    if isinstance(raw, str):
+        raw = parsed(raw)
+    calls = list(raw) if isinstance(raw, list) else []
+    if item.get("function_call"):
+        calls.append(item["function_call"])
+    if is_call(role):
+        found = parsed(text) if isinstance(text, str) else text
+        calls += found if isinstance(found, list) else [found]
+    return [_call(call) for call in calls]
+
+
+def _call(call: Any) -> dict[str, Any]:
+    if isinstance(call, str):
+        call = parsed(call)
+    function = call.get("function", call) if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not function.get("name"):
+        raise Unusable(f"tool_calls: a call names no function ({str(call)[:60]})")
+    arguments = function.get("arguments", function.get("parameters", {}))
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    made = {
+        "type": "function",
+        "function": {"name": plain(function["name"]), "arguments": arguments},
+    }
+    return {"id": plain(call["id"]), **made} if call.get("id") else made
+
+
+def message(item: dict[str, Any], role: str, source_role: str, value: Any, where: str) -> Message:
+    """The message of a turn.
+
+    Args:
+        item: the turn.
+        role: system, user, assistant or tool.
+        source_role: what the role is called in the source, lower case.
+        value: the turn's content.
+        where: its name, for reasons.
+
+    Raises:
+        Unusable: it holds what is no text.
+    """
+    calls = calls_of(item, source_role, value) if role == "assistant" else []
+    if is_call(source_role):
+        text = ""
+    elif role == "tool" and isinstance(value, dict | list):
+        # What a tool answers is data; JSON is its own form.
+        text = json.dumps(value, ensure_ascii=False)
+    else:
+        text = text_of(value, where, parts=True)
+    thought = next((item[key] for key in _REASONING_KEYS if item.get(key)), None)
+    if thought and role == "assistant" and "<think>" not in text:
+        text = f"<think>\n{text_of(thought, where, parts=True).strip()}\n</think>\n\n{text}"
+    made = Message(role, text, train=train_of(item, where), calls=calls)
+    if role == "tool":
+        made.call_id = plain(item.get("tool_call_id"))
+        made.name = plain(item.get("name"))
+    return made

@@ -1,0 +1,113 @@
+"""What one conversation is made from: a row, the rows of a talk, a path of a tree, a pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from datasets_prep.cells import Row, cell, parsed, plain
+from datasets_prep.definition import Definition
+from recipes.runner.core.errors import UserError
+
+Unit = Row | list[Row]
+
+
+def units(rows: Iterable[Row], definition: Definition, name: str) -> Iterator[tuple[int, Unit]]:
+    """Number the units from 1, by the row that they begin with.
+
+    Raises:
+        UserError: a conversation comes back after another one.
+    """
+    if definition.shape == "turn_rows":
+        yield from _gathered(rows, definition.columns.conversation or "", name)
+    elif definition.shape == "tree":
+        yield from enumerate(_paths(rows, definition, name), 1)
+    elif definition.shape == "intents":
+        yield from enumerate(_patterns(rows, definition), 1)
+    else:
+        yield from enumerate(rows, 1)
+
+
+def _gathered(rows: Iterable[Row], key: str, name: str) -> Iterator[tuple[int, list[Row]]]:
+    """The rows of one value of a column, which stand together."""
+    group: list[Row] = []
+    seen: set[int] = set()
+    first = 1
+    for number, row in enumerate(rows, 1):
+        if not group or cell(row, key) != cell(group[0], key):
+            if group:
+                yield first, group
+            group, first = [], number
+            value = plain(cell(row, key))
+            if hash(value) in seen:
+                raise UserError(
+                    f"conversation '{value}' comes back at row {number} after another one",
+                    name,
+                    f"Sort the rows by {key}",
+                )
+            seen.add(hash(value))
+        group.append(row)
+    if group:
+        yield first, group
+
+
+def _paths(rows: Iterable[Row], definition: Definition, name: str) -> Iterator[Row]:
+    """Each tree of replies as one row per path from its root to a leaf, or its best path alone.
+
+    A tree is one row with its ``replies`` nested (OpenAssistant's trees), or rows of one message
+    each that name their parent. The best reply has the lowest ``rank``, or stands first.
+    """
+    columns = definition.columns
+    best = definition.turns.paths == "best"
+
+    def walk(node: Row, before: list[Row]) -> Iterator[list[Row]]:
+        path = [*before, {k: v for k, v in node.items() if k != columns.replies}]
+        replies = [r for r in node.get(columns.replies) or [] if isinstance(r, dict)]
+        replies = sorted((r for r in replies if not r.get("deleted")), key=_rank)
+        if not replies:
+            yield path
+        for reply in replies[:1] if best else replies:
+            yield from walk(reply, path)
+
+    for row in rows if columns.parent is None else _nested(rows, definition, name):
+        root = row.get("prompt") if isinstance(row.get("prompt"), dict) else row
+        assert isinstance(root, dict)
+        tree = plain(row.get(columns.conversation or "message_tree_id") or root.get("message_id"))
+        for path in walk(root, []):
+            yield {**{k: v for k, v in row.items() if k not in ("prompt", columns.replies)},
+                   "messages": path, "\0tree": tree}  # fmt: skip
+
+
+def _rank(reply: Row) -> tuple[int, float]:
+    rank = reply.get("rank")
+    return (0, float(rank)) if isinstance(rank, int | float) and rank == rank else (1, 0.0)
+
+
+def _nested(rows: Iterable[Row], definition: Definition, name: str) -> Iterator[Row]:
+    """Trees out of rows of one message each."""
+    columns = definition.columns
+    key = columns.conversation or "message_tree_id"
+    for _, group in _gathered(rows, key, name):
+        nodes = {plain(cell(row, columns.message)): {**row, columns.replies: []} for row in group}
+        roots: list[Row] = []
+        for node in nodes.values():
+            parent = nodes.get(plain(cell(node, columns.parent)))
+            (roots if parent is None else parent[columns.replies]).append(node)
+        yield from roots
+
+
+def _patterns(rows: Iterable[Row], definition: Definition) -> Iterator[Row]:
+    """Each pattern of an intent as a row, answered by its responses in turn."""
+    columns = definition.columns
+    for number, row in enumerate(rows, 1):
+        asked, answers = (_texts(cell(row, c)) for c in (columns.patterns, columns.responses))
+        if not asked or not answers:
+            yield {**row, "\0tree": number, "\0pair": None}
+        for index, pattern in enumerate(asked if answers else []):
+            yield {**row, "\0tree": number, "\0pair": (pattern, answers[index % len(answers)])}
+
+
+def _texts(value: Any) -> list[Any]:
+    if isinstance(value, str) and value.lstrip()[:1] == "[":
+        value = parsed(value)
+    return value if isinstance(value, list) else [] if value is None else [value]
