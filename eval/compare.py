@@ -22,6 +22,7 @@ from eval.report.charts import verdict_class
 from eval.report.page import TEMPLATES, flat
 from eval.report.templating import page_environment
 from eval.report.wording import gates_said
+from eval.scoring.run_pairs import changed_suites, pair_runs
 from eval.suite import HELD_OUT
 from recipes.runner.core.errors import UserError, user_errors_exit
 from recipes.runner.core.files import write_text
@@ -44,26 +45,37 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
     """Rows for the table and the page.
 
     Returns:
-        ``runs`` (names), ``gates`` (what they say, and whether they hold; None where a run was not
-        evaluated),
-        ``suites`` (name, and per run the summary's row or None), ``figures`` (label and one text
-        a run), ``settings`` (key and one text a run, only those that differ), ``warnings`` (what
-        makes the runs hard to compare).
+        ``runs`` (names), ``decisions`` (of each summary, None without one), ``gates`` (what they
+        say, and whether they hold; None where a run was not evaluated), ``pairs`` (every later
+        run's tuned answers against the first's, from `pair_runs`), ``suites`` (name, what changed
+        in it between the runs, and per run the summary's row or None), ``figures`` (label and one
+        text a run), ``settings`` (key and one text a run, only those that differ), ``warnings``
+        (what makes the runs hard to compare).
     """
     summaries = [run.summary() for run in runs]
     by_run = [
         {row["name"]: row for row in (found or {"suites": []})["suites"]} for found in summaries
     ]
+    changed = changed_suites([summary for summary in summaries if summary])
     names = list(dict.fromkeys(name for rows in by_run for name in rows))
     configs = [dict(flat(_settings(run))) for run in runs]
     keys = sorted({key for config in configs for key in config})
     return {
         "runs": [run.name for run in runs],
+        "decisions": [(summary or {}).get("decision") for summary in summaries],
         "gates": [
             (gates_said(summary["gates"]), summary["gates_hold"]) if summary else None
             for summary in summaries
         ],
-        "suites": [{"name": name, "cells": [rows.get(name) for rows in by_run]} for name in names],
+        "pairs": [pair for run in runs[1:] if (pair := pair_runs(runs[0], run))],
+        "suites": [
+            {
+                "name": name,
+                "changed": changed.get(name),
+                "cells": [rows.get(name) for rows in by_run],
+            }
+            for name in names
+        ],
         "figures": _figures(runs, by_run),
         "settings": [
             {"key": key, "values": [config.get(key, "—") for config in configs]}
@@ -127,6 +139,14 @@ def _evaluation_warnings(summaries: Sequence[dict[str, Any] | None]) -> list[str
     ):
         if _differ(summary["settings"].get(key) for summary in there):
             said.append(words)
+    if _differ((summary.get("decided_by") or {}).get("code") for summary in there):
+        said.append(
+            "checks, metrics or statistics changed between the evaluations, so the verdicts don't "
+            "mean the same (make eval RUN=... scores the kept answers again)"
+        )
+    said += [
+        f"suite {name} is not the same in all: {why}" for name, why in changed_suites(there).items()
+    ]
     return said
 
 
@@ -161,6 +181,8 @@ def print_comparison(found: dict[str, Any], console: Console) -> None:
         _print_verdicts(found, console)
     else:
         _print_runs(found, console)
+    for pair in found["pairs"]:
+        _print_pair(pair, console)
     for warning in found["warnings"]:
         console.print(f"[yellow]take care:[/] {escape(warning)}")
 
@@ -168,18 +190,54 @@ def print_comparison(found: dict[str, Any], console: Console) -> None:
 def _print_verdicts(found: dict[str, Any], console: Console) -> None:
     table = Table(box=SIMPLE, title="tuned against base, by run", title_justify="left")
     table.add_column("")
-    for name, gates in zip(found["runs"], found["gates"], strict=True):
+    for name, gates, decision in zip(
+        found["runs"], found["gates"], found["decisions"], strict=True
+    ):
         words, hold = gates or ("not evaluated", True)
+        if decision:
+            words = f"{decision['kind']} ({words})"
+            hold = decision["kind"] != "don't ship"
         heading = words if hold else f"[red]{words}[/]"
         table.add_column(f"{escape(name)}\n{heading}", overflow="fold")
     for suite in found["suites"]:
-        table.add_row(suite["name"], *(_cell(row) for row in suite["cells"]))
+        mark = " (changed)" if suite["changed"] else ""
+        table.add_row(suite["name"] + mark, *(_cell(row) for row in suite["cells"]))
     table.add_section()
     for figure in found["figures"]:
         table.add_row(figure["label"], *figure["values"])
     table.add_section()
     for setting in found["settings"]:
         table.add_row(escape(setting["key"]), *(escape(value) for value in setting["values"]))
+    console.print(table)
+
+
+def _print_pair(pair: dict[str, Any], console: Console) -> None:
+    """One run's tuned answers against another's."""
+    title = (
+        f"{escape(pair['second'])} against {escape(pair['first'])}, both tuned, paired by prompt"
+    )
+    table = Table(box=SIMPLE, title=title, title_justify="left")
+    for heading in (
+        "suite",
+        pair["first"],
+        pair["second"],
+        "difference (95%)",
+        "red lines",
+        "verdict",
+    ):
+        table.add_column(escape(heading), overflow="fold")
+    for row in pair["suites"]:
+        found, (low, high) = row["compared"], row["compared"]["interval"].values()
+        table.add_row(
+            row["name"],
+            f"{found['base']:.3f}",
+            f"{found['tuned']:.3f}",
+            f"{found['difference']:+.3f} ({low:+.3f} to {high:+.3f})",
+            f"{row['new_red_lines']} new, {row['gone_red_lines']} gone",
+            row["verdict"],
+        )
+    for row in pair["refused"]:
+        table.add_row(row["name"], "", "", "", "", f"not paired: {escape(row['why'])}")
     console.print(table)
 
 

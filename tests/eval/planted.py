@@ -113,14 +113,15 @@ NATS = {"zero": 0.0, "equal": 0.0, "noise": 0.9, "shuffled": 0.3, "worse": 0.4, 
 """What the arm does to the held-out loss; a canned one is tried without help from it."""
 
 
-def evaluate(arm: str, seed: int, suites: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The summary of one seed: base's answers drawn, then the arm's beside them."""
+def drawn(
+    arm: str, seed: int, names: tuple[str, ...] = ()
+) -> tuple[list[Suite], dict[str, list[Item]], tuple[list[tuple[float, int]], ...]]:
+    """Suites, scored pairs and held-out sums of one seed: base's answers, the arm's beside them."""
     rng = random.Random(f"{arm}/{seed}")
     own, scored = pool()
-    chosen = [suite for suite in own if not suites or suite.name in suites]
-    items = {}
+    chosen = [suite for suite in own if not names or suite.name in names]
+    items: dict[str, list[Item]] = {suite.name: [] for suite in chosen}
     for suite in chosen:
-        items[suite.name] = []
         for prompt in suite.prompts:
             base = base_kind(rng)
             kinds = base, ARMS[arm](rng, suite.name, prompt.id, base)
@@ -129,5 +130,10 @@ def evaluate(arm: str, seed: int, suites: tuple[str, ...] = ()) -> dict[str, Any
     losses = [rng.lognormvariate(0.8, 0.4) for _ in range(40)]
     shift = NATS.get(arm, 0.0)
     tuned = [loss + (shift + rng.gauss(0, 0.05) if arm != "zero" else 0.0) for loss in losses]
-    held_out = ([(loss * 50, 50) for loss in losses], [(loss * 50, 50) for loss in tuned])
-    return summarise(chosen, items, held_out, {"run": arm})
+    return chosen, items, ([(x * 50, 50) for x in losses], [(x * 50, 50) for x in tuned])
+
+
+def evaluate(arm: str, seed: int, names: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The summary of one seed."""
+    chosen, items, (base, tuned) = drawn(arm, seed, names)
+    return summarise(chosen, items, (base, tuned), {"run": arm})
