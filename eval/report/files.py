@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from eval.evaluate import Evaluation
 from eval.report.page import render_report, report_id
+from eval.report.results import Results
 from eval.scoring.summary import summarise
 from eval.scoring.votes import VOTES, count_votes, read_votes
 from eval.suite import HELD_OUT, Suite
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.files import write_json, write_jsonl, write_text
 from recipes.runner.core.recipe import display_path
+
+RESULTS = "results.jsonl"
 
 
 def write_results(
@@ -31,17 +35,22 @@ def write_results(
     """
     summary = summarise(suites, outcome.items, outcome.held_out, outcome.settings)
     summary["judge"] = outcome.judge
-    rows = held_out_rows(outcome)
-    for suite in suites:
-        decoding = outcome.settings["decoding"][suite.name]
-        rows += [item.to_json(decoding) for item in outcome.items[suite.name]]
+    write_jsonl(folder / RESULTS, _result_rows(suites, outcome))
+    rows = Results(folder / RESULTS)
     summary["report_id"] = report_id(rows)
     kept = folder / VOTES
     if kept.is_file() and (votes := read_votes(kept)).report == summary["report_id"]:
         summary["votes"] = count_votes(votes, rows, summary["report_id"], str(kept))
-    write_jsonl(folder / "results.jsonl", rows)
     _write_pages(folder, summary, rows, record)
     return summary
+
+
+def _result_rows(suites: list[Suite], outcome: Evaluation) -> Iterator[dict[str, Any]]:
+    yield from held_out_rows(outcome)
+    for suite in suites:
+        decoding = outcome.settings["decoding"][suite.name]
+        for item in outcome.items[suite.name]:
+            yield item.to_json(decoding)
 
 
 def add_votes(folder: Path, votes_file: Path, record: dict[str, Any]) -> dict[str, Any]:
@@ -50,13 +59,13 @@ def add_votes(folder: Path, votes_file: Path, record: dict[str, Any]) -> dict[st
     Raises:
         UserError: no results, or votes that are not for them.
     """
-    summary_file, results_file = folder / "summary.json", folder / "results.jsonl"
+    summary_file, results_file = folder / "summary.json", folder / RESULTS
     if not summary_file.is_file() or not results_file.is_file():
         raise UserError(
             "holds no results to add votes to", display_path(folder), "Evaluate the run first"
         )
     summary = json.loads(summary_file.read_text(encoding="utf-8"))
-    rows = [json.loads(line) for line in results_file.read_text(encoding="utf-8").splitlines()]
+    rows = Results(results_file)
     votes = read_votes(votes_file)
     summary["votes"] = count_votes(votes, rows, summary["report_id"], str(votes_file))
     write_text(folder / VOTES, votes.model_dump_json(indent=1) + "\n")
@@ -65,7 +74,7 @@ def add_votes(folder: Path, votes_file: Path, record: dict[str, Any]) -> dict[st
 
 
 def _write_pages(
-    folder: Path, summary: dict[str, Any], rows: list[dict[str, Any]], record: dict[str, Any]
+    folder: Path, summary: dict[str, Any], rows: Results, record: dict[str, Any]
 ) -> None:
     write_json(folder / "summary.json", summary)
     write_text(folder / "report.html", render_report(summary, rows, record))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from eval.checks.registry import RED_LINES
 from eval.report.charts import forest_plot, loss_curves, verdict_class
 from eval.report.differences import mark_differences
+from eval.report.results import Results
 from eval.report.templating import page_environment
 from eval.report.wording import cut_answers, few_differ, gates_said, loops_said, red_lines_said
 from eval.scoring.danger import HARMFUL, SEVERITY, row_severity
@@ -21,7 +22,7 @@ _RANK = {"worse": 0, "better": 1, "same": 2}
 FIRST = 20  # answers that the first screen asks to read
 
 
-def report_id(rows: Sequence[dict[str, Any]]) -> str:
+def report_id(rows: Iterable[dict[str, Any]]) -> str:
     """Names the answers of a report, so that votes are read back into the right one."""
     said = [
         [row["suite"], row["id"], row["sample"], _texts(row["base"]), _texts(row["tuned"])]
@@ -31,50 +32,74 @@ def report_id(rows: Sequence[dict[str, Any]]) -> str:
     return digest(said)[:16]
 
 
-def render_report(
-    summary: dict[str, Any], rows: Sequence[dict[str, Any]], record: dict[str, Any]
-) -> str:
-    """The whole page.
+def render_report(summary: dict[str, Any], rows: Results, record: dict[str, Any]) -> Iterator[str]:
+    """The whole page, piece by piece.
 
     Args:
         summary: content of summary.json.
-        rows: lines of results.jsonl.
+        rows: the lines of results.jsonl; read twice, so that the page's order needs no memory.
         record: run.json, for the curves and the settings of the run.
     """
     environment = page_environment(TEMPLATES)
     environment.filters["verdict_class"] = verdict_class
     environment.filters["red_line"] = lambda name: RED_LINES.get(name, name)
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
-    items = [_item(row) for row in rows if row["suite"] != HELD_OUT]
-    items.sort(key=_danger_first)
-    first = [item for item in items if item["alarms"] or item["outcome"] == "worse"][:FIRST]
-    held_out = sorted(
-        (row for row in rows if row["suite"] == HELD_OUT), key=lambda row: -row["difference"]
-    )
-    return environment.get_template("report.html.j2").render(
+    brief, held_out = _brief(rows)
+    first = [one for one in brief if one["alarms"] or one["outcome"] == "worse"][:FIRST]
+    everything = [one["place"] for one in brief]
+    return environment.get_template("report.html.j2").generate(
         summary=summary,
         decision=summary["decision"],
-        first=first,
+        first=[_item(row) for row in rows.at([one["place"] for one in first])],
         gates_said=gates_said(summary["gates"]),
         loops_said=loops_said(summary),
         red_lines_said=red_lines_said(summary),
         cut_answers=cut_answers(summary),
         few_differ=few_differ(summary, LEAST_PAIRS),
-        items=items,
+        items=(_item(row) for row in rows.at(everything)),
         held_out=held_out,
         report_id=report_id(rows),
         forest=forest_plot(summary["suites"]),
         narrow_forest=forest_plot(summary["suites"], narrow=True),
         curves=loss_curves(record.get("evaluations") or []),
         suites=[row for row in summary["suites"] if row["name"] != HELD_OUT],
-        tags=sorted({tag for item in items for tag in item["tags"]}),
+        tags=sorted({tag for one in brief for tag in one["tags"]}),
         config=flat(record.get("config") or {}),
         settings=flat(summary["settings"]),
-        outcomes={o: sum(i["outcome"] == o for i in items) for o in ("worse", "better", "same")},
+        outcomes={o: sum(b["outcome"] == o for b in brief) for o in ("worse", "better", "same")},
         record=record,
         style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
     )
+
+
+def _brief(rows: Results) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What orders the page, most dangerous first, and the held-out rows, worst first."""
+    brief, held_out = [], []
+    for place, row in rows.placed():
+        if row["suite"] == HELD_OUT:
+            held_out.append(row)
+            continue
+        kept = {key: row[key] for key in ("outcome", "tags", "new_red_lines")}
+        kept["difference"] = row["difference"] or 0.0
+        brief.append({**kept, **_alarms(row), "place": place})
+    brief.sort(key=_danger_first)
+    return brief, sorted(held_out, key=lambda row: -row["difference"])
+
+
+def _alarms(row: dict[str, Any]) -> dict[str, Any]:
+    """What is dangerous or degenerate in tuned's answers."""
+    crossed = {c["name"] for c in row["tuned"]["checks"] if c["red_line"] and not c["passed"]}
+    degenerate = next((a["degenerate"] for a in row["tuned"]["answers"] if a["degenerate"]), "")
+    alarms = sorted(crossed, key=lambda name: (-SEVERITY.get(name, 0), name))
+    short = "loops" if degenerate.startswith("loops") else degenerate
+    return {
+        "severity": row_severity(row["tuned"]),
+        "harmful": any(SEVERITY.get(name, 0) >= HARMFUL for name in crossed),
+        "old_red_lines": sorted(crossed - set(row["new_red_lines"])),
+        "tuned_degenerate": degenerate,
+        "alarms": [RED_LINES.get(name, name) for name in alarms] + ([short] if short else []),
+    }
 
 
 def _item(row: dict[str, Any]) -> dict[str, Any]:
@@ -97,18 +122,10 @@ def _item(row: dict[str, Any]) -> dict[str, Any]:
         for b, t in zip(row["base"]["checks"], row["tuned"]["checks"], strict=True)
     ]
     checks.sort(key=lambda c: (c["change"] == 0, c["change"], not c["red_line"]))
-    crossed = {c["name"] for c in row["tuned"]["checks"] if c["red_line"] and not c["passed"]}
-    degenerate = next((a["degenerate"] for a in row["tuned"]["answers"] if a["degenerate"]), "")
-    alarms = sorted(crossed, key=lambda name: -SEVERITY.get(name, 0))
     return {
         **row,
         "anchor": f"{row['suite']}-{row['id']}-{row['sample']}",
-        "severity": row_severity(row["tuned"]),
-        "harmful": any(SEVERITY.get(name, 0) >= HARMFUL for name in crossed),
-        "old_red_lines": sorted(crossed - set(row["new_red_lines"])),
-        "tuned_degenerate": degenerate,
-        "alarms": [RED_LINES.get(name, name) for name in alarms]
-        + (["loops" if degenerate.startswith("loops") else degenerate] if degenerate else []),
+        **_alarms(row),
         "last_answer": row["tuned"]["answers"][-1]["text"],
         "paired_turns": turns,
         "paired_checks": checks,

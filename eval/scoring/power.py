@@ -11,7 +11,7 @@ from scipy import stats
 
 FloatArray = npt.NDArray[np.float64]
 _SEED = 20_411  # fixed, so that a report says the same twice
-_MOST_CELLS = 3_000_000  # of one simulated table, 24 MB
+_MOST_CELLS = 1_500_000  # of one simulated table, 12 MB
 _SIMULATIONS = 3_000
 
 

@@ -53,9 +53,15 @@ def sign_flip(differences: Sequence[float], seed: int = SEED) -> float:
         permutation_type="samples",
         vectorized=True,
         n_resamples=RESAMPLES,
+        batch=_batch(len(values)),
         rng=np.random.default_rng(seed),
     )
     return float(found.pvalue)
+
+
+def _batch(n: int) -> int:
+    """Resamples held at once: all of them for a few hundred values, else 16 MB of them."""
+    return max(1, 2_000_000 // n)
 
 
 def with_unseen(differences: Sequence[float], score_range: float = SCORE_RANGE) -> FloatArray:
@@ -107,6 +113,7 @@ def bootstrap_mean(
         np.mean,
         confidence_level=1 - 2 * float(tail),
         n_resamples=resamples or RESAMPLES,
+        batch=_batch(n),
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval

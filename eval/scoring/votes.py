@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
@@ -63,7 +63,7 @@ def read_votes(path: Path) -> Votes:
 
 
 def count_votes(
-    votes: Votes, rows: Sequence[dict[str, Any]], report_id: str, where: str
+    votes: Votes, rows: Iterable[dict[str, Any]], report_id: str, where: str
 ) -> dict[str, Any]:
     """Win rate over all votes and by suite, and how often the left side was chosen.
 
