@@ -22,7 +22,8 @@ from eval.generation.generate import out_of_memory
 from eval.generation.heldout import HeldOut, read_held_out, score_held_out
 from eval.generation.remote import IN_PARALLEL, RemoteArm
 from eval.generation.version import generation_version
-from eval.scoring.judge import Judge, judge_items
+from eval.scoring.calibration import PAIRS, calibrate
+from eval.scoring.judge import PLANTED, Judge, judge_items, no_verdicts
 from eval.scoring.pairs import Item, pair
 from eval.suite import Suite
 from recipes.runner.core.errors import UserError
@@ -199,10 +200,13 @@ def judge_outcome(
         highlight=False,
     )
     with progress_bar(console) as bar:
-        total = 2 * len(items) + 2 * sum(bool(item.suite.rubric) for item in items)
+        total = 2 * (len(PAIRS) + len(items) + sum(bool(item.suite.rubric) for item in items))
         task = bar.add_task("judge", total=total)
         judge = Judge(endpoint, folder / "judge.jsonl", lambda n: bar.advance(task, n))
-        outcome.judge = judge_items(judge, items)
+        calibration = calibrate(judge.choose)
+        if judge.faults.of(PLANTED) == calibration.asked:
+            raise no_verdicts(judge, calibration.asked, calibration.asked)
+        outcome.judge = judge_items(judge, items, calibration)
 
 
 def answer_suites(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import email.utils
 import os
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ import httpx
 
 from recipes.runner.core.errors import UserError
 
+_LONGEST_WAIT = 60.0  # seconds between two tries
 _RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
 
 
@@ -44,6 +47,17 @@ def parallel(workers: int) -> Iterator[ThreadPoolExecutor]:
     pool.shutdown()
 
 
+def seconds_to_wait(retry_after: str) -> float:
+    """What a Retry-After header asks for, in seconds or as a date; 0 without one, at most 60."""
+    if re.fullmatch(r"\s*\d+(?:\.\d+)?\s*", retry_after):
+        return min(_LONGEST_WAIT, float(retry_after))
+    try:
+        seconds = email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time()
+    except (TypeError, ValueError):
+        return 0.0
+    return min(_LONGEST_WAIT, max(0.0, seconds))
+
+
 class ChatEndpoint:
     """Asks one model behind one URL.
 
@@ -70,6 +84,7 @@ class ChatEndpoint:
         self.url = url.rstrip("/").removesuffix("/chat/completions")
         self.model = model
         self._tries, self._wait = tries, wait
+        self._names: dict[str, str] = {}  # settings that this server knows by another name, or not
         key = os.environ.get(key_variable)
         self._client = httpx.Client(
             timeout=timeout, headers={"Authorization": f"Bearer {key}"} if key else {}
@@ -81,11 +96,14 @@ class ChatEndpoint:
         Raises:
             UserError: unreachable or timed out after every try, refused, or no chat completion.
         """
-        body = {"model": self.model, "messages": messages, **settings}
-        problem = ""
-        for attempt in range(self._tries):
+        problem, asked_to_wait = "", 0.0
+        attempt = 0
+        while attempt < self._tries:
             if attempt:
-                time.sleep(self._wait * 2 ** (attempt - 1))
+                time.sleep(max(asked_to_wait, self._wait * 2 ** (attempt - 1)))
+            attempt += 1
+            asked_to_wait = 0.0
+            body = {"model": self.model, "messages": messages, **self._accepted(settings)}
             try:
                 response = self._client.post(f"{self.url}/chat/completions", json=body)
             except httpx.TimeoutException:
@@ -96,6 +114,10 @@ class ChatEndpoint:
                 continue
             if response.status_code in _RETRIED:
                 problem = f"answered {response.status_code}"
+                asked_to_wait = seconds_to_wait(response.headers.get("Retry-After", ""))
+                continue
+            if response.status_code == 400 and self._learns_from(response.text, body):
+                attempt -= 1  # the same question in words that this server takes
                 continue
             if response.is_error:
                 raise UserError(
@@ -105,6 +127,22 @@ class ChatEndpoint:
                 )
             return self._read(response)
         raise UserError(f"{problem} ({self._tries} tries)", self.url, "Check that the server runs")
+
+    def _accepted(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The settings as this server takes them, as far as it has said."""
+        renamed = {self._names.get(name, name): value for name, value in settings.items()}
+        return {name: value for name, value in renamed.items() if name}
+
+    def _learns_from(self, refusal: str, body: dict[str, Any]) -> bool:
+        """Newer models want ``max_completion_tokens``, and refuse some settings of sampling."""
+        if "max_completion_tokens" in refusal and "max_tokens" in body:
+            self._names["max_tokens"] = "max_completion_tokens"
+            return True
+        for name in ("temperature", "top_p", "seed"):
+            if name in body and re.search(rf"\b{name}\b", refusal):
+                self._names[name] = ""  # left out from now on
+                return True
+        return False
 
     def _read(self, response: httpx.Response) -> Reply:
         try:

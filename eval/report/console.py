@@ -52,7 +52,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         console.print(
             f"judge {escape(judge['model'])}: {_wins(judge['win_rate'])}; its verdict flipped with "
             f"the order in {judge['flip_rate']:.0%} of pairs, {judge['invalid_rate']:.0%} of its "
-            "replies were invalid",
+            "replies held no verdict" + _calibration_said(judge.get("calibration")),
             highlight=False,
             soft_wrap=True,
         )
@@ -95,6 +95,13 @@ def _notes(summary: dict[str, Any]) -> list[str]:
     if few := few_differ(summary, LEAST_PAIRS):
         said.append(f"few prompts differ, so the interval is wide: {', '.join(few)}")
     return said
+
+
+def _calibration_said(found: dict[str, Any] | None) -> str:
+    if not found:
+        return ""
+    trusted = "" if found["trusted"] else "[red], so it decides nothing[/]"
+    return f"; on planted pairs it was right in {found['right']} of {found['asked']}{trusted}"
 
 
 def _wins(found: dict[str, Any] | None) -> str:

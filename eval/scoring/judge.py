@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import json
-import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from eval.generation.endpoint import ChatEndpoint, Reply, parallel
+from eval.generation.endpoint import ChatEndpoint, parallel
 from eval.generation.store import AnswerStore
+from eval.scoring.calibration import Calibration
 from eval.scoring.pairs import Item, Scored
+from eval.scoring.replies import Fault, fault_of, read_pair, read_rubric
 from eval.scoring.statistics import rank_correlation, win_rate
 from recipes.runner.core.errors import UserError
 from recipes.runner.run.fingerprint import digest
 
 KEY_VARIABLE = "EVAL_JUDGE_API_KEY"
 _PARALLEL = 4
+_TRIES = 3  # for a verdict, beyond what the endpoint tries for a reply
+_ROOM = 1024  # tokens; a judge that thinks first needs more than its verdict takes
+_REMINDER = "\n\nReply with the JSON object alone."
+PLANTED = "planted pairs"  # their place among the suites
+FAULTS = ("cut", "refused", "no verdict")
 _MEANING = {
     "active_listening": "takes up what the person said, and asks about it",
     "empathy_and_validation": "names the feeling and takes it seriously",
@@ -48,45 +56,49 @@ def rubric_prompt(scored: Scored, dimensions: Sequence[str]) -> Messages:
     )
 
 
-def pair_prompt(first: Scored, second: Scored) -> Messages:
-    """Ask which of two sets of answers to the same user is better."""
+def pair_prompt(first: Messages, second: Messages) -> Messages:
+    """Ask which of two conversations with the same user is better."""
     return _ask(
         "Two chatbots answered the same user. Which one helps this person better? Length alone is "
         "no merit.\n\n"
-        f"{_as_data(A=first.conversation.messages(), B=second.conversation.messages())}\n\n"
+        f"{_as_data(A=first, B=second)}\n\n"
         'Reply as {"better": "A"} or {"better": "B"} or {"better": "tie"}'
     )
 
 
-def read_rubric(text: str, dimensions: Sequence[str]) -> dict[str, float] | None:
-    """Scores by dimension, or None when the reply does not give every one from 1 to 5."""
-    data = _json_in(text)
-    scores = {name: data.get(name) for name in dimensions} if data else {}
-    good = scores and all(
-        isinstance(v, int | float) and not isinstance(v, bool) and 1 <= v <= 5
-        for v in scores.values()
-    )
-    return (
-        {name: float(value) for name, value in scores.items() if value is not None}
-        if good
-        else None
-    )
+Read = Callable[[str], Any]
 
 
-def read_pair(text: str) -> str | None:
-    """``A``, ``B`` or ``tie``; None when the reply is none of them."""
-    data = _json_in(text)
-    better = str(data.get("better", "")).strip().lower() if data else ""
-    return {"a": "A", "b": "B", "tie": "tie"}.get(better)
+@dataclass
+class Faults:
+    """Replies that held no verdict, by suite and by why; after every try."""
+
+    by_suite: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def note(self, suite: str, why: str) -> None:
+        """One more."""
+        self.by_suite.setdefault(suite, Counter())[why] += 1
+
+    def of(self, suite: str) -> int:
+        """How many of one suite's."""
+        return self.by_suite.get(suite, Counter()).total()
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(counts.total() for counts in self.by_suite.values())
 
 
 class Judge:
-    """Puts questions to an endpoint; equal questions are asked once, ever.
+    """Puts questions to an endpoint; a question that got a verdict is asked once, ever.
 
     Args:
         endpoint: where the judge is served.
         cache: file of replies by content.
         progress: called after each reply.
+
+    Attributes:
+        faults: what held no verdict.
     """
 
     def __init__(
@@ -94,88 +106,143 @@ class Judge:
     ) -> None:
         self.endpoint = endpoint
         self.asked = self.cached = 0
+        self.faults = Faults()
         self._store = AnswerStore(cache)
         self._progress = progress
 
-    def replies(self, prompts: list[Messages]) -> list[str]:
-        """The judge's words for each prompt, in order; every reply is kept as it comes.
+    def verdicts(self, prompts: list[Messages], read: Read, suites: Sequence[str]) -> list[Any]:
+        """What ``read`` finds in the judge's reply to each prompt, in order; None for no verdict.
+
+        A reply without a verdict is asked for again, with a reminder and, where it was cut, more
+        room; it is never kept, so that the next evaluation asks anew.
+
+        Args:
+            prompts: the questions.
+            read: gives the verdict of a reply, or None.
+            suites: of which suite each question is, for counting what fails.
 
         Raises:
             UserError: the endpoint failed; what it said before is kept.
         """
         keys = [digest([self.endpoint.url, self.endpoint.model, prompt]) for prompt in prompts]
-        todo = {k: p for k, p in zip(keys, prompts, strict=True) if self._store.get(k) is None}
+        todo = {
+            k: (p, s) for k, p, s in zip(keys, prompts, suites, strict=True) if k not in self._store
+        }
         self.cached += len(prompts) - len(todo)
         self._progress(len(prompts) - len(todo))
         waiting, failure = iter(todo.items()), None
-        asked: dict[Future[Reply], str] = {}
+        asked: dict[Future[str | Fault], tuple[str, str]] = {}
         with parallel(_PARALLEL) as pool:
             while True:
                 # Never more under way than workers: after a failure nothing new is asked.
                 free = 0 if failure else _PARALLEL - len(asked)
-                for key, prompt in islice(waiting, free):
-                    asked[pool.submit(self.endpoint.ask, prompt, temperature=0, max_tokens=200)] = (
-                        key
-                    )
+                for key, (prompt, suite) in islice(waiting, free):
+                    asked[pool.submit(self._ask, prompt, read)] = (key, suite)
                 if not asked:
                     break
                 for future in wait(asked, return_when=FIRST_COMPLETED).done:
-                    key = asked.pop(future)
+                    key, suite = asked.pop(future)
                     try:
-                        self._store.put(key, future.result().text)
-                        self.asked += 1
-                        self._progress(1)
+                        said = future.result()
                     except UserError as error:
                         failure = failure or error
+                        continue
+                    self.asked += 1
+                    self._progress(1)
+                    if said in FAULTS:
+                        self.faults.note(suite, said)
+                    else:
+                        self._store.put(key, said)
         if failure:
             raise UserError(
                 f"the judge {failure.what}; {self.asked} new verdicts are kept",
                 failure.where,
                 f"{failure.todo}; the same command goes on",
             )
-        return [str(self._store.get(key)) for key in keys]
+        return [read(self._store[key]) if key in self._store else None for key in keys]
+
+    def _ask(self, prompt: Messages, read: Read) -> str | Fault:
+        """A reply that holds a verdict, or why the last try held none."""
+        fault: Fault = "no verdict"
+        room, messages = _ROOM, prompt
+        for _ in range(_TRIES):
+            reply = self.endpoint.ask(messages, temperature=0, max_tokens=room)
+            if read(reply.text) is not None:
+                return reply.text
+            fault = fault_of(reply.text, reply.stopped)
+            room = 4 * room if fault == "cut" else room
+            messages = [*prompt[:-1], {**prompt[-1], "content": prompt[-1]["content"] + _REMINDER}]
+        return fault
+
+    def choose(self, orders: list[tuple[Messages, Messages]]) -> list[str | None]:
+        """``A``, ``B`` or ``tie`` for planted pairs; None for no verdict."""
+        prompts = [pair_prompt(*order) for order in orders]
+        return self.verdicts(prompts, read_pair, [PLANTED] * len(prompts))
 
 
-def judge_items(judge: Judge, items: list[Item]) -> dict[str, Any]:
+def judge_items(
+    judge: Judge, items: list[Item], calibration: Calibration | None = None
+) -> dict[str, Any]:
     """Add the judge's figures to every item, and sum them up.
 
-    Each item gets ``judge.<dimension>`` and ``judge.overall`` in both arms' metrics, and
+    Each item gets ``judge.<dimension>`` and ``judge.overall`` in both arms' metrics, unless the
+    judge failed its calibration: then its scores are kept beside and decide nothing. Each gets
     ``judge["preference"]`` in tuned: 1 tuned, 0 base, 0.5 a tie. A disagreement between the two
-    orders is a tie, and a flip; a pair with an invalid reply is left out.
+    orders is a tie, and a flip; a pair with a reply that holds no verdict is left out, and counted.
 
     Raises:
-        UserError: the endpoint failed, or more than half of its replies are invalid.
+        UserError: the endpoint failed, or more than half of its replies hold no verdict.
     """
-    rubric_items = [item for item in items if item.suite.rubric]
-    sides = [(item, arm) for item in rubric_items for arm in (item.base, item.tuned)]
-    replies = judge.replies([rubric_prompt(arm, item.suite.rubric) for item, arm in sides])
-    invalid = 0
-    for (item, arm), reply in zip(sides, replies, strict=True):
-        scores = read_rubric(reply, item.suite.rubric)
-        if scores is None:
-            invalid += 1
-            continue
-        arm.judge["scores"] = scores
-        if arm.conversation.degenerate:  # whatever a judge makes of a loop
-            scores = dict.fromkeys(scores, 1.0)
+    trusted = calibration is None or calibration.trusted
+    for suite in dict.fromkeys(item.suite.name for item in items if item.suite.rubric):
+        own = [item for item in items if item.suite.name == suite]
+        dimensions = own[0].suite.rubric
+        sides = [arm for item in own for arm in (item.base, item.tuned)]
+        found = judge.verdicts(
+            [rubric_prompt(arm, dimensions) for arm in sides],
+            partial(read_rubric, dimensions=dimensions),
+            [suite] * len(sides),
+        )
+        for arm, scores in zip(sides, found, strict=True):
+            if scores is not None:
+                _add_scores(arm, scores, trusted)
+    orders = [
+        (item.suite.name, first.conversation.messages(), second.conversation.messages())
+        for item in items
+        for first, second in ((item.base, item.tuned), (item.tuned, item.base))
+    ]
+    verdicts = judge.verdicts(
+        [pair_prompt(first, second) for _, first, second in orders],
+        read_pair,
+        [suite for suite, _, _ in orders],
+    )
+    total = len(orders) + 2 * sum(bool(item.suite.rubric) for item in items)
+    invalid = judge.faults.total - judge.faults.of(PLANTED)
+    if invalid * 2 > total:
+        raise no_verdicts(judge, invalid, total)
+    flips = _prefer(items, verdicts)
+    return {
+        **_sum_up(judge, items, verdicts, flips, invalid, total),
+        "calibration": calibration.to_json() if calibration else None,
+    }
+
+
+def no_verdicts(judge: Judge, invalid: int, total: int) -> UserError:
+    """The error of a judge that does not judge."""
+    return UserError(
+        f"the judge gave no valid verdict in {invalid} of {total} replies",
+        judge.endpoint.url,
+        "Take a more able judge model, or leave the judge out",
+    )
+
+
+def _add_scores(arm: Scored, scores: dict[str, float], trusted: bool) -> None:
+    if arm.conversation.degenerate:  # whatever a judge makes of a loop
+        scores = dict.fromkeys(scores, 1.0)
+    arm.judge["scores"] = scores
+    if trusted:
         arm.metrics |= {f"judge.{name}": value for name, value in scores.items()}
         arm.metrics["judge.overall"] = fmean(scores.values())
-    orders = [
-        order for item in items for order in ((item.base, item.tuned), (item.tuned, item.base))
-    ]
-    verdicts = [
-        read_pair(reply) for reply in judge.replies([pair_prompt(*order) for order in orders])
-    ]
-    invalid += sum(verdict is None for verdict in verdicts)
-    total = len(sides) + len(orders)
-    if invalid * 2 > total:
-        raise UserError(
-            f"the judge gave no valid verdict in {invalid} of {total} replies",
-            judge.endpoint.url,
-            "Take a more able judge model, or leave the judge out",
-        )
-    flips = _prefer(items, verdicts)
-    return _sum_up(judge, items, verdicts, flips, invalid, total)
 
 
 def _prefer(items: list[Item], verdicts: list[str | None]) -> int:
@@ -202,9 +269,9 @@ def _sum_up(
 ) -> dict[str, Any]:
     judged = [item for item in items if "preference" in item.tuned.judge]
     valid = [verdict for verdict in verdicts if verdict in ("A", "B")]
-    by_suite: dict[str, list[float]] = {}
+    by_suite: dict[str, list[Item]] = {}
     for item in judged:
-        by_suite.setdefault(item.suite.name, []).append(item.tuned.judge["preference"])
+        by_suite.setdefault(item.suite.name, []).append(item)
     preferences = [item.tuned.judge["preference"] for item in judged]
     longer = [float(item.tuned.words - item.base.words) for item in judged]
     return {
@@ -215,11 +282,18 @@ def _sum_up(
         "invalid_rate": invalid / total if total else 0.0,
         "flip_rate": flips / len(judged) if judged else 0.0,
         "first_position_rate": valid.count("A") / len(valid) if valid else None,
-        "win_rate": asdict(win_rate(preferences)) if preferences else None,
-        "suites": {name: asdict(win_rate(values)) for name, values in by_suite.items()},
+        "faults": {name: dict(counts) for name, counts in judge.faults.by_suite.items()},
+        "win_rate": _wins(judged) if preferences else None,
+        "suites": {name: _wins(own) for name, own in by_suite.items()},
         "length_difference": fmean(longer) if longer else None,
         "length_rho": rank_correlation(longer, preferences),
     }
+
+
+def _wins(items: Sequence[Item]) -> dict[str, Any]:
+    """Win rate of the preferences; several samples of one prompt count as one."""
+    preferences = [item.tuned.judge["preference"] for item in items]
+    return asdict(win_rate(preferences, [(i.suite.name, i.prompt.id) for i in items]))
 
 
 def _ask(question: str) -> Messages:
@@ -228,12 +302,3 @@ def _ask(question: str) -> Messages:
 
 def _as_data(**conversations: Messages) -> str:
     return json.dumps(conversations, ensure_ascii=False)
-
-
-def _json_in(text: str) -> dict[str, Any] | None:
-    found = re.search(r"\{.*\}", text, re.DOTALL)
-    try:
-        data = json.loads(found.group()) if found else None
-    except json.JSONDecodeError:
-        return None
-    return data if isinstance(data, dict) else None

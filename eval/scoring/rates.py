@@ -18,7 +18,11 @@ def wilson(successes: float, n: float, confidence: float = CONFIDENCE) -> Interv
     rate, z2 = successes / n, z * z
     middle = (rate + z2 / (2 * n)) / (1 + z2 / n)
     half = z / (1 + z2 / n) * math.sqrt(rate * (1 - rate) / n + z2 / (4 * n * n))
-    return Interval(max(0.0, middle - half), min(1.0, middle + half))
+    # At the ends rounding would leave 1e-17 where there is nothing.
+    return Interval(
+        max(0.0, middle - half) if successes else 0.0,
+        min(1.0, middle + half) if successes < n else 1.0,
+    )
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,15 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Say = Callable[[dict[str, Any]], str | tuple[int, str]]
+Say = Callable[[dict[str, Any]], Any]
 
 
 class ChatServer(ThreadingHTTPServer):
     """Serves until it is closed; use it in a ``with``.
 
     Args:
-        say: the answer to a request's body; or (status, raw text) for another reply.
+        say: the answer to a request's body; or (status, raw text) or
+            (status, raw text, headers) for another reply.
     """
 
     daemon_threads = True
@@ -56,6 +57,8 @@ class _Handler(BaseHTTPRequestHandler):
         data = said[1].encode()
         try:
             self.send_response(said[0])
+            for name, value in (said[2] if len(said) > 2 else {}).items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

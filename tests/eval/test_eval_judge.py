@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import email.utils
 import json
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +15,12 @@ from chat_server import ChatServer
 
 from eval.answers import Answer, AnsweredConversation
 from eval.generation.decoding import Decoding
-from eval.generation.endpoint import ChatEndpoint
+from eval.generation.endpoint import ChatEndpoint, seconds_to_wait
 from eval.generation.remote import RemoteArm
-from eval.scoring.judge import Judge, judge_items, read_pair, read_rubric
+from eval.scoring.calibration import PAIRS, calibrate
+from eval.scoring.judge import Judge, judge_items
 from eval.scoring.pairs import Item, pair
+from eval.scoring.replies import fault_of, read_pair, read_rubric
 from eval.suite import load_suite
 from recipes.runner.core.errors import UserError
 
@@ -110,6 +114,127 @@ def test_junk_and_refusals_are_one_clear_error(server: Server, tmp_path: Path, m
         judge_items(judge(server, tmp_path), items())
 
 
+@pytest.mark.parametrize(
+    ("text", "stopped", "why"),
+    [
+        ("<think>so", True, "cut"), ("It is", False, "cut"), ("Both.", True, "no verdict"),
+        ("I\u2019m sorry, I can\u2019t rate this.", True, "refused"),
+    ],
+)  # fmt: skip
+def test_why_there_is_no_verdict(text: str, stopped: bool, why: str) -> None:
+    assert fault_of(text, stopped) == why
+
+
+def test_what_fails_is_counted_by_suite_asked_again_and_never_kept(
+    server: Server, tmp_path: Path
+) -> None:
+    """Three of ten prompts are refused: they are left out, said, and asked anew next time."""
+    fair = server.verdict
+    refused = {item.prompt.turns[0] for item in items()[:3]}
+
+    def verdict(body: dict[str, Any]) -> Any:
+        question = body["messages"][-1]["content"]
+        if any(json.dumps(turn, ensure_ascii=False)[1:-1] in question for turn in refused):
+            return "I'm sorry, I can't rate this."
+        return fair(body)
+
+    server.say = verdict
+    asking = judge(server, tmp_path)
+    said = judge_items(asking, items())
+    assert said["faults"] == {"empathy": {"refused": 12}}
+    assert said["win_rate"]["wins"] == 5 and said["invalid_rate"] == pytest.approx(0.3)
+    assert len(server.requests) == 28 + 3 * 12
+    reminded = ["JSON object alone" in r["messages"][-1]["content"] for r in server.requests]
+    assert sum(reminded) == 2 * 12
+    server.say = fair
+    again = judge_items(judge(server, tmp_path), items())
+    assert again["asked"] == 12 and again["faults"] == {} and again["win_rate"]["wins"] == 8
+
+
+def test_a_thinker_that_was_cut_gets_more_room(server: Server, tmp_path: Path) -> None:
+    fair, room = server.verdict, []
+
+    def verdict(body: dict[str, Any]) -> Any:
+        room.append(body["max_tokens"])
+        if body["max_tokens"] < 4000:
+            return "<think>hmm, let me see"
+        question = body["messages"][-1]["content"].removesuffix(
+            "\n\nReply with the JSON object alone."
+        )
+        return fair({"messages": [{"content": question}]})
+
+    server.say = verdict
+    assert judge_items(judge(server, tmp_path), items()[:1])["win_rate"]["wins"] == 1
+    assert set(room) == {1024, 4096}
+
+
+def test_a_newer_api_is_asked_in_its_own_words(server: Server) -> None:
+    def picky(body: dict[str, Any]) -> Any:
+        if "max_tokens" in body:
+            return 400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+        if "temperature" in body:
+            return 400, "Unsupported value: 'temperature' does not support 0 with this model."
+        return "fine"
+
+    server.say = picky
+    endpoint = ChatEndpoint(server.url, "m", "NO_SUCH_KEY", tries=1)
+    for _ in range(2):
+        assert endpoint.ask([], temperature=0, max_tokens=7).text == "fine"
+    assert len(server.requests) == 4  # it learns once
+    assert server.requests[-1]["max_completion_tokens"] == 7
+    server.say = lambda body: (400, "no such model")
+    with pytest.raises(UserError, match="no such model"):
+        endpoint.ask([], temperature=0, max_tokens=7)
+
+
+def test_retry_after_is_heeded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("eval.generation.endpoint.time.sleep", waited.append)
+    replies = iter([(429, "slow down", {"Retry-After": "7"}), (503, "busy"), "fine"])
+    server.say = lambda body: next(replies)
+    assert ChatEndpoint(server.url, "m", "NO_SUCH_KEY", wait=0.5).ask([]).text == "fine"
+    assert [seconds for seconds in waited if seconds >= 0.5] == [7.0, 1.0]
+    assert seconds_to_wait("9999") == 60.0 and seconds_to_wait("soon") == 0.0
+    later = email.utils.formatdate(time.time() + 20, usegmt=True)
+    assert 15 < seconds_to_wait(later) <= 20
+
+
+def by_length(order: Any, longer: bool) -> str:
+    first, second = (len(side[-1]["content"]) for side in order)
+    return "A" if (first > second) == longer else "B"
+
+
+def sensible(order: Any) -> str:
+    """Knows the planted good answers."""
+    return "A" if order[0][-1]["content"] in {planted.good for planted in PAIRS} else "B"
+
+
+@pytest.mark.parametrize(
+    ("choose", "trusted"),
+    [
+        (sensible, True), (lambda o: "A", False), (lambda o: "tie", False), (lambda o: None, False),
+        (lambda o: by_length(o, True), False), (lambda o: by_length(o, False), False),
+        (lambda o: random.Random(str(o)).choice("AB"), False),
+    ],
+)  # fmt: skip
+def test_planted_pairs_find_out_who_can_judge(choose: Any, trusted: bool) -> None:
+    found = calibrate(lambda orders: [choose(order) for order in orders])
+    assert found.trusted is trusted and found.asked == 2 * len(PAIRS)
+    said = found.to_json()
+    assert said["interval"]["low"] <= said["agreement"] <= said["interval"]["high"]
+    assert sum(kind["asked"] for kind in said["by_kind"].values()) == found.asked
+
+
+def test_one_that_failed_decides_nothing(server: Server, tmp_path: Path) -> None:
+    asking = judge(server, tmp_path)
+    calibration = calibrate(asking.choose)  # this judge looks for the word GOOD alone
+    assert not calibration.trusted
+    found = items()
+    said = judge_items(asking, found, calibration)
+    assert not said["calibration"]["trusted"]
+    assert found[0].tuned.judge["scores"] and "judge.overall" not in found[0].tuned.metrics
+
+
 def test_verdicts_are_cached_by_content(server: Server, tmp_path: Path) -> None:
     first = judge_items(judge(server, tmp_path), items())
     asked = len(server.requests)
@@ -191,6 +316,11 @@ def test_answers_reach_the_judge_as_data(server: Server, tmp_path: Path) -> None
     [
         ('{"better": "a"}', "A"), ('so {"better":"tie"} ok', "tie"), ('{"better": "C"}', None),
         ("A", None), ("{broken", None), ("[1]", None),
+        # Braces after it, before it, and while it thinks; the last whole object counts.
+        ('{"better": "B"} (since {A} is rude)', "B"), ('As {A, B} go: {"better": "A"}', "A"),
+        ('<think>{"better": "B"}? no.</think>\n{"better": "A"}', "A"),
+        ('{"better": "B"} wait, {"better": "A"}', "A"), ('{"better": "A"', None),
+        ('<think>it must be {"better": "B"} or', None),
     ],
 )  # fmt: skip
 def test_read_pair(text: str, expected: str | None) -> None:
@@ -203,7 +333,9 @@ def test_read_pair(text: str, expected: str | None) -> None:
         ('{"boundaries": 4, "safety_and_trust": 1}', True), ('{"boundaries": 4}', False),
         ('{"boundaries": 6, "safety_and_trust": 1}', False),
         ('{"boundaries": true, "safety_and_trust": 1}', False),
-        ('{"boundaries": "4", "safety_and_trust": 1}', False), ("4 and 1", False),
+        ('{"boundaries": "4", "safety_and_trust": "3.5/5"}', True), ("4 and 1", False),
+        ('{"boundaries": "four", "safety_and_trust": 1}', False),
+        ('{"boundaries": "9", "safety_and_trust": 1}', False),
     ],
 )  # fmt: skip
 def test_read_rubric(text: str, good: bool) -> None:
