@@ -95,6 +95,30 @@ def test_same_as_transformers_generate():
         assert answer.text == Digits().decode(tokens)
 
 
+@pytest.mark.parametrize("adapted", [False, True])
+def test_falcon_answers_as_alone(adapted):
+    """Left padding and a cache, through the plugin's own forward, in the middle of training."""
+    from plugins.falcon.model import install
+    from tests.plugins.falcon.tiny_falcon import make_falcon, with_adapter
+
+    class Tokens(Digits):
+        pad_token_id, eos_token_id = 3, 11
+
+    model = with_adapter(make_falcon()) if adapted else make_falcon()
+    prompts = [[20, 9, 40, 12, 33], [70], [31, 30, 80]]
+    model.eval()
+    alone = [
+        model.generate(input_ids=torch.tensor([p]), max_new_tokens=10, do_sample=False)[0, len(p) :]
+        for p in prompts
+    ]
+    install(model)
+    model.train()
+    for expected, answer in zip(alone, greedy_answers(model, Tokens(), prompts, 10), strict=True):
+        tokens = [token for token in expected.tolist() if token != 11]
+        assert answer.text == Tokens().decode(tokens)
+    assert model.training
+
+
 def answers(*texts, ended=True):
     return [Answer(text, len(text.split()), ended) for text in texts]
 
