@@ -38,6 +38,15 @@ class FalconArchitecture:
         """The decoder's blocks."""
         return decoder.h
 
+    def linears(self, layer: Any) -> tuple[nn.Module, ...]:
+        """A block's linear layers, under PEFT or not."""
+        attention, mlp = layer.self_attention, layer.mlp
+        return attention.query_key_value, attention.dense, mlp.dense_h_to_4h, mlp.dense_4h_to_h
+
+    def norms(self, layer: Any) -> tuple[nn.Module, ...]:
+        """A block's norms, one or two."""
+        return tuple(module for module in layer.children() if isinstance(module, nn.LayerNorm))
+
     def read_block(
         self, layer: Any, layer_idx: int, keep: bool, training: bool, backend: Backend
     ) -> FalconBlock:
@@ -158,7 +167,8 @@ def install(model: nn.Module, choice: Choice | None = None) -> None:
         return
     choice = choice or Choice()
     put_before(PackedDecoder, falcon.transformer)
-    falcon.transformer.fused = FusedState(choice)
+    frozen_head = not falcon.lm_head.weight.requires_grad
+    falcon.transformer.fused = FusedState(choice, fused_loss=choice.loss and frozen_head)
     if choice.attention == "grouped":
         install_packed_attention(falcon)
     if choice.loss:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
@@ -14,41 +16,59 @@ def trained_bytes(model: nn.Module) -> int:
     return 12 * sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def bytes_of_low_memory_pass(
-    model: nn.Module, tokens: int, hidden: int, ffn: int, blocks: int
-) -> int:
+@dataclass(frozen=True)
+class PassShape:
+    """What a pass's memory depends on.
+
+    Attributes:
+        hidden: width of the model.
+        ffn: width of its MLP's input.
+        blocks: how many.
+        weight: bytes of the largest matrix that a block makes anew from 4 bits.
+        vocabulary: columns of the logits, where all are held at once; 0 where the loss is fused.
+    """
+
+    hidden: int
+    ffn: int
+    blocks: int
+    weight: int = 0
+    vocabulary: int = 0
+
+
+def bytes_of_low_memory_pass(model: nn.Module, tokens: int, shape: PassShape) -> int:
     """Bytes that a pass over ``tokens`` takes at least, beside the weights.
 
-    Each block's input, what is trained, a block's passing buffers, and 1 GiB.
+    Each block's input, what is trained, a block's passing buffers, two weights made anew (one is
+    made while the other is in use), logits with their float32 copy and its gradient, and 1 GiB.
 
     Args:
         model: with its adapters.
         tokens: of the pass.
-        hidden: width of the model.
-        ffn: width of its MLP's input.
-        blocks: how many.
+        shape: of the model.
     """
-    inputs = blocks * tokens * hidden * 2
-    return inputs + trained_bytes(model) + _PASSING * tokens * ffn * 2 + GIB
+    inputs = shape.blocks * tokens * shape.hidden * 2
+    logits = tokens * shape.vocabulary * (2 + 4 + 4)
+    passing = _PASSING * tokens * shape.ffn * 2
+    return inputs + trained_bytes(model) + passing + 2 * shape.weight + logits + GIB
 
 
-def blocks_that_fit(
-    model: nn.Module, tokens: int, blocks: int, per_block: int, hidden: int, ffn: int
-) -> int:
-    """How many of ``blocks`` may keep ``per_block`` bytes each, by the free memory of the card.
+def blocks_that_fit(model: nn.Module, tokens: int, per_block: int, shape: PassShape) -> int:
+    """How many blocks may keep ``per_block`` bytes each, by the free memory of the card.
 
     Left free: what a pass takes that keeps nothing but the blocks' inputs.
 
     Args:
-        model: the decoder.
+        model: with its adapters.
         tokens: of the batch.
-        blocks: of the decoder.
         per_block: bytes that a block keeps beyond its input.
-        hidden: width of the model.
-        ffn: width of its MLP's input.
+        shape: of the model.
     """
-    device = next(model.parameters()).device
+    room = free_bytes(next(model.parameters()).device)
+    room -= bytes_of_low_memory_pass(model, tokens, shape)
+    return max(0, min(shape.blocks, int(room // per_block)))
+
+
+def free_bytes(device: torch.device) -> int:
+    """Free on the card, what PyTorch holds and doesn't use counted in."""
     free, _ = torch.cuda.mem_get_info(device)
-    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    room = free - bytes_of_low_memory_pass(model, tokens, hidden, ffn, blocks)
-    return max(0, min(blocks, int(room // per_block)))
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

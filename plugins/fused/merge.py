@@ -7,19 +7,17 @@ tokens, divided by their number. Which rows make a step does not change either.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
-
-import torch
-from torch import nn
-
-from plugins.fused.memory import bytes_of_low_memory_pass
 
 ENOUGH = 8192
 """Tokens of a pass beyond which a larger one is no faster: 18,978 tokens/s at 8,192, 66% of the
 ceiling; and memory kept for the backward is better spent than on more rows."""
 
 
-def merge_factor(micro_batch: int, accumulation: int, length: int, fits: Any) -> int:
+def merge_factor(
+    micro_batch: int, accumulation: int, length: int, fits: Callable[[int], bool]
+) -> int:
     """How many micro-batches become one: the largest divisor of ``accumulation`` that fits.
 
     Args:
@@ -33,21 +31,6 @@ def merge_factor(micro_batch: int, accumulation: int, length: int, fits: Any) ->
         if accumulation % factor == 0 and tokens <= ENOUGH and fits(tokens):
             return factor
     return 1
-
-
-def fits_card(model: nn.Module, hidden: int, ffn: int, blocks: int, device: torch.device) -> Any:
-    """Whether a pass over so many tokens fits the free memory of ``device``, as a function.
-
-    Args:
-        model: with its adapters, on the card.
-        hidden: width of the model.
-        ffn: width of its MLP's input.
-        blocks: how many.
-        device: a card.
-    """
-    free, _ = torch.cuda.mem_get_info(device)
-    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return lambda tokens: bytes_of_low_memory_pass(model, tokens, hidden, ffn, blocks) <= free
 
 
 def merge_micro_batches(trainer: Any, factor: int) -> None:

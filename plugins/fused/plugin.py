@@ -13,8 +13,9 @@ from plugins.fused.args import FusedOptions
 from plugins.fused.backends import Choice, Machine, also_chosen, choose
 from plugins.fused.causal_lm import FusedLoss
 from plugins.fused.loss import WithTargetRows
-from plugins.fused.merge import fits_card, merge_factor, merge_micro_batches
-from plugins.fused.run import Architecture
+from plugins.fused.memory import bytes_of_low_memory_pass, free_bytes
+from plugins.fused.merge import merge_factor, merge_micro_batches
+from plugins.fused.run import Architecture, pass_shape
 from recipes.runner.core.errors import UserError
 
 ZERO3 = "DeepSpeed ZeRO-3"
@@ -161,12 +162,13 @@ class FusedPlugin(BasePlugin):
         if trainer.is_deepspeed_enabled:  # its engine has read the sizes already
             return
         args = trainer.args
-        layers = self.architecture.layers(decoder)
-        _, ffn = self.architecture.bytes_kept(decoder, 1)
-        device = next(decoder.parameters()).device
-        fits = fits_card(trainer.model, found.config.hidden_size, ffn, len(layers), device)
+        shape = pass_shape(self.architecture, decoder, state)
+        free = free_bytes(next(decoder.parameters()).device)
         micro, accumulation = args.per_device_train_batch_size, args.gradient_accumulation_steps
-        factor = merge_factor(micro, accumulation, args.max_seq_length, fits)
+        factor = merge_factor(
+            micro, accumulation, args.max_seq_length,
+            lambda tokens: bytes_of_low_memory_pass(trainer.model, tokens, shape) <= free,
+        )  # fmt: skip
         also_chosen(micro_batches_merged=factor)
         if factor > 1:
             merge_micro_batches(trainer, factor)

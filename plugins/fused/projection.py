@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from peft.tuners import lora
@@ -164,9 +165,13 @@ class Group:
             self._fill_b(beside.zero_() if len(self.parts) > 1 else beside)
         return whole
 
+    @cached_property
+    def _biased(self) -> bool:
+        return any(p.base.bias is not None for p in self.parts)
+
     def bias(self, dtype: torch.dtype) -> torch.Tensor | None:
         """The frozen biases, [out], zero where a part has none; None where no part has one."""
-        if all(p.base.bias is None for p in self.parts):
+        if not self._biased:
             return None
         return _stacked([
             p.base.weight.new_zeros(p.out, dtype=dtype) if p.base.bias is None
@@ -200,6 +205,29 @@ def read_group(
     # Columns of the product come in eights.
     joined = join and bool(adapted) and all(p.rank % 8 == 0 for p in adapted)
     return Group(parts, joined)
+
+
+def state_of(layer: Any) -> tuple[Any, ...]:
+    """What `read_projection` looks at, for comparison: quick, since it is asked every pass.
+
+    Adapters may be switched, merged, replaced or scaled anew between two passes.
+    """
+    own = layer.__dict__
+    if not isinstance(layer, lora.LoraLayer):
+        weight = own["_parameters"].get("weight")
+        return (id(weight), len(own["_forward_pre_hooks"]), len(own["_forward_hooks"]))
+    base = layer.base_layer
+    name = layer.active_adapters[0] if layer.active_adapters else ""
+    has = name in layer.lora_A
+    weight = base.weight
+    return (
+        id(weight), weight.requires_grad, own["_disable_adapters"], bool(layer.merged_adapters),
+        tuple(layer.active_adapters),
+        id(layer.lora_A[name].weight) if has else 0, id(layer.lora_B[name].weight) if has else 0,
+        layer.scaling.get(name), layer.lora_dropout[name].__dict__.get("p") if has else None,
+        len(own["_forward_pre_hooks"]), len(own["_forward_hooks"]),
+        len(base._forward_pre_hooks), len(base._forward_hooks),
+    )  # fmt: skip
 
 
 def read_projection(layer: nn.Module, training: bool, biased: bool = False) -> Projection:

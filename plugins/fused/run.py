@@ -12,8 +12,9 @@ from torch import nn
 from plugins.fused.backend import Backend
 from plugins.fused.backends import Choice
 from plugins.fused.block import Batch, Block, run_block
-from plugins.fused.memory import blocks_that_fit
+from plugins.fused.memory import PassShape, blocks_that_fit
 from plugins.fused.packed import PackedSequences
+from plugins.fused.projection import state_of
 
 
 class Architecture(Protocol):
@@ -23,6 +24,12 @@ class Architecture(Protocol):
 
     def layers(self, decoder: Any) -> nn.ModuleList:
         """The decoder's blocks."""
+
+    def linears(self, layer: Any) -> tuple[nn.Module, ...]:
+        """A block's linear layers, under PEFT or not."""
+
+    def norms(self, layer: Any) -> tuple[nn.Module, ...]:
+        """A block's norms."""
 
     def read_block(
         self, layer: Any, layer_idx: int, keep: bool, training: bool, backend: Backend
@@ -46,10 +53,29 @@ class FusedState:
     Attributes:
         choice: which parts run how.
         fitting: how many blocks keep their activations, by the tokens of a batch.
+        fused_loss: whether no more than a few tokens' logits are held at once.
+        read: blocks as they were last read, by place and way, with the state that they had.
     """
 
     choice: Choice
     fitting: dict[int, int] = field(default_factory=dict)
+    fused_loss: bool = False
+    read: dict[tuple[int, bool, bool], tuple[Any, Block]] = field(default_factory=dict)
+
+
+def pass_shape(architecture: Architecture, decoder: Any, state: FusedState) -> PassShape:
+    """What the memory of a pass through ``decoder`` depends on."""
+    layers = architecture.layers(decoder)
+    _, ffn = architecture.bytes_kept(decoder, 1)
+    bases: list[Any] = [
+        getattr(linear, "base_layer", linear) for linear in architecture.linears(layers[0])
+    ]
+    sizes = [base.in_features * base.out_features for base in bases]
+    made_anew = any(hasattr(base.weight, "quant_state") for base in bases)
+    return PassShape(
+        decoder.config.hidden_size, ffn, len(layers), 2 * max(sizes) if made_anew else 0,
+        0 if state.fused_loss else decoder.config.vocab_size,
+    )  # fmt: skip
 
 
 def kept_blocks(architecture: Architecture, decoder: Any, state: FusedState, tokens: int) -> int:
@@ -58,10 +84,9 @@ def kept_blocks(architecture: Architecture, decoder: Any, state: FusedState, tok
     if state.choice.memory != "auto" or not torch.is_grad_enabled():
         return 0 if state.choice.memory == "low" else blocks
     if tokens not in state.fitting:
-        per_block, ffn = architecture.bytes_kept(decoder, tokens)
-        state.fitting[tokens] = blocks_that_fit(
-            decoder, tokens, blocks, per_block, decoder.config.hidden_size, ffn
-        )
+        per_block, _ = architecture.bytes_kept(decoder, tokens)
+        shape = pass_shape(architecture, decoder, state)
+        state.fitting[tokens] = blocks_that_fit(decoder, tokens, per_block, shape)
     return state.fitting[tokens]
 
 
@@ -112,14 +137,40 @@ def run_blocks(
     batch = Batch(sequences, cos, sin, seed, choice.attention, choice.backend())
     hidden = embeds.to(dtype).reshape(-1, width)
     layers = architecture.layers(decoder)
-    keep = kept_blocks(architecture, decoder, state, batch_size * length)
+    # The last blocks keep theirs: the backward needs them first, and has let go of them by the
+    # time that it makes those of the first blocks anew.
+    made_anew = len(layers) - kept_blocks(architecture, decoder, state, batch_size * length)
     for layer_idx, layer in enumerate(layers):
         # Read one by one, so that the GPU works on the first while the others are read.
-        block = architecture.read_block(layer, layer_idx, layer_idx < keep, training, batch.backend)
+        keep = layer_idx >= made_anew
+        block = _read(architecture, state, layer, layer_idx, keep, training, batch.backend)
         hidden = run_block(block, batch, hidden)
     with torch.autocast(device.type, enabled=False):
         hidden = architecture.final_norm(decoder, hidden)
     return hidden.view(batch_size, length, width)
+
+
+def _read(
+    architecture: Architecture,
+    state: FusedState,
+    layer: Any,
+    layer_idx: int,
+    keep: bool,
+    training: bool,
+    backend: Backend,
+) -> Block:
+    """A block as it stands: read anew only where something has changed since the last pass."""
+    key = layer_idx, keep, training
+    now = (
+        type(backend),
+        *(state_of(linear) for linear in architecture.linears(layer)),
+        *(p.requires_grad for norm in architecture.norms(layer) for p in norm.parameters()),
+    )
+    before = state.read.get(key)
+    if before is None or before[0] != now:
+        block = architecture.read_block(layer, layer_idx, keep, training, backend)
+        state.read[key] = before = (now, block)
+    return before[1]
 
 
 def _pass_seed() -> int:

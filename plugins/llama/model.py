@@ -41,6 +41,18 @@ class LlamaArchitecture:
         """The decoder's blocks."""
         return decoder.layers
 
+    def linears(self, layer: Any) -> tuple[nn.Module, ...]:
+        """A block's linear layers, under PEFT or not."""
+        attention, mlp = layer.self_attn, layer.mlp
+        return (
+            attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj,
+            mlp.gate_proj, mlp.up_proj, mlp.down_proj,
+        )  # fmt: skip
+
+    def norms(self, layer: Any) -> tuple[nn.Module, ...]:
+        """A block's norms."""
+        return layer.input_layernorm, layer.post_attention_layernorm
+
     def read_block(
         self, layer: Any, layer_idx: int, keep: bool, training: bool, backend: Backend
     ) -> LlamaBlock:
@@ -167,7 +179,8 @@ def install(model: nn.Module, choice: Choice | None = None) -> None:
         return
     choice = choice or Choice()
     put_before(PackedDecoder, llama.model)
-    llama.model.fused = FusedState(choice)
+    frozen_head = not llama.lm_head.weight.requires_grad
+    llama.model.fused = FusedState(choice, fused_loss=choice.loss and frozen_head)
     if choice.loss:
         put_before(FusedLoss, llama)
     else:

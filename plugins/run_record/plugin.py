@@ -146,7 +146,8 @@ class _Follow(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.began = time.monotonic()
-        self.run.update(steps_planned=state.max_steps, steps=state.global_step)
+        # The fused path has settled by now whether it merges micro-batches.
+        self.run.update(steps_planned=state.max_steps, steps=state.global_step, fused=_fused())
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if not self.run.data.get("first_step"):

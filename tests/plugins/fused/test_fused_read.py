@@ -161,3 +161,79 @@ def test_each_rank_has_its_own_dropout(monkeypatch) -> None:
         torch.manual_seed(5)
         seeds.append(fused_run._pass_seed())
     assert seeds[0] != seeds[1]
+
+
+def switched_off(model) -> None:
+    model.disable_adapter_layers()
+
+
+def merged(model) -> None:
+    model.merge_adapter()
+
+
+def scaled(model) -> None:
+    for module in model.modules():
+        if isinstance(module, lora.LoraLayer):
+            module.set_scale("default", 3.0)
+
+
+def replaced(model) -> None:
+    for module in model.modules():
+        if isinstance(module, lora.LoraLayer):
+            weight = module.lora_A["default"].weight
+            module.lora_A["default"].weight = nn.Parameter(weight.detach() * 2)
+
+
+def another(model) -> None:
+    model.add_adapter("other", LoraConfig(r=8, target_modules=TARGETS, init_lora_weights=False))
+    model.set_adapter("other")
+
+
+def hooked(model) -> None:
+    layer = model.base_model.model.model.layers[0].mlp.up_proj
+    layer.register_forward_hook(lambda module, args, output: output * 2)
+
+
+@pytest.mark.parametrize("change", [switched_off, merged, scaled, replaced, another, hooked])
+def test_a_change_between_two_passes_is_seen(change, fused_blocks) -> None:
+    """Blocks are read once, and again when PEFT or somebody changes a layer."""
+    model = with_adapter(make_llama(), TARGETS, rank=8).train()
+    stock = copy.deepcopy(model)
+    install(model, FUSED)
+    asked = {"input_ids": pack([9])["input_ids"], "use_cache": False}
+    with torch.no_grad():
+        before = model(**asked).logits
+        assert relative(before, stock(**asked).logits) < 1e-5
+        for one in (model, stock):
+            torch.manual_seed(2)
+            change(one)
+        after = model(**asked).logits
+        assert relative(after, stock(**asked).logits) < 1e-5
+        assert change is merged or relative(after, before) > 1e-3
+    assert fused_blocks
+
+
+def test_blocks_are_read_once(monkeypatch) -> None:
+    from plugins.llama import model as llama_model
+
+    model = with_adapter(make_llama(), TARGETS, rank=8).train()
+    install(model, FUSED)
+    read, run = [], llama_model.read_block
+    monkeypatch.setattr(llama_model, "read_block", lambda *args: read.append(1) or run(*args))
+    for _ in range(3):
+        model(input_ids=pack([9])["input_ids"], use_cache=False).logits.square().mean().backward()
+    assert len(read) == 2
+
+
+def test_the_last_blocks_keep_their_activations(monkeypatch) -> None:
+    """The backward comes to them first, and has freed them when it makes others anew."""
+    kept = []
+    model = with_adapter(make_llama(num_hidden_layers=4), TARGETS, rank=8).train()
+    install(model, Choice(block=True, memory="auto"))
+    monkeypatch.setattr(fused_run, "kept_blocks", lambda *args: 1)
+    run = fused_run.run_block
+    monkeypatch.setattr(
+        fused_run, "run_block", lambda *args: kept.append(args[0].keep) or run(*args)
+    )
+    model(input_ids=pack([9])["input_ids"], use_cache=False)
+    assert kept == [False, False, False, True]

@@ -1,0 +1,63 @@
+"""What a pass takes, and how many blocks keep their activations on a card of some size."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from plugins.fused import memory
+from plugins.fused.backends import Choice
+from plugins.fused.memory import GIB, PassShape, blocks_that_fit, bytes_of_low_memory_pass
+from plugins.fused.run import pass_shape
+from plugins.llama.model import LLAMA, install
+from tests.plugins.fused.comparison import with_adapter
+from tests.plugins.llama.tiny_llama import TARGETS, make_4bit_llama, make_llama
+
+# Falcon-7B's.
+SHAPE = PassShape(hidden=4544, ffn=18176, blocks=32, weight=2 * 4544 * 18176)
+
+
+def test_logits_count_where_they_are_held() -> None:
+    model = torch.nn.Linear(1, 1).requires_grad_(False)
+    plain = dataclasses.replace(SHAPE, vocabulary=65024)
+    difference = bytes_of_low_memory_pass(model, 8192, plain)
+    difference -= bytes_of_low_memory_pass(model, 8192, SHAPE)
+    assert difference == 8192 * 65024 * 10
+
+
+@pytest.mark.parametrize(("free", "blocks"), [(140, 32), (4, 0)])
+def test_as_many_blocks_as_there_is_room_for(monkeypatch, free, blocks) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda device: free * GIB)
+    model = torch.nn.Linear(1, 1)
+    per_block = 8192 * (4672 + 4544 + 18176) * 2
+    assert blocks_that_fit(model, 8192, per_block, SHAPE) == blocks
+
+
+def test_less_room_for_blocks_where_logits_are_held(monkeypatch) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 16 * GIB)
+    model, per_block = torch.nn.Linear(1, 1), 8192 * (4672 + 4544 + 18176) * 2
+    plain = dataclasses.replace(SHAPE, vocabulary=65024)
+    fused = blocks_that_fit(model, 8192, per_block, SHAPE)
+    assert 0 < blocks_that_fit(model, 8192, per_block, plain) < fused < 32
+
+
+@pytest.mark.parametrize("loss", [True, False])
+@pytest.mark.parametrize("head", [True, False])
+def test_a_trained_head_holds_logits(loss, head) -> None:
+    model = with_adapter(make_llama(), TARGETS, modules_to_save=["lm_head"] if head else None)
+    llama = model.base_model.model
+    if head:
+        llama.lm_head.weight.requires_grad_(True)
+    install(model, Choice(block=True, loss=loss))
+    shape = pass_shape(LLAMA, llama.model, llama.model.fused)
+    assert shape.vocabulary == (0 if loss and not head else 128)
+    assert (shape.hidden, shape.ffn, shape.blocks, shape.weight) == (64, 192, 2, 0)
+
+
+def test_weights_made_anew_count(tmp_path) -> None:
+    model = with_adapter(make_4bit_llama(tmp_path), TARGETS)
+    install(model, Choice(block=True))
+    llama = model.base_model.model
+    assert pass_shape(LLAMA, llama.model, llama.model.fused).weight == 2 * 64 * 96
