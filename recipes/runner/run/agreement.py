@@ -28,7 +28,7 @@ _MAY_DIFFER = (
     "dataset_processes", "dataset_num_proc", "dataset_prepared_path", "dataset_keep_in_memory",
     "deepspeed", "fsdp*", "ddp*", "world_size", "local_rank", "device*", "max_memory",
     "gpu_memory_limit", "low_cpu*", "gc_steps", "gc_collect_steps", "torch_empty_cache_steps",
-    "liger_*", "cut_cross_entropy", "falcon", "use_ray", "ray_*", "use_kernels", "plugins",
+    "liger_*", "cut_cross_entropy", "falcon", "fused", "use_ray", "ray_*", "use_kernels", "plugins",
     # what is shown and kept
     "output_dir", "hub_*", "push_*", "use_*", "wandb_*", "mlflow_*", "comet_*", "trackio_*",
     "otel_*", "swanlab_*", "gradio_*", "generate_samples", "generation_*", "num_generation_samples",
