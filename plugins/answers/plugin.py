@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from plugins.answers.greedy import Answer, greedy_answers
 from plugins.answers.prompts import Prompt, held_out_prompts, read_prompts
-from plugins.answers.watch import FIGURES, WatchAnswers
+from plugins.answers.watch import FIGURES, METRIC, WatchAnswers
 from recipes.runner.core.recipe import ROOT
 from recipes.runner.run.record import read_record
 
@@ -43,6 +43,9 @@ class AnswersArgs(BaseModel):
 
 class AnswersPlugin(BasePlugin):
     """Answers a few prompts greedily at each evaluation; name it before the run record."""
+
+    measures = (METRIC,)
+    """What it adds to an evaluation, for `metric_for_best_model`."""
 
     def get_input_args(self) -> str:
         """Where Axolotl finds the schema of the `answers_watch:` block."""

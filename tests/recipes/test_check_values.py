@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from recipes.runner.check.check import quiet
+from recipes.runner.check.hints import plugin_of_key
 from recipes.runner.check.keys import Report, inspect_recipe
-from recipes.runner.core.recipe import load_recipe
+from recipes.runner.check.schema import plugin_models
+from recipes.runner.core.recipe import load_recipe, recipe_paths
 from recipes.runner.core.yaml_file import read_yaml
 
 RECIPE = load_recipe("falcon7b-qlora").path.read_text(encoding="utf-8")
@@ -61,7 +63,6 @@ learning_rate: fast | is 'fast'
 learning_rate: | is empty
 warmup_ratio: 5 | less than 1
 warmup_ratio: -0.1 | 0 or more
-warmup_steps: 100000 | the run has
 weight_decay: -0.1 | must not be negative
 max_grad_norm: -1 | must not be negative
 adam_beta1: 1.5 | less than 1
@@ -195,6 +196,7 @@ excess_length_strategy: drop | are dropped, with one line in the log
 """.strip().splitlines()
 
 PASSES = """
+metric_for_best_model: loss
 lora_target_linear: true
 lora_target_modules: all-linear
 lora_target_modules: ".*(dense|query_key_value)"
@@ -292,6 +294,12 @@ def test_refused_in_combination(folder: Path, old: str, new: str, words: str) ->
     assert any(words in error for error in found), found
 
 
+def test_a_warm_up_longer_than_the_run(folder: Path) -> None:
+    found = report(folder, RECIPE.replace("warmup_ratio: 0.05", "warmup_steps: 100000"))
+    assert not found.errors
+    assert any("the learning rate is never reached" in str(w) for w in found.warnings)
+
+
 def test_without_validation_nothing_can_stop_or_choose(folder: Path) -> None:
     start, end = RECIPE.index("test_datasets:"), RECIPE.index("dataset_prepared_path")
     found = report(folder, RECIPE[:start] + RECIPE[end:])
@@ -311,3 +319,25 @@ def test_every_recipe_passes_without_a_word(folder: Path) -> None:
     assert not report(folder, RECIPE).errors
     assert not report(folder, RECIPE).warnings
     assert not report(folder, RECIPE).notes
+
+
+def test_a_key_without_its_plugin_names_it() -> None:
+    """Every key that a plugin of a shipped recipe adds is known to the hint."""
+    names = {name for path in recipe_paths() for name in load_recipe(path).config["plugins"]}
+    keys = {
+        key: name
+        for name in names
+        if name.startswith("plugins.")
+        for model in plugin_models(name)
+        for key in model.model_fields
+    }
+    assert {"falcon", "overfitting_watch"} <= set(keys)
+    assert {key: plugin_of_key(key) for key in keys} == keys
+
+
+def test_a_plugin_may_add_a_metric(folder: Path) -> None:
+    text = changed("metric_for_best_model", "eval_loss_unless_looping")
+    assert report(folder, text).warnings
+    plugin = "  - plugins.answers.AnswersPlugin\n  - plugins.terminal.TerminalPlugin"
+    text = text.replace("  - plugins.terminal.TerminalPlugin", plugin)
+    assert "AnswersPlugin" in text and not report(folder, text).warnings

@@ -79,8 +79,8 @@ def _steps(config: dict[str, Any]) -> Iterator[Finding]:
     warmup = number(config.get("warmup_steps"))
     if steps is not None and warmup is not None and warmup >= steps and warmup > 0:
         what = f"is {warmup:g}, and the run has {steps:,} steps at the most"
-        todo = "Lower it: the learning rate would never be reached"
-        yield Finding(("warmup_steps",), what, todo)
+        todo = "Lower it: the learning rate is never reached"
+        yield Finding(("warmup_steps",), what, todo, "warning")
     for key, verb in (("eval_steps", "evaluates"), ("save_steps", "saves")):
         every = number(config.get(key))
         if steps is not None and every is not None and every >= 1 and every > steps:

@@ -252,6 +252,8 @@ def _plugin_keys() -> dict[str, str]:
 _OWN_PLUGIN_KEYS = {
     "falcon": "plugins.falcon.FalconPlugin",
     "overfitting_watch": "plugins.overfitting.OverfittingWatchPlugin",
+    "fused": "plugins.llama.LlamaPlugin",
+    "answers_watch": "plugins.answers.AnswersPlugin",
 }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +125,7 @@ def inspect_config(config: dict[str, Any], file: YamlFile) -> Report:
         # A value that was refused already says nothing more.
         sound = {key: value for key, value in given.items() if (key,) not in wrong}
         try:
-            more = list(check(sound))
+            more = list(islice(check(sound), _MOST_SHOWN + 1))
         except Exception as error:
             if not wrong:
                 raise
@@ -145,7 +147,7 @@ def _of_schema(config: dict[str, Any]) -> Iterator[Finding]:
             yield problem
         elif isinstance(name, str):
             names.append(name)
-    for finding in check_root(config, root_models(names)):
+    for finding in islice(check_root(config, root_models(names)), _MOST_SHOWN + 1):
         # The keys of a plugin that can't be loaded are not known.
         if missing and finding.what == "unknown key" and len(finding.place) == 1:
             finding = finding._replace(level="warning")
@@ -169,6 +171,7 @@ def _plugin_problem(name: str, place: KeyPath) -> Finding | None:
     return None
 
 
+@functools.cache
 def _known_plugins() -> list[str]:
     from recipes.runner.core.recipe import load_recipe, recipe_paths
 

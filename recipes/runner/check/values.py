@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from recipes.runner.check.finding import Finding, mapping, number, spelt, words
+from recipes.runner.check.schema import load_plugin_class
 from recipes.runner.core.nearest import did_you_mean, nearest
 
 _Bounds = tuple[float, float, bool, str]
@@ -232,19 +233,28 @@ def _kind(key: str) -> str:
 
 def _metric(config: dict[str, Any]) -> Iterator[Finding]:
     metric = config.get("metric_for_best_model")
-    if not isinstance(metric, str) or metric in ("eval_loss", "loss"):
-        return
     listed = config.get("plugins")
     plugins = [str(name) for name in listed] if isinstance(listed, list) else []
+    known = ["eval_loss", "loss", *(name for plugin in plugins for name in _measured_by(plugin))]
+    if not isinstance(metric, str) or metric in known:
+        return
     others = config.get("rl") or config.get("do_causal_lm_eval") or config.get("do_bench_eval")
     others = others or not all(name.startswith(("plugins.", "eval.")) for name in plugins)
     place = ("metric_for_best_model",)
-    hint = nearest(metric, ["eval_loss", "loss"])
+    hint = nearest(metric, known)
     if hint and not metric.startswith("eval_rewards"):
         yield Finding(place, f"there is no metric {metric}", f"Did you mean {hint}?")
     elif not others:
         what = f"{metric} is none that Axolotl's trainer measures"
-        yield Finding(place, what, "It measures eval_loss", "warning")
+        yield Finding(place, what, f"Here are {', '.join(known)}", "warning")
+
+
+def _measured_by(plugin: str) -> tuple[str, ...]:
+    """The metrics that a plugin says it adds to an evaluation, in its ``measures``."""
+    try:
+        return tuple(getattr(load_plugin_class(plugin), "measures", ()))
+    except Exception:  # no such plugin, which is said elsewhere
+        return ()
 
 
 def _classes(config: dict[str, Any]) -> Iterator[Finding]:
