@@ -15,9 +15,12 @@ from recipes.runner.check.base_model import (
     raw_config,
     vocabulary,
 )
-from recipes.runner.check.finding import Finding, mapping, number, spelt
+from recipes.runner.check.finding import Finding, mapping, number
+from recipes.runner.core.errors import UserError
 from recipes.runner.core.nearest import did_you_mean, nearest
 from recipes.runner.core.yaml_file import KeyPath
+from recipes.runner.models.architecture import architecture
+from recipes.runner.models.targets import resolve
 
 FALCON_PLUGIN = "plugins.falcon.FalconPlugin"
 
@@ -71,10 +74,9 @@ def _falcon(config: dict[str, Any]) -> Iterator[Finding]:
 
 def _layers(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
     if config.get("adapter") in ("lora", "qlora"):
-        yield from _targets(config, modules)
-        yield from _saved(config, modules)
-        yield from _indices(config)
-        yield from _patterns(config, modules)
+        if not config.get("lora_model_dir"):  # a saved adapter brings its own
+            yield from _targets(config)
+        yield from _twice(config)
         yield from _rank(config)
     yield from _wrapped(config, modules)
     for index, pattern in enumerate(_listed(config.get("unfrozen_parameters"))):
@@ -83,39 +85,18 @@ def _layers(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
         yield from _regular_expression(place, text, modules.parameters, "parameter")
 
 
-def _targets(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
-    targets = config.get("lora_target_modules")
-    place: KeyPath = ("lora_target_modules",)
-    names = modules.linears()
-    if isinstance(targets, str) and targets:
-        if targets.replace("_", "-") == "all-linear":
-            return
-        fitting = _matching(targets, [module.name for module in modules.modules])
-        if fitting is None:
-            yield Finding(place, f"{spelt(targets)} is no regular expression", "Correct it")
-        elif not fitting:
-            todo = f"Did you mean {near}?" if (near := nearest(targets, names)) else _names(names)
-            yield Finding(place, f"{spelt(targets)} matches no layer of this model", todo)
-        else:
-            kinds = {module.name: module for module in modules.modules}
-            if not any(kinds[name].takes_adapter for name in fitting):
-                what = f"{spelt(targets)} matches no layer that can have an adapter"
-                yield Finding(place, what, _names(names))
+def _targets(config: dict[str, Any]) -> Iterator[Finding]:
+    """What the adapter names, by the rules that plan counts by."""
+    base = config.get("base_model_config") or config.get("base_model")
+    try:
+        found = resolve(config, architecture(str(base)))
+    except UserError:  # no causal language model of transformers' own
         return
-    listed = _listed(targets)
-    for index, target in enumerate(listed):
-        if not isinstance(target, str):
-            continue
-        found = [m for m in modules.modules if m.name == target or m.name.endswith(f".{target}")]
-        if not found:
-            todo = f"Did you mean {near}?" if (near := nearest(target, names)) else _names(names)
-            yield Finding((*place, index), f"{target} matches no layer of this model", todo)
-        elif not any(module.takes_adapter for module in found):
-            what = f"{target} is a {found[0].kind}, which can't have an adapter"
-            yield Finding((*place, index), what, _names(names))
-    other = (config.get("lora_target_linear"), config.get("lora_target_parameters"))
-    if not listed and not any(other) and "lora_target_modules" in config:
-        yield Finding(place, "is empty: no layer gets an adapter", _names(names))
+    for problem in found.problems:
+        if problem.place != ("lora_r",):  # its value is looked at beside the others
+            yield Finding(problem.place, problem.what, problem.todo)
+    for remark in found.remarks:
+        yield Finding(("lora_target_modules",), remark, "", "warning")
 
 
 def _rank(config: dict[str, Any]) -> Iterator[Finding]:
@@ -142,42 +123,12 @@ def _wrapped(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
                 yield Finding(("fsdp_config", key), what, did_you_mean(name, layers, "It has"))
 
 
-def _names(names: list[str]) -> str:
-    return f"Its layers: {', '.join(sorted(names)[:20])}"
-
-
-def _saved(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
+def _twice(config: dict[str, Any]) -> Iterator[Finding]:
     targets = _listed(config.get("lora_target_modules"))
     for index, name in enumerate(_listed(config.get("lora_modules_to_save"))):
         if name in targets:
             what = f"{name} is in lora_target_modules too: a layer has an adapter or is saved whole"
             yield Finding(("lora_modules_to_save", index), what, "Take it out of one")
-        if not any(module.name.endswith(str(name)) for module in modules.modules):
-            last = sorted({module.name.rsplit(".", 1)[-1] for module in modules.modules} - _NUMBERS)
-            what = f"{name} matches no module of this model"
-            yield Finding(("lora_modules_to_save", index), what, did_you_mean(str(name), last))
-
-
-_NUMBERS = {str(number) for number in range(1000)}
-
-
-def _indices(config: dict[str, Any]) -> Iterator[Finding]:
-    layers = getattr(built_config(config), "num_hidden_layers", None)
-    value = config.get("peft_layers_to_transform")
-    listed = value if isinstance(value, list) else [value] if isinstance(value, int) else []
-    for index, layer in enumerate(listed):
-        if isinstance(layer, int) and layers and not 0 <= layer < layers:
-            what = f"there is no layer {layer}: the model has 0 to {layers - 1}"
-            yield Finding(("peft_layers_to_transform", index), what)
-
-
-def _patterns(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
-    able = [module.name for module in modules.modules if module.takes_adapter]
-    for key in ("lora_rank_pattern", "lora_alpha_pattern"):
-        for pattern in mapping(config, key):
-            yield from _regular_expression(
-                (key, str(pattern)), rf"(.*\.)?({pattern})$", tuple(able), "layer", str(pattern)
-            )
 
 
 def _regular_expression(
@@ -194,14 +145,6 @@ def _regular_expression(
         near = nearest(shown, last)
         todo = f"Did you mean {near}?" if near else ""
         yield Finding(place, f"{shown} matches no {kind} of this model", todo)
-
-
-def _matching(pattern: str, names: list[str]) -> list[str] | None:
-    try:
-        compiled = re.compile(pattern)
-    except re.error:
-        return None
-    return [name for name in names if compiled.fullmatch(name)]
 
 
 def _listed(value: Any) -> list[Any]:

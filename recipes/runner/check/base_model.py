@@ -21,12 +21,10 @@ class Module(NamedTuple):
     Attributes:
         name: its whole name, such as ``model.layers.0.self_attn.q_proj``.
         kind: the name of its class.
-        takes_adapter: whether PEFT can put a LoRA on it.
     """
 
     name: str
     kind: str
-    takes_adapter: bool
 
 
 class Modules(NamedTuple):
@@ -34,11 +32,6 @@ class Modules(NamedTuple):
 
     modules: tuple[Module, ...]
     parameters: tuple[str, ...]
-
-    def linears(self) -> list[str]:
-        """The last names of the layers that can have an adapter, each once."""
-        last = [module.name.rsplit(".", 1)[-1] for module in self.modules if module.takes_adapter]
-        return list(dict.fromkeys(last))
 
 
 def local_folder(name: str) -> Path:
@@ -118,28 +111,15 @@ def modules_of(config: dict[str, Any]) -> Modules | None:
 @functools.cache
 def _modules(name: str) -> Modules | None:
     import torch
-    from torch import nn
     from transformers import AutoModelForCausalLM
-    from transformers.pytorch_utils import Conv1D
 
-    takes = (
-        nn.Linear,
-        nn.Embedding,
-        nn.Conv1d,
-        nn.Conv2d,
-        nn.Conv3d,
-        Conv1D,
-        nn.MultiheadAttention,
-    )
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(_built(name))
     except Exception:  # no causal language model, or one whose code is not in transformers
         return None
     found = tuple(
-        Module(path, type(module).__name__, isinstance(module, takes))
-        for path, module in model.named_modules()
-        if path
+        Module(path, type(module).__name__) for path, module in model.named_modules() if path
     )
     return Modules(found, tuple(path for path, _ in model.named_parameters()))
 

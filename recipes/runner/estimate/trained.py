@@ -100,7 +100,7 @@ def trained_tensors(config: dict[str, Any], shape: Architecture) -> list[Tensor]
         )
     targets = resolve(config, shape)
     if targets.problems:
-        raise UserErrors(list(targets.problems))
+        raise UserErrors([problem.error() for problem in targets.problems])
     return list(_beside(config, shape, targets))
 
 

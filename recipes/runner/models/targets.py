@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.recipe import did_you_mean
@@ -19,6 +19,8 @@ from recipes.runner.models.families import family_of
 
 ALL_LINEAR = "all-linear"
 _KEY, _SAVED, _LAYERS = "lora_target_modules", "lora_modules_to_save", "peft_layers_to_transform"
+# Of single experts, which transformers 5 keeps as one parameter (`convert_peft_config_for_...`).
+_EXPERT_NAMES = ("w1", "w2", "w3", "gate_proj", "up_proj", "down_proj")
 _LAYER_NUMBER = r".*?\.{}\.(\d+)\."
 
 
@@ -33,6 +35,24 @@ class Adapted:
     def shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Of A (rank, in) and B (out, rank); an embedding's are (rank, rows) and (width, rank)."""
         return (self.rank, self.module.in_features), (self.module.out_features, self.rank)
+
+
+class Problem(NamedTuple):
+    """A name that the model has no use for.
+
+    Attributes:
+        place: its key in the recipe, and its place in the list where it is one of several.
+        what: what is wrong.
+        todo: what to do about it.
+    """
+
+    place: tuple[str | int, ...]
+    what: str
+    todo: str
+
+    def error(self) -> UserError:
+        """The same as a line."""
+        return UserError(self.what, str(self.place[0]), self.todo)
 
 
 @dataclass(frozen=True)
@@ -52,7 +72,7 @@ class Targets:
     saved: tuple[Module, ...]
     experts: tuple[tuple[int, ...], ...]
     tokens: tuple[tuple[int, int], ...]
-    problems: tuple[UserError, ...]
+    problems: tuple[Problem, ...]
     remarks: tuple[str, ...]
 
 
@@ -67,7 +87,8 @@ def find_target_problems(config: dict[str, Any]) -> list[UserError]:
     """
     if not config.get("adapter"):
         return []
-    return list(resolve(config, architecture(str(config.get("base_model")))).problems)
+    targets = resolve(config, architecture(str(config.get("base_model"))))
+    return [problem.error() for problem in targets.problems]
 
 
 def resolve(config: dict[str, Any], shape: Architecture) -> Targets:
@@ -90,7 +111,7 @@ class _Search:
             for end in range(1, len(parts)):
                 self.known.setdefault(".".join(parts[:end]), None)
             self.known[module.path] = module
-        self.problems: list[UserError] = []
+        self.problems: list[Problem] = []
         self.remarks: list[str] = []
 
     def result(self) -> Targets:
@@ -117,8 +138,9 @@ class _Search:
             tuple(self.remarks),
         )
 
-    def _problem(self, what: str, where: str, todo: str) -> None:
-        self.problems.append(UserError(what, where, todo))
+    def _problem(self, what: str, where: str | tuple[str | int, ...], todo: str) -> None:
+        place = (where,) if isinstance(where, str) else where
+        self.problems.append(Problem(place, what, todo))
 
     def _names(self, modules: Iterable[Module] | None = None) -> list[str]:
         adaptable = self.shape.modules if modules is None else modules
@@ -133,8 +155,9 @@ class _Search:
             return self._by_expression(wanted)
         names = [wanted] if isinstance(wanted, str) else [str(name) for name in wanted]
         found: dict[str, Module] = {}
-        for name in names:
-            found |= {module.path: module for module in self._by_name(name)}
+        for index, name in enumerate(names):
+            place = (_KEY, index) if isinstance(wanted, list) else (_KEY,)
+            found |= {module.path: module for module in self._by_name(name, place)}
         if self.config.get("lora_target_linear"):
             # Axolotl adds the last name of every linear layer but the head's.
             head = (self.shape.head or "").rsplit(".", 1)[-1]
@@ -144,7 +167,7 @@ class _Search:
             found |= {module.path: module for module in self._note_bypassed(linear)}
         elif not names and not self.config.get("lora_target_parameters"):
             self._problem(
-                f"an adapter is asked for ({self.config.get('adapter')}), and no layer to adapt",
+                f"no layer gets an adapter, and {self.config.get('adapter')} is asked for",
                 _KEY,
                 f"List some of {', '.join(self._names(self.shape.body))}, or lora_target_linear:"
                 " true",
@@ -167,34 +190,48 @@ class _Search:
             return []
         if not matches:
             self._problem(
-                f"{expression!r} matches no module of this model, and as one text it must match"
-                " the whole of a module's path",
+                f"{expression!r} matches no layer of this model: one text must match the whole of"
+                " a layer's path",
                 _KEY,
                 f"Write a list of names ({', '.join(self._names(self.shape.body))}), all-linear, or"
                 f" an expression for paths like {self._example()}",
             )
-        return self._adaptable(matches, expression)
+        return self._adaptable(matches, expression, (_KEY,))
 
-    def _by_name(self, name: str) -> list[Module]:
+    def _by_name(self, name: str, place: tuple[str | int, ...]) -> list[Module]:
         matches = [path for path in self.known if path == name or path.endswith(f".{name}")]
+        if not matches and self._is_of_experts(name):
+            return []
         if not matches:
-            hint = did_you_mean(name, self._names(), "It has")
+            hint = did_you_mean(name, self._names(), "Its layers")
             if name.lower() == ALL_LINEAR:
                 hint = "Write lora_target_modules: all-linear, without the list"
-            self._problem(f"{name} matches no layer of this model", _KEY, hint)
+            self._problem(f"{name} matches no layer of this model", place, hint)
         elif name in self.family.bypassed:
             self._problem(
                 f"a LoRA on {name} is never used: {self.shape.model_type} reads that layer's"
                 " weight by itself",
-                _KEY,
+                place,
                 f"Leave {name} out",
             )
-        return self._adaptable(matches, name)
+        return self._adaptable(matches, name, place)
+
+    def _is_of_experts(self, name: str) -> bool:
+        """Whether PEFT turns a name of single experts into their common parameters."""
+        joined = any(
+            len(sizes) == 3 and module.kind == "other"
+            for module in self.shape.modules
+            for _, sizes in module.parameters
+        )
+        if not joined or name not in _EXPERT_NAMES:
+            return False
+        self.remarks.append(f"PEFT adapts the experts for {name}; what that takes is not counted")
+        return True
 
     def _matching(self, name: str) -> list[Module]:
         return [module for module in self.shape.modules if module.name == name]
 
-    def _adaptable(self, paths: list[str], name: str) -> list[Module]:
+    def _adaptable(self, paths: list[str], name: str, place: tuple[str | int, ...]) -> list[Module]:
         """Those of the paths that LoRA can adapt; PEFT stops at any other."""
         modules = [self.known[path] for path in paths]
         found = [module for module in modules if module is not None and module.kind != "other"]
@@ -204,8 +241,8 @@ class _Search:
                 module.name for module in self.shape.body if module.path.startswith(f"{other[0]}.")
             }
             self._problem(
-                f"{name!r} matches {other[0]}, which is no linear layer, and PEFT stops there",
-                _KEY,
+                f"{name} matches {other[0]}, which can't have an adapter, and PEFT stops there",
+                place,
                 f"Name the layers in it: {', '.join(sorted(inside))}" if inside else "Leave it out",
             )
         return found
@@ -228,7 +265,7 @@ class _Search:
         beyond = sorted(layer for layer in wanted if not 0 <= layer < self.shape.layers)
         if beyond:
             self._problem(
-                f"layer {', '.join(map(str, beyond))} is not there: this model's are 0 to"
+                f"there is no layer {', '.join(map(str, beyond))}: the model has 0 to"
                 f" {self.shape.layers - 1}",
                 _LAYERS,
                 "Correct the numbers",
@@ -268,14 +305,14 @@ class _Search:
     def _saved(self) -> tuple[Module, ...]:
         """The modules that are trained whole: every one whose path ends so, with all inside."""
         found: dict[str, Module] = {}
-        for name in _texts(self.config.get(_SAVED)):
+        for index, name in enumerate(_texts(self.config.get(_SAVED))):
             roots = [path for path in self.known if path.endswith(name)]
             if not roots:
                 choices = {path.rsplit(".", 1)[-1] for path in self.known}
                 choices = {choice for choice in choices if not choice.isdigit()}
                 self._problem(
                     f"{name} matches no module of this model",
-                    _SAVED,
+                    (_SAVED, index),
                     did_you_mean(name, choices, "It has"),
                 )
             for module in self.shape.modules:
@@ -289,6 +326,8 @@ class _Search:
         if not isinstance(patterns, dict):
             self._problem(f"is {patterns!r}, no names with values", key, "Write name: value")
             return {}
+        if not modules:
+            return patterns  # why there are none is said already
         for pattern in patterns:
             try:
                 used = any(re.match(rf"(.*\.)?({pattern})$", module.path) for module in modules)
@@ -297,8 +336,8 @@ class _Search:
                 continue
             if not used:
                 self._problem(
-                    f"{pattern} matches none of the adapted layers",
-                    key,
+                    f"{pattern} matches no layer that is adapted",
+                    (key, str(pattern)),
                     did_you_mean(str(pattern), self._names(modules), "Adapted"),
                 )
         return patterns
