@@ -70,17 +70,20 @@ def test_starting_over_keeps_the_old_run(tmp_path):
     assert read_record(tmp_path / "run.old")["marker"] == "old"
 
 
+AUTO = {"auto_resume_from_checkpoints": True}
+
+
 def test_other_settings_do_not_resume_into_an_interrupted_run(tmp_path):
     make_checkpoint(tmp_path, 5)
     RunRecord(tmp_path).update(status="interrupted", config={"lora_r": 16, "seed": 42})
     with pytest.raises(UserError, match="lora_r 16 -> 64"):
-        folder.prepare_resuming(tmp_path, {"lora_r": 64, "seed": 42})
-    assert folder.prepare_resuming(tmp_path, {"lora_r": 16, "seed": 42}) == "checkpoint-5"
+        folder.prepare_resuming(tmp_path, {"lora_r": 64, "seed": 42} | AUTO)
+    assert folder.prepare_resuming(tmp_path, {"lora_r": 16, "seed": 42} | AUTO) == "checkpoint-5"
 
 
 def test_other_ranks_go_on_with_a_run_only_where_a_step_stays_as_large(tmp_path, monkeypatch):
     make_checkpoint(tmp_path, 5)
-    was = {"micro_batch_size": 2, "gradient_accumulation_steps": 4}
+    was = {"micro_batch_size": 2, "gradient_accumulation_steps": 4, **AUTO}
     RunRecord(tmp_path).update(status="interrupted", world_size=1, config=was)
     monkeypatch.setenv("WORLD_SIZE", "2")
     halved = was | {"gradient_accumulation_steps": 2}
@@ -91,13 +94,13 @@ def test_other_ranks_go_on_with_a_run_only_where_a_step_stays_as_large(tmp_path,
 
 def test_shards_are_read_again_by_the_ranks_that_wrote_them(tmp_path, monkeypatch):
     make_checkpoint(tmp_path, 5)
-    zero3 = {"gradient_accumulation_steps": 2, "deepspeed": "recipes/accelerate/zero3.json"}
+    zero3 = {"gradient_accumulation_steps": 2, "deepspeed": "recipes/accelerate/zero3.json", **AUTO}
     resolved = zero3 | {"deepspeed": {"zero_optimization": {"stage": 3}}}
     RunRecord(tmp_path).update(status="interrupted", world_size=2, config=resolved)
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert folder.prepare_resuming(tmp_path, zero3) == "checkpoint-5"
     with pytest.raises(UserError, match="those of zero3 on 2 ranks; this one would be ddp on 2"):
-        folder.prepare_resuming(tmp_path, {"gradient_accumulation_steps": 2})
+        folder.prepare_resuming(tmp_path, {"gradient_accumulation_steps": 2, **AUTO})
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(UserError, match="this one would be zero3 on 4"):
         folder.prepare_resuming(tmp_path, zero3 | {"gradient_accumulation_steps": 1})

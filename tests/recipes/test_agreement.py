@@ -32,6 +32,25 @@ def test_torch_takes_the_rates_of_the_checkpoint() -> None:
     assert asked.param_groups[0]["weight_decay"] == 0.1
 
 
+def test_the_trainer_takes_the_steps_of_the_checkpoint(tmp_path: Path) -> None:
+    """Why when to evaluate and to save must agree: the state comes back whole."""
+    from transformers import Trainer, TrainingArguments
+    from transformers.trainer_callback import TrainerState
+
+    saved = TrainerState(
+        eval_steps=5, save_steps=5, logging_steps=1, global_step=5, train_batch_size=8
+    )
+    saved.save_to_json(str(tmp_path / "trainer_state.json"))
+    asked = TrainingArguments(
+        str(tmp_path), eval_steps=7, save_steps=7, logging_steps=3, report_to=[], use_cpu=True
+    )
+    trainer = Trainer(torch.nn.Linear(1, 1), asked)
+    trainer._init_training_state(20, 1, 20, str(tmp_path), None)
+    state = trainer.state
+    assert (state.eval_steps, state.save_steps, state.logging_steps) == (5, 5, 1)
+    assert state.max_steps == 20, "how long is read anew"
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -51,6 +70,9 @@ def test_torch_takes_the_rates_of_the_checkpoint() -> None:
         ({"metric_for_best_model": "loss"}, "metric_for_best_model eval_loss -> loss"),
         ({"falcon": {"enabled": False}}, "falcon.enabled True -> False"),
         ({"seed": 43}, "seed 42 -> 43"),
+        ({"eval_steps": 10}, "eval_steps 5 -> 10"),
+        ({"save_steps": 10}, "save_steps 5 -> 10"),
+        ({"logging_steps": 2}, "logging_steps 1 -> 2"),
     ],
 )
 def test_what_the_checkpoint_holds_is_refused(settings: dict[str, Any], said: str) -> None:
@@ -74,7 +96,7 @@ def test_data_of_another_name_or_content_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"num_epochs": 5}, {"max_steps": 10}, {"eval_steps": 2, "save_steps": 2},
+        {"num_epochs": 5}, {"max_steps": 10},
         {"save_total_limit": 5}, {"output_dir": "runs/other"}, {"gradient_checkpointing": True},
         {"bf16": False}, {"micro_batch_size": 2, "gradient_accumulation_steps": 2},
         {"use_wandb": True, "wandb_project": "x"}, {"falcon": {"memory": "low"}},
@@ -105,3 +127,40 @@ def test_the_refusal_names_both_values(tmp_path: Path) -> None:
 
 def test_a_record_of_before_is_compared_as_before(tmp_path: Path) -> None:
     assert changed_settings({"config": RECIPE}, {**RECIPE, "learning_rate": 1.0}) == []
+
+
+INTERRUPTED = {"status": "interrupted", "config": RECIPE, "asked": asked_for(RECIPE)}
+
+
+def make_checkpoint(run: Path) -> Path:
+    checkpoint = run / "checkpoint-5"
+    (checkpoint / "global_step5").mkdir(parents=True)
+    (checkpoint / "trainer_state.json").write_text("{}")
+    return checkpoint
+
+
+def test_another_template_under_the_same_name_is_refused(tmp_path: Path) -> None:
+    template = tmp_path / "chat.jinja"
+    template.write_text("{{ one }}")
+    config = {**RECIPE, "chat_template_jinja": str(template)}
+    record = {"asked": asked_for(config)}
+    assert changed_settings(record, config) == []
+    template.write_text("{{ two }}")
+    (text,) = changed_settings(record, config)
+    assert text.startswith("content of chat_template_jinja ")
+
+
+def test_a_named_checkpoint_keeps_its_own_runs_word(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "one")
+    RunRecord(tmp_path / "one").update(**INTERRUPTED)
+    start = {**RECIPE, "resume_from_checkpoint": str(checkpoint)}
+    assert folder.prepare_resuming(tmp_path / "two", start) == str(checkpoint)
+    with pytest.raises(UserError, match="learning_rate"):
+        folder.prepare_resuming(tmp_path / "two", {**start, "learning_rate": 1e-3})
+
+
+def test_a_recipe_that_does_not_go_on_does_not_write_over_a_run(tmp_path: Path) -> None:
+    make_checkpoint(tmp_path)
+    RunRecord(tmp_path).update(**INTERRUPTED)
+    with pytest.raises(UserError, match="auto_resume_from_checkpoints: true"):
+        folder.prepare_resuming(tmp_path, {**RECIPE, "auto_resume_from_checkpoints": False})

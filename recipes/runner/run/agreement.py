@@ -2,22 +2,24 @@
 
 The optimizer and the scheduler come back with the learning rate, weight decay, betas and warm-up of
 the checkpoint, whatever the recipe says now: torch's ``load_state_dict`` takes the saved groups. So
-every setting must be what it was, but for those that are read anew or change no number.
+every setting must be what it was, but for those that are read anew or change no number. When to
+log, evaluate and save comes from there too (transformers 5: `TrainerState.load_from_json`).
 """
 
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 from pathlib import Path
 from typing import Any
 
+from recipes.runner.core.hashes import file_hash
+from recipes.runner.core.paths import ROOT
+
 # Read anew when a run goes on, or without effect on what is learnt; a * stands for any ending.
 _MAY_DIFFER = (
-    # how long, and when to look
-    "num_epochs", "max_steps", "eval_steps", "save_steps", "evals_per_epoch", "saves_per_epoch",
-    "eval_strategy", "save_strategy", "save_total_limit", "save_only_model", "save_first_step",
-    "logging_steps", "early_stopping_patience", "auto_resume_from_checkpoints",
+    # how long, and what is kept
+    "num_epochs", "max_steps", "eval_strategy", "save_strategy", "save_total_limit",
+    "save_only_model", "save_first_step", "early_stopping_patience", "auto_resume_from_checkpoints",
     "resume_from_checkpoint", "profiler_*", "debug*", "loss_watchdog_*",
     # how many sequences a step: looked at together with the number of ranks
     "micro_batch_size", "gradient_accumulation_steps", "batch_size", "eval_batch_size",
@@ -35,6 +37,7 @@ _MAY_DIFFER = (
     "overfitting_watch", "axolotl_config_path", "capabilities", "env_capabilities", "strict",
     "prompter", "shard", "is_preprocess", "skip_prepare_dataset",
 )  # fmt: skip
+_TEMPLATE = "content of chat_template_jinja"
 _NOT_SHOWN = 60  # characters of a value
 
 
@@ -52,6 +55,7 @@ def changed_settings(record: dict[str, Any], config: dict[str, Any]) -> list[str
     if not isinstance(before, dict):
         return []
     changed = []
+    config = asked_for(config)
     for key in sorted({*before, *config}):
         then, now = before.get(key), config.get(key)
         if any(fnmatch.fnmatchcase(key, pattern) for pattern in _MAY_DIFFER):
@@ -67,7 +71,11 @@ def changed_settings(record: dict[str, Any], config: dict[str, Any]) -> list[str
 def asked_for(config: dict[str, Any]) -> dict[str, Any]:
     """What of a recipe's keys a record keeps, so that a later command can be compared."""
     unshown = ("axolotl_config_path", "capabilities", "env_capabilities")
-    return {key: value for key, value in config.items() if key not in unshown}
+    asked = {key: value for key, value in config.items() if key not in unshown}
+    template = config.get("chat_template_jinja")
+    if isinstance(template, str) and len(template) < 1000 and (ROOT / template).is_file():
+        asked[_TEMPLATE] = file_hash(ROOT / template)[:8]
+    return asked
 
 
 def _differences(key: str, then: Any, now: Any) -> list[str]:
@@ -117,7 +125,7 @@ def _changed_data(record: dict[str, Any]) -> list[str]:
     for entry in record.get("data") or []:
         path, then = Path(str(entry.get("path"))), str(entry.get("sha256") or "")
         if then and path.is_file():
-            now = hashlib.sha256(path.read_bytes()).hexdigest()
+            now = file_hash(path)
             if now != then:
                 changed.append(f"{path} (sha256 {then[:8]} -> {now[:8]})")
     return changed

@@ -102,17 +102,23 @@ def prepare_resuming(folder: Path, config: dict[str, Any]) -> str | None:
     """Set damaged checkpoints aside and say what the run goes on from.
 
     Returns:
-        The name of the checkpoint that will be resumed from, or None for a new run.
+        The name of the checkpoint that will be resumed from (its path, where the recipe names one
+        of another run), or None for a new run.
 
     Raises:
-        UserError: the settings differ from those that the checkpoints were made with.
+        UserError: the settings differ from those that the checkpoints were made with, or Axolotl
+            would not go on from them.
     """
     for path, reason in set_damaged_aside(folder):
         send("warning", text=f"{display_path(path)} is passed over: {reason}")
     whole = checkpoints(folder)
-    if not whole:
+    named = config.get("resume_from_checkpoint")
+    if not named and not whole:
         return None
-    record = read_record(folder)
+    start = Path(str(named)) if named else whole[-1]
+    if not named:
+        _refuse_beginning_anew(folder, config)
+    record = read_record(start.parent)
     before = record.get("config") or {}
     if before:
         _check_sharding(folder, record, config)
@@ -133,9 +139,22 @@ def prepare_resuming(folder: Path, config: dict[str, Any]) -> str | None:
         )
     if before:
         _check_step_size(folder, record, config)
-    step = whole[-1].name.split("-")[-1]
-    send("status", text=f"Resuming from {display_path(whole[-1])} (step {step})")
-    return whole[-1].name
+    step = start.name.split("-")[-1]
+    send("status", text=f"Resuming from {display_path(start)} (step {step})")
+    return start.name if start.parent == folder else str(start)
+
+
+def _refuse_beginning_anew(folder: Path, config: dict[str, Any]) -> None:
+    """Axolotl begins anew where it isn't told to go on, and writes over what is there."""
+    if config.get("auto_resume_from_checkpoints"):
+        return
+    raise UserError(
+        "an interrupted run is here, and the recipe doesn't go on with one: it would be written"
+        " over",
+        display_path(folder),
+        "Write auto_resume_from_checkpoints: true, take another name with RUN=..., or FORCE=1 to"
+        " start over",
+    )
 
 
 def _check_sharding(folder: Path, record: dict[str, Any], config: dict[str, Any]) -> None:
