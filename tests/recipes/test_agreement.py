@@ -70,9 +70,9 @@ def test_the_trainer_takes_the_steps_of_the_checkpoint(tmp_path: Path) -> None:
         ({"metric_for_best_model": "loss"}, "metric_for_best_model eval_loss -> loss"),
         ({"falcon": {"enabled": False}}, "falcon.enabled True -> False"),
         ({"seed": 43}, "seed 42 -> 43"),
-        ({"eval_steps": 10}, "eval_steps 5 -> 10"),
-        ({"save_steps": 10}, "save_steps 5 -> 10"),
-        ({"logging_steps": 2}, "logging_steps 1 -> 2"),
+        ({"eval_steps": 999}, f"eval_steps {RECIPE['eval_steps']} -> 999"),
+        ({"save_steps": 999}, f"save_steps {RECIPE['save_steps']} -> 999"),
+        ({"logging_steps": 999}, f"logging_steps {RECIPE['logging_steps']} -> 999"),
     ],
 )
 def test_what_the_checkpoint_holds_is_refused(settings: dict[str, Any], said: str) -> None:
