@@ -10,7 +10,7 @@ from transformers import StoppingCriteriaList
 
 from eval.answers import Answer, Messages
 from eval.generation.decoding import Decoding
-from eval.generation.loop_stop import LoopStop
+from eval.generation.loop_stop import LEAST_TO_THIN, HalfDone, LoopStop, can_thin_out
 from recipes.runner.core.fallbacks import note_fallback
 
 
@@ -113,21 +113,68 @@ def _generate(
             "top_p": decoding.top_p,
             "top_k": 0,
         }
-    loop_stop = LoopStop(tokenizer, width, ends)
-    output = model.generate(
-        input_ids=ids,
-        attention_mask=mask,
-        max_new_tokens=decoding.max_new_tokens,
-        eos_token_id=ends,
-        pad_token_id=pad,
-        repetition_penalty=1.0,
-        stopping_criteria=StoppingCriteriaList([loop_stop]),
-        **sampling,
-    )
-    return [
-        _read(tokenizer, row[width : loop_stop.ended_at.get(index)].tolist(), ends)
-        for index, row in enumerate(output)
-    ]
+    settings = sampling | {
+        "eos_token_id": ends,
+        "pad_token_id": pad,
+        "repetition_penalty": 1.0,
+    }
+    rows_out = _write(model, tokenizer, ids, mask, decoding.max_new_tokens, ends, settings)
+    return [_read(tokenizer, row, ends) for row in rows_out]
+
+
+def _write(
+    model: Any,
+    tokenizer: Any,
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    limit: int,
+    ends: list[int],
+    settings: dict[str, Any],
+) -> list[list[int]]:
+    """New tokens of each row, shape of ``ids`` and ``mask``: (rows, width).
+
+    On a CPU every row costs, also one that is over. So there the batch halts when half of its rows
+    are, and the rest goes on without them from the same keys and values.
+    """
+    width, thins = ids.shape[1], can_thin_out(model)
+    alive, written, cache = list(range(len(ids))), {}, None
+    while True:
+        loop_stop = LoopStop(tokenizer, width, ends)
+        criteria = StoppingCriteriaList([loop_stop])
+        extra: dict[str, Any] = {}
+        if thins and len(alive) >= LEAST_TO_THIN:
+            criteria.append(HalfDone(loop_stop))
+            extra = {"return_dict_in_generate": True}
+            if cache is not None:
+                extra["past_key_values"] = cache
+        elif cache is not None:
+            extra = {"past_key_values": cache, "return_dict_in_generate": True}
+        output = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=limit - (ids.shape[1] - width),
+            stopping_criteria=criteria,
+            **settings,
+            **extra,
+        )
+        sequences = output.sequences if extra else output
+        for place, row in enumerate(alive):
+            written[row] = sequences[place, width : loop_stop.ended_at.get(place)].tolist()
+        going = [
+            place
+            for place, row in enumerate(alive)
+            if place not in loop_stop.ended_at
+            and not set(ends).intersection(written[row])
+            and len(written[row]) < limit
+        ]
+        if not going or not extra:
+            return [written[row] for row in range(len(written))]
+        cache = output.past_key_values
+        cache.batch_select_indices(torch.tensor(going, device=ids.device))
+        alive = [alive[place] for place in going]
+        ids = sequences[going]
+        grown = mask.new_ones((len(mask), ids.shape[1] - mask.shape[1]))
+        mask = torch.cat([mask, grown], dim=1)[going]
 
 
 def _read(tokenizer: Any, ids: list[int], ends: list[int]) -> Answer:

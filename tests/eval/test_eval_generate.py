@@ -131,6 +131,26 @@ def test_what_loops_costs_little_and_is_known_for_a_loop() -> None:
     assert not answers[1].degenerate
 
 
+def test_rows_that_are_over_are_dropped_and_nothing_changes(base_dir: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(base_dir).eval()
+    tokenizer = AutoTokenizer.from_pretrained(base_dir)
+    batch = [[{"role": "user", "content": question}] for question in [*KNOWN, *TEXTS]]
+    ends, rows = end_tokens(model, tokenizer), []
+    plain = model.generate
+
+    def counted(**settings: Any) -> Any:
+        rows.append(len(settings["input_ids"]))
+        return plain(**settings)
+
+    alone = [generate(model, tokenizer, [row], Decoding(60), ends, "x")[0] for row in batch]
+    model.generate = counted
+    assert generate(model, tokenizer, batch, Decoding(60), ends, "x") == alone
+    assert len({answer.tokens for answer in alone}) > 3
+    assert len(rows) > 1 and rows == sorted(rows, reverse=True) and rows[1] <= len(batch) / 2
+
+
 def test_special_tokens_inside_an_answer_are_reported() -> None:
     from eval.generation.generate import _read
 

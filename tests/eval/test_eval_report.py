@@ -259,7 +259,7 @@ def test_printed_it_is_the_wide_page_and_nothing_is_cut_off(report: Path, tmp_pa
 
 def test_what_stands_beside_the_verdicts(report: Path) -> None:
     page = report.read_text(encoding="utf-8")
-    assert "an answer ends at 96 to 144 tokens at the latest" in page
+    assert "an answer ends at 128 to 144 tokens at the latest" in page
     assert "of base&#39;s and 0% of tuned&#39;s were cut there" in page
     assert page.index("Can&#39;t tell: ") < page.index('class="forest"')
     assert page.index("Read these 20 first") < page.index("Answers side by side")
