@@ -27,6 +27,8 @@ from recipes.runner.core.errors import UserError
 if TYPE_CHECKING:
     from datasets_prep.language import LanguageFinder
 
+# Below so many words, a turn within a talk is not foreign by a detector alone.
+_SLIP = 8
 _LEXICONS = Path(__file__).parent / "lexicons"
 
 
@@ -120,6 +122,12 @@ class Filter:
             if rule.mixed == "drop":
                 return reason
             if not how:
+                slip = word_count(message.content) < _SLIP and not finder.other_script(
+                    message.content
+                )
+                if slip and len(conversation.messages) > 2:
+                    # Within a talk in the kept language: few words are a detector's slip.
+                    continue
                 spoiled.setdefault(turn, reason)
                 continue
             spans += _cut(message, turn, [(part.start, part.end) for part in foreign])

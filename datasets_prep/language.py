@@ -166,6 +166,10 @@ class LanguageFinder:
             result.append(Segment(start, end, verdict))
         return result
 
+    def other_script(self, text: str) -> bool:
+        """Whether a text is written in letters that the kept language has not."""
+        return self._foreign_script(text) is False
+
     def verdict(self, sentence: str) -> bool | None:
         """Whether a sentence is in the kept language; None when that can't be told."""
         if self._spanish_question(sentence):
@@ -173,7 +177,7 @@ class LanguageFinder:
         found = self._foreign_script(sentence)
         if found is not None:
             return found
-        words = word_count(sentence)
+        words = len(_LETTERS.findall(sentence)) if sentence.isascii() else word_count(sentence)
         if words < 2:
             return None
         labels, scores = _fasttext().predict(" ".join(sentence.split()), k=3)
@@ -182,6 +186,9 @@ class LanguageFinder:
             for label, value in zip(labels, scores, strict=True)
             for code in [label.removeprefix("__label__")]
         }
+        if self.keep == "zh":
+            # Wu and Cantonese are written as Chinese.
+            score["zh"] = sum(score.pop(code, 0.0) for code in ("zh", "wuu", "yue"))
         best = max(score, key=score.__getitem__)
         own = score.get(self.keep, 0.0)
         if best == self.keep or own + _MARGIN >= score[best] or score[best] < _FOREIGN:
