@@ -119,7 +119,7 @@ class Prover:
     def why_no_tools(self) -> str | None:
         """Why rows that call tools can't be kept; None when the chat template takes tools."""
         template = str(self.config.get("chat_template_jinja") or self.tokenizer.chat_template or "")
-        if len(template) < 1000 and Path(template).is_file():
+        if len(template) < 1000 and "\n" not in template and Path(template).is_file():
             template = Path(template).read_text(encoding="utf-8")
         if "tool_calls" in template:
             return None
