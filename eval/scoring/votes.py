@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
@@ -17,6 +17,7 @@ from recipes.runner.core.yaml_model import Strict
 
 VOTES = "votes.json"  # beside the results, once they were read in
 Side = Literal["base", "tuned"]
+_OUTCOME = {"tuned": 1.0, "tie": 0.5, "base": 0.0}
 
 
 class Vote(Strict):
@@ -86,22 +87,27 @@ def count_votes(
         raise UserError(f"there is no prompt {'/'.join(map(str, unknown[0]))}", where)
     if len(set(keys)) < len(keys):
         raise UserError("a pair is rated twice", where, "Export the votes again")
-    outcome = {"tuned": 1.0, "tie": 0.5, "base": 0.0}
-    by_suite: dict[str, list[float]] = {}
+    by_suite: dict[str, list[Vote]] = {}
     for vote in votes.votes:
-        by_suite.setdefault(vote.suite, []).append(outcome[vote.winner])
+        by_suite.setdefault(vote.suite, []).append(vote)
     decided = [vote for vote in votes.votes if vote.winner != "tie"]
     left = sum(vote.winner == vote.left for vote in decided)
-    preferences = [outcome[vote.winner] for vote in votes.votes]
+    preferences = [_OUTCOME[vote.winner] for vote in votes.votes]
     lengths = [longer[key] for key in keys]
     return {
         "n": len(votes.votes),
-        "win_rate": asdict(win_rate(preferences)),
-        "suites": {name: asdict(win_rate(values)) for name, values in by_suite.items()},
+        "win_rate": _wins(votes.votes),
+        "suites": {name: _wins(own) for name, own in by_suite.items()},
         "left_rate": left / len(decided) if decided else 0.5,
         "length_difference": fmean(lengths),
         "length_rho": rank_correlation(lengths, preferences),
     }
+
+
+def _wins(votes: Sequence[Vote]) -> dict[str, Any]:
+    """Win rate; several samples of one prompt count as one."""
+    outcomes = [_OUTCOME[vote.winner] for vote in votes]
+    return asdict(win_rate(outcomes, [(vote.suite, vote.id) for vote in votes]))
 
 
 def _words(side: dict[str, Any]) -> int:
