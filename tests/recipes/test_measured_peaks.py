@@ -32,6 +32,11 @@ LIGER = {
         "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
     ],
 }  # fmt: skip
+FUSED_LLAMA = {
+    "plugins": ["plugins.llama.LlamaPlugin"],
+    "lora_target_modules": LIGER["lora_target_modules"],
+    "falcon": None,
+}
 LLAMA_7B = {
     "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008,
     "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32000,
@@ -48,6 +53,13 @@ ONE_GPU = {
     "stock QLoRA, 1 x 512": (26.59, SHORT | STOCK),
     "Llama-7B shape, checkpointing": (8.08, LONG | LIGER | {"gradient_checkpointing": True}),
     "Llama-7B shape, none": (40.89, LONG | LIGER),
+}
+FUSED = {
+    "Llama-7B shape, fused, 4 x 2,048": (28.27, LONG, "fast", None),
+    "Llama-7B shape, fused, low, 4 x 2,048": (7.87, LONG, "low", None),
+    "Llama-7B shape, fused, 4 x 1,024": (16.44, LONG | {"sequence_len": 1024}, "fast", None),
+    "Qwen2.5-7B shape, fused, 4 x 2,048": (29.72, LONG, "fast", "Qwen/Qwen2.5-7B-Instruct"),
+    "Qwen2.5-7B shape, fused, low, 4 x 2,048": (9.00, LONG, "low", "Qwen/Qwen2.5-7B-Instruct"),
 }
 # zero3 and fsdp ran with attention under a mask there.
 MASK = {"falcon": {"attention": "plain"}}
@@ -77,6 +89,14 @@ def test_one_gpu(name):
     peak, changes = ONE_GPU[name]
     config, shape = as_measured(changes)
     assert estimate(config, shape).allocated / GIB == pytest.approx(peak, rel=0.1)
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_one_gpu_with_llamas_fused_path(name):
+    peak, changes, memory, base = FUSED[name]
+    config, _ = as_measured(changes | FUSED_LLAMA | {"fused": {"memory": memory}})
+    shape = architecture(base) if base else build(LLAMA_7B)
+    assert estimate(config, shape).allocated / GIB == pytest.approx(peak, rel=0.05)
 
 
 @pytest.mark.parametrize("name", TWO_GPUS)
