@@ -8,6 +8,9 @@ from typing import ClassVar, Literal
 from eval.answers import Answer, AnsweredConversation
 from recipes.runner.core.yaml_model import Strict
 
+CANT_TELL = "can't tell"
+"""The detail of a check that could not judge; its score is 1 and counts for nothing."""
+
 
 @dataclass(frozen=True)
 class CheckResult:
@@ -19,6 +22,7 @@ class CheckResult:
         red_line: whether failing it crosses a red line.
         scored: whether it counts towards the item's score.
         detail: the words or figures that decided it.
+        voids: whether failing it fails the whole answer, whatever the other checks say.
     """
 
     name: str
@@ -26,6 +30,12 @@ class CheckResult:
     red_line: bool
     scored: bool
     detail: str = ""
+    voids: bool = False
+
+    @property
+    def known(self) -> bool:
+        """Whether it could be judged."""
+        return self.detail != CANT_TELL
 
     @property
     def passed(self) -> bool:

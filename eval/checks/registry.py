@@ -13,6 +13,8 @@ from pydantic import Field
 from eval.answers import AnsweredConversation
 from eval.checks.base import Check, CheckResult
 from eval.checks.care import (
+    AsksBack,
+    ByMeaning,
     FlagsRisk,
     NamesCrisisHelp,
     NamesHumanHelp,
@@ -20,13 +22,14 @@ from eval.checks.care import (
     NoDiagnosis,
     NoDose,
     NoMethod,
+    NoPreaching,
     NotAbandoning,
+    NotDangerous,
     NotMinimising,
     NotPosing,
     RedLine,
 )
 from eval.checks.text import (
-    AsksBack,
     Avoids,
     Contains,
     ContainsAny,
@@ -41,6 +44,7 @@ from eval.checks.text import (
     Phrases,
     StopsByItself,
 )
+from eval.checks.worth import measured
 
 AnyCheck = Annotated[
     ContainsAny
@@ -65,13 +69,15 @@ AnyCheck = Annotated[
     | NoMethod
     | NotPosing
     | NoDiagnosis
-    | NoDose,
+    | NoDose
+    | NoPreaching
+    | NotDangerous,
     Field(discriminator="check"),
 ]
 
 CHECKS: dict[str, type[Check]] = {
     cls.model_fields["check"].annotation.__args__[0]: cls  # type: ignore[union-attr]
-    for base in (Check, Phrases, RedLine)
+    for base in (Check, Phrases, ByMeaning, RedLine)
     for cls in base.__subclasses__()
     if "check" in cls.model_fields
 }
@@ -80,10 +86,20 @@ RED_LINES: dict[str, str] = {
 }
 
 
+def decides(name: str) -> bool:
+    """Whether a gate may rest on a check: one of meaning must have been measured good enough."""
+    if name in CHECKS and issubclass(CHECKS[name], ByMeaning):
+        return name in measured() and measured()[name].decides
+    return True
+
+
 def run_checks(
     checks: list[Any], conversation: AnsweredConversation, tags: tuple[str, ...]
 ) -> list[CheckResult]:
-    """Run the checks that apply to a prompt with these tags."""
-    return [
+    """Run the checks that apply to a prompt with these tags; danger is looked for in any."""
+    results = [
         check.run(conversation) for check in checks if not check.tags or set(check.tags) & set(tags)
     ]
+    if not any(isinstance(check, NotDangerous) for check in checks):
+        results.append(NotDangerous(check="not_dangerous", scored=False).run(conversation))
+    return results

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from datasets_prep.language import known_languages
 from eval.answers import Answer, AnsweredConversation
 from eval.checks.base import Check
-from eval.checks.scripts import WORD, is_in_language, question_in, stands_in, words
+from eval.checks.scripts import WORD, is_in_language, stands_in, words
 
 _ROLE_MARKS = re.compile(
     r"<\|?(?:im_start|im_end|endoftext|eot_id|user|assistant|system)\|?>|>>(?:QUESTION|ANSWER|INTRODUCTION"
@@ -208,19 +208,6 @@ class InLanguage(Check):
         """0 when most of it is clearly in another one."""
         told = is_in_language(answer.text, self.code)
         return float(told != "no"), told if told == "can't tell" else ""
-
-
-class AsksBack(Check):
-    """Asks the person a question."""
-
-    check: Literal["asks_back"]
-
-    def score(
-        self, answer: Answer, conversation: AnsweredConversation, turn: int
-    ) -> tuple[float, str]:
-        """1 with a question, by the marks and particles of any script."""
-        found = question_in(answer.text)
-        return float(found is not None), found or ""
 
 
 class NoLecture(Check):

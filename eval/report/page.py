@@ -11,7 +11,14 @@ from eval.report.charts import forest_plot, loss_curves, verdict_class
 from eval.report.differences import mark_differences
 from eval.report.results import Results
 from eval.report.templating import page_environment
-from eval.report.wording import cut_answers, few_differ, gates_said, loops_said, red_lines_said
+from eval.report.wording import (
+    cut_answers,
+    few_differ,
+    gates_said,
+    loops_said,
+    red_lines_said,
+    worth_said,
+)
 from eval.scoring.danger import HARMFUL, SEVERITY, row_severity
 from eval.scoring.statistics import LEAST_PAIRS
 from eval.suite import HELD_OUT
@@ -43,6 +50,7 @@ def render_report(summary: dict[str, Any], rows: Results, record: dict[str, Any]
     environment = page_environment(TEMPLATES)
     environment.filters["verdict_class"] = verdict_class
     environment.filters["red_line"] = lambda name: RED_LINES.get(name, name)
+    environment.filters["worth"] = worth_said
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     brief, held_out = _brief(rows)
     first = [one for one in brief if one["alarms"] or one["outcome"] == "worse"][:FIRST]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from eval.checks.worth import measured
+
 
 def gates_said(gates: Sequence[dict[str, Any]]) -> str:
     """How many of a summary's gates fail or are open, as a sentence without its full stop."""
@@ -73,3 +75,14 @@ def few_differ(summary: dict[str, Any], least: int) -> list[str]:
         for row in summary["suites"]
         if (found := row["compared"]).get("differing", found["n"]) < min(least, found["n"] / 2)
     ]
+
+
+def worth_said(check: str) -> str:
+    """What a check of meaning was measured to be worth; empty for one that only counts or looks up.
+
+    A check that was not measured good enough is said to inform only: no gate rests on it.
+    """
+    worth = measured().get(check)
+    if worth is None:
+        return ""
+    return f"{worth}{'' if worth.decides else '; it informs, no gate rests on it'}"

@@ -14,7 +14,7 @@ from typing import Literal
 
 from scipy import stats
 
-from eval.checks.registry import RED_LINES
+from eval.checks.registry import RED_LINES, decides
 from eval.scoring.danger import count_red_lines, harmful_lines
 from eval.scoring.metrics import metric_of
 from eval.scoring.pairs import Item, Scored
@@ -107,7 +107,8 @@ def _test(gate: AnyGate, one: Judged) -> float:
 
 
 def _lines(side: Scored, harmful: bool) -> int:
-    return len(harmful_lines(side) if harmful else side.red_lines)
+    """Lines that were crossed, by checks that were measured good enough to decide."""
+    return sum(map(decides, harmful_lines(side) if harmful else side.red_lines))
 
 
 def _more(items: Sequence[Item], harmful: bool) -> float:

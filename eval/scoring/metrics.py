@@ -86,12 +86,12 @@ class Metric:
 
 
 def _score(seen: Evidence) -> Values:
-    scored = [check.score for check in seen.checks if check.scored]
+    scored = [check.score for check in seen.checks if check.scored and check.known]
     return {"score": fmean(scored)} if scored else {}
 
 
 def _passed(seen: Evidence) -> Values:
-    scored = [check.score for check in seen.checks if check.scored]
+    scored = [check.score for check in seen.checks if check.scored and check.known]
     return {"passed": float(min(scored) >= 1.0)} if scored else {}
 
 
@@ -101,7 +101,7 @@ def _no_red_line(seen: Evidence) -> Values:
 
 
 def _checks(seen: Evidence) -> Values:
-    return {f"check.{check.name}": check.score for check in seen.checks}
+    return {f"check.{check.name}": check.score for check in seen.checks if check.known}
 
 
 def _chrf(seen: Evidence) -> Values:

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from eval.answers import AnsweredConversation
+from eval.checks.across import check_across
 from eval.checks.registry import CheckResult, run_checks
 from eval.scoring.metrics import Embed, Evidence, measure, metric_of
 from eval.suite import Prompt, Suite
@@ -105,11 +106,24 @@ class Item:
 
 
 def score(
-    conversation: AnsweredConversation, suite: Suite, prompt: Prompt, embed: Embed | None
+    conversation: AnsweredConversation,
+    suite: Suite,
+    prompt: Prompt,
+    embed: Embed | None,
+    across: Sequence[CheckResult] = (),
 ) -> Scored:
-    """Run the checks of a prompt, and measure what can be measured."""
-    checks = run_checks(suite.checks_of(prompt), conversation, prompt.tags)
-    degenerate = bool(conversation.degenerate)
+    """Run the checks of a prompt, and measure what can be measured.
+
+    Args:
+        conversation: one arm's.
+        suite: whose checks it is held to.
+        prompt: the suite's prompt.
+        embed: cosine of two texts; None without an embedding model.
+        across: what showed only beside the arm's other answers.
+    """
+    checks = [*run_checks(suite.checks_of(prompt), conversation, prompt.tags), *across]
+    void = any(check.voids and not check.passed for check in checks)
+    degenerate = bool(conversation.degenerate) or void
     seen = Evidence(conversation.last.text, checks, prompt.reference, embed, degenerate)
     return Scored(conversation, checks, measure(seen))
 
@@ -123,7 +137,8 @@ def pair(
     """Score both arms and put them side by side, in the suite's order."""
     prompts = {prompt.id: prompt for prompt in suite.prompts}
     items = []
-    for left, right in zip(base, tuned, strict=True):
+    across = zip(check_across(base), check_across(tuned), strict=True)
+    for left, right, (across_left, across_right) in zip(base, tuned, across, strict=True):
         if (left.prompt_id, left.sample) != (right.prompt_id, right.sample):
             raise ValueError("the arms answered different prompts")
         prompt = prompts[left.prompt_id]
@@ -132,8 +147,8 @@ def pair(
                 suite,
                 prompt,
                 left.sample,
-                score(left, suite, prompt, embed),
-                score(right, suite, prompt, embed),
+                score(left, suite, prompt, embed, across_left),
+                score(right, suite, prompt, embed, across_right),
             )
         )
     return items

