@@ -185,6 +185,8 @@ def _joiner(match: re.Match[str]) -> str:
 def _in_table(match: re.Match[str]) -> bool:
     """Whether a gap stands in a line of a table, or in a text whose lines have gaps like it."""
     text = match.string
+    if "   " not in text and "\t" not in text and "|" not in text:
+        return False
     if len(_COLUMNS.findall(text)) > 1:
         return True
     start = text.rfind("\n", 0, match.start()) + 1

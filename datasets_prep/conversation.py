@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from datasets_prep.words import word_count
+from datasets_prep.words import has_unspaced, word_count
 
 _LINE_ENDS = (("\x85", "\\u0085"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029"))
 _MANY_LINES = 1000
@@ -102,7 +102,10 @@ class Conversation:
 
     def size(self) -> tuple[int, int, int]:
         """Turns, words in all, and words of the assistant."""
-        counts = [(m.role, word_count(m.content)) for m in self.messages]
+        counts = [
+            (m.role, word_count(m.content) if has_unspaced(m.content) else len(m.content.split()))
+            for m in self.messages
+        ]
         said = sum(words for role, words in counts if role == "assistant")
         return len(counts), sum(words for _, words in counts), said
 

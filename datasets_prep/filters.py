@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 
 # Below so many words, a turn within a talk is not foreign by a detector alone.
 _SLIP = 8
+# One of these stands in whatever ``lexicons/toxic.yaml`` finds.
+TOXIC_WORDS = (
+    *("kill", "kys", "idiot", "moron", "retard", "loser", "bitch", "cunt", "whore", "slut"),
+    *("piece of", "waste of", "pathetic", "worthless", "fuck", "screw", "shut", "miss you"),
+    *("care about you", "without you", "die", "be dead", "hurt yourself", "cut yourself", "suffer"),
+    *("nigger", "faggot", "kike", "spic", "tranny", "chink", "end your life"),
+)
 _LEXICONS = Path(__file__).parent / "lexicons"
 
 
@@ -86,7 +93,9 @@ class Filter:
         wanted = conversation.label is not False
         if settings.toxicity and wanted:
             for turn, message in enumerate(conversation.messages):
-                match = self._toxic.search(message.content) if message.role == "assistant" else None
+                if message.role != "assistant" or not self._may_be_toxic(message.content):
+                    continue
+                match = self._toxic.search(message.content)
                 if match:
                     spoiled[turn] = f"toxic assistant turn: '{match.group()}'"
         if settings.language:
@@ -103,6 +112,13 @@ class Filter:
         if reason is None and wanted and settings.crisis_without_help == "drop":
             reason = _crisis_without_help(conversation)
         return reason
+
+    def _may_be_toxic(self, text: str) -> bool:
+        """A quick look for a word that stands in every phrase of the lexicon."""
+        if self.settings.toxic_phrases:
+            return True
+        lower = text.lower()
+        return any(word in lower for word in TOXIC_WORDS)
 
     def _language(
         self, conversation: Conversation, spoiled: dict[int, str], ledger: Ledger
@@ -246,12 +262,14 @@ class Filter:
 
 def _crisis_without_help(conversation: Conversation) -> str | None:
     """Why a row is dropped: a life may be at risk, and no answer from there on names a person."""
-    for turn, message in enumerate(conversation.messages):
-        sign = detect_crisis(message.content) if message.role == "user" else None
-        if sign is None:
+    messages = conversation.messages
+    helps = [m.role == "assistant" and bool(human_help_in(m.content)) for m in messages]
+    for turn, message in enumerate(messages):
+        # Help first: it is quicker to find, and most answers name somebody.
+        if message.role != "user" or any(helps[turn:]):
             continue
-        answers = (m.content for m in conversation.messages[turn:] if m.role == "assistant")
-        if not any(map(human_help_in, answers)):
+        sign = detect_crisis(message.content)
+        if sign is not None:
             # The card groups reasons by what stands outside their quotation marks.
             phrase = sign.phrase.replace("'", "\u2019")
             return f"crisis ('{phrase}'), and the answer names no human help"

@@ -8,7 +8,7 @@ import pytest
 from prep_data import reasons, talk
 
 from datasets_prep.conversation import Conversation, Ledger
-from datasets_prep.filters import Filter
+from datasets_prep.filters import TOXIC_WORDS, Filter
 from datasets_prep.language import LanguageFinder
 from datasets_prep.sentences import sentences
 from datasets_prep.settings import FilterSettings
@@ -269,3 +269,31 @@ def test_mixed_drop_means_the_whole_conversation() -> None:
     row = talk(ASKED, ENGLISH, ASKED, SPANISH)
     kept, ledger = run(row, language={"mixed": "drop"})
     assert not kept and reasons(ledger) == ["assistant turn is not in 'en'"]
+
+
+@pytest.mark.parametrize(
+    ("text", "cruel"),
+    [
+        ("Are you going to kill yourself tonight, or are you safe?", False),
+        ("You mean to kill yourself, I believe you.", False),
+        ("The voices have decided you should die, and you need not obey.", False),
+        ("You should just kill yourself.", True),
+        ("Nobody cares. Kill yourself", True),
+        ("You should die.", True),
+        ("In my book, that is unfair to you.", False),
+        ("Best way to die is in sleep, some say.", True),
+        ("SHUT UP", True),
+    ],
+)
+def test_toxic_is_what_is_told_not_what_is_asked(text: str, cruel: bool) -> None:
+    answer = f"{text} {ENGLISH}"
+    kept, ledger = run(talk("I feel low, what now?", answer), language=False)
+    assert kept is not cruel, reasons(ledger)
+    assert not cruel or any(word in answer.lower() for word in TOXIC_WORDS)
+
+
+def test_an_idiom_with_a_book_sells_nothing() -> None:
+    row = talk("I feel low, what now?", f"In my book, that is unfair. {ENGLISH}")
+    assert run(row)[0] and row.messages[1].content.startswith("In my book")
+    row = talk("I feel low, what now?", f"Read my book Living Yes. {ENGLISH}")
+    assert run(row)[0] and row.messages[1].content == ENGLISH
