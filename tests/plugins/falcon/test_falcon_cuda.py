@@ -1,4 +1,4 @@
-"""The fast paths on a GPU equal the plain ones: attention, loss, whole model, 4-bit and not."""
+"""The fused path on a GPU equals plain PyTorch: attention, loss, whole model, 4-bit and not."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_quantised_model(tmp_path, bits) -> None:
     from plugins.falcon import quantization
 
     quantization.enable()
-    # Small weights: with large ones bf16 itself is further off than the two paths may be apart.
+    # Small weights: with large ones bf16 itself is further off than the two may be apart.
     changes = {"num_attention_heads": 4, "hidden_size": 256, "initializer_range": 0.05}
     make_falcon(head_dim=64, **changes).bfloat16().save_pretrained(tmp_path)
     config = (

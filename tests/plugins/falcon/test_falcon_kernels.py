@@ -245,7 +245,7 @@ def grouped_calls(monkeypatch):
 @direct
 @pytest.mark.parametrize("layout", ["multi_query", "grouped", "sequential", "own_keys"])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_document_attention_in_the_modules(layout, checkpointing, grouped_calls) -> None:
+def test_packed_attention_in_the_modules(layout, checkpointing, grouped_calls) -> None:
     """As with a mask; two passes wait for their backward, which checkpointing makes once more."""
     changes = {"multi_query": False} if layout == "own_keys" else {}
     made = make_falcon("multi_query" if changes else layout, head_dim=16, **changes)
@@ -273,7 +273,7 @@ def test_document_attention_in_the_modules(layout, checkpointing, grouped_calls)
 
 
 @direct
-def test_document_attention_computes_in_autocasts_dtype(grouped_calls) -> None:
+def test_packed_attention_computes_in_autocasts_dtype(grouped_calls) -> None:
     model = with_adapter(make_falcon(head_dim=16)).to(DEVICE).train()
     install(model, Choice(attention="grouped"))
     # As a 4-bit layer does, which answers a float32 norm in float32.
