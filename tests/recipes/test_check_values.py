@@ -279,6 +279,7 @@ def test_passes(folder: Path, line: str) -> None:
         ("seed: 42", "rl: dpo\nseed: 42", "datasets[0].ds_type: Axolotl drops it under this rl"),
         ("seed: 42", "seed: 42\nlora_r: 8", "lora_r: is given twice"),
         ("seed: 42", "x: &x {sed: 1}\n<<: *x", "sed: unknown key"),
+        ("lora_alpha: 32", "", "adapter: needs lora_alpha, which is not there"),
         ("load_in_4bit: true", "load_in_4bit: false", "load_in_4bit: Require cfg.load_in_4bit"),
         ("early_stopping_patience: 3", "saves_per_epoch: 2", "saves_per_epoch"),
         (
@@ -292,6 +293,13 @@ def test_refused_in_combination(folder: Path, old: str, new: str, words: str) ->
     assert old in RECIPE
     found = [str(error) for error in report(folder, RECIPE.replace(old, new)).errors]
     assert any(words in error for error in found), found
+
+
+def test_rows_that_are_trained_on_twice(folder: Path) -> None:
+    start, end = RECIPE.index("  - path: data/"), RECIPE.index("test_datasets:")
+    found = report(folder, RECIPE[:end] + RECIPE[start:end] + RECIPE[end:])
+    assert not found.errors
+    assert any("datasets[1].path: is datasets[0] again" in str(w) for w in found.warnings)
 
 
 def test_a_warm_up_longer_than_the_run(folder: Path) -> None:

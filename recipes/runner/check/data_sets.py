@@ -222,9 +222,14 @@ def _no_column(place: KeyPath, name: str, columns: set[str]) -> Finding:
 
 def _same_data(config: dict[str, Any]) -> Iterator[Finding]:
     """Validation on rows that are trained on: its loss falls whatever is learnt."""
-    training = {
-        _identity(entry): place for place, entry in data_sets(config) if place[0] == "datasets"
-    }
+    training: dict[tuple[str, ...], KeyPath] = {}
+    for place, entry in data_sets(config):
+        identity = _identity(entry)
+        if place[0] == "datasets" and entry.get("path"):
+            if identity in training and entry.get("type") != "_synthetic":
+                what = f"is datasets[{training[identity][1]}] again: its rows are trained on twice"
+                yield Finding((*place, "path"), what, "Take one out", "warning")
+            training.setdefault(identity, place)
     for place, entry in data_sets(config):
         identity = _identity(entry)
         if place[0] == "test_datasets" and identity in training and entry.get("path"):

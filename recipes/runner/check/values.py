@@ -156,6 +156,8 @@ def _special_numbers(config: dict[str, Any]) -> Iterator[Finding]:
         for key in ("lora_r", "lora_alpha"):
             if key in config and config[key] is None:
                 yield Finding((key,), "is empty, and the adapter needs it", "Give a whole number")
+            elif key not in config and not config.get("lora_model_dir"):
+                yield Finding(("adapter",), f"needs {key}, which is not there", "Add it")
 
 
 def check_names(config: dict[str, Any]) -> Iterator[Finding]:
