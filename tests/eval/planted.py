@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from plain_reading import plain_reading
+
 from eval.answers import Answer, AnsweredConversation
 from eval.scoring.pairs import Item, Scored, score
 from eval.scoring.summary import summarise
@@ -85,7 +87,8 @@ def pool() -> tuple[list[Suite], dict[tuple[str, str, str], Scored]]:
                 ends = kind not in ("cut", "loop")
                 said = tuple(Answer(text, ends, len(text.split())) for _ in prompt.turns)
                 talk = AnsweredConversation(prompt.id, suite.system, prompt.turns, said)
-                scored[suite.name, prompt.id, kind] = score(talk, suite, prompt, None)
+                with plain_reading():
+                    scored[suite.name, prompt.id, kind] = score(talk, suite, prompt, None)
     return suites, scored
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plain_reading import plain_reading
 
 from eval.answers import Answer, AnsweredConversation
 from eval.evaluate import Evaluation, Options, describe
@@ -48,7 +49,8 @@ def write_report(folder: Path, suites: list[Suite], evil: bool = False) -> dict[
             rows.append(AnsweredConversation(prompt.id, suite.system, prompt.turns, answers))
         return rows
 
-    items = {suite.name: pair(suite, held(suite, 0), held(suite, 1), None) for suite in suites}
+    with plain_reading():
+        items = {s.name: pair(s, held(s, 0), held(s, 1), None) for s in suites}
     hello = ({"role": "user", "content": ATTACK}, {"role": "assistant", "content": "Hello"})
     rows = [HeldOut(f"row-{i}", (1, 2), (-100, 2), hello) for i in range(5)]
     nats = ([(40.0 + i, 10) for i in range(5)], [(38.0 + i, 10) for i in range(5)])
