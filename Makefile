@@ -81,8 +81,8 @@ serve: ## the merged model behind an OpenAI-compatible API on 127.0.0.1 (RUN= or
 	$(SETUP) --extras serve
 	$(RUN_PYTHON) -m eval.release serve --run "$(RUN)" --recipe "$(RECIPE)" --port "$(PORT)"
 
-export: ## the merged model as a file for llama.cpp (RUN= or RECIPE=, FORMAT=gguf, TYPE=bf16|f16|f32|q8_0)
-	$(SETUP)
+export: ## the merged model as a file for llama.cpp and Ollama, read back by llama.cpp (RUN= or RECIPE=, FORMAT=gguf, TYPE=bf16|f16|f32|q8_0|q5_1|q4_0|q5_k_m|q4_k_m)
+	$(SETUP) --extras export
 	$(RUN_PYTHON) -m eval.release export --run "$(RUN)" --recipe "$(RECIPE)" \
 	  --format "$(FORMAT)" --type "$(TYPE)"
 

@@ -1,4 +1,4 @@
-"""`make export FORMAT=gguf`: the merged model as a file for llama.cpp, proven by reading it."""
+"""`make export FORMAT=gguf`: the merged model as a file for llama.cpp and Ollama, proven."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ import contextlib
 import io
 import json
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from eval.release.converter import convert, install_converter
 from eval.release.merge import PROOF, ensure_merged, held_out_rows, load_merged
+from eval.release.modelfile import TurnFormat, modelfile, take_apart
+from eval.release.quantise import K_TYPES, PLAIN, quantise, refuse_without_quantiser
 from recipes.runner.core.errors import UserError
+from recipes.runner.core.files import write_json
 from recipes.runner.core.recipe import did_you_mean, display_path
 from recipes.runner.run.finished import Run
 
 FORMATS = ("gguf",)
-OUTTYPES = ("bf16", "f16", "f32", "q8_0")
+WHOLE = ("bf16", "f16", "f32")
+OUTTYPES = (*WHOLE, *PLAIN, *K_TYPES)
+MODELFILE = "Modelfile"
 
 
 class NoConverter(UserError):
@@ -23,60 +30,113 @@ class NoConverter(UserError):
 
 
 def export(run: Run, file_format: str, outtype: str = "") -> Path:
-    """Write ``runs/<run>/<run>-<type>.gguf`` and read it back; merge first where needed.
+    """Write ``runs/<run>/<run>-<type>.gguf``, its proof and a Modelfile; merge where needed.
 
     Args:
         run: with an adapter.
         file_format: ``gguf``.
-        outtype: ``bf16`` (default), ``f16``, ``f32`` or ``q8_0``.
+        outtype: one of `OUTTYPES`; empty: ``bf16``.
 
     Raises:
         NoConverter: the converter can't be had.
-        UserError: an unknown format or type, the converter fails, or the file does not say what
-            the merged model says; then it is not kept.
+        UserError: an unknown format or type, no room, the converter or the quantiser fails, or the
+            file does not answer as the merged model does; then nothing is kept.
     """
-    outtype = outtype or "bf16"
+    outtype = (outtype or "bf16").lower()
     if file_format not in FORMATS:
         raise UserError(
             f"{file_format!r} is no format", "FORMAT", did_you_mean(file_format, FORMATS)
         )
     if outtype not in OUTTYPES:
         raise UserError(f"{outtype!r} is no type", "TYPE", did_you_mean(outtype, OUTTYPES))
+    refuse_without_quantiser(outtype)
     merged = ensure_merged(run)
     target = run.path / f"{run.name}-{outtype}.gguf"
     try:
         converter = install_converter()
     except UserError as error:
         raise NoConverter(f"{error}\n{_elsewhere(merged, target, outtype)}") from None
-    # Apart from the adapter: transformers would read the file's folder as an adapter's.
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=run.path) as folder:
-        file = Path(folder) / target.name
-        print(f"Converting {display_path(merged)} to {outtype} ...", flush=True)
-        convert(converter, merged, file, outtype)
-        print("Reading it back ...", flush=True)
-        _prove(run, merged, file)
-        file.replace(target)
+    try:
+        # Apart from the adapter: transformers would read the file's folder as an adapter's.
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=run.path) as folder:
+            _make(run, merged, converter, Path(folder), outtype)
+            for made in (target.name, MODELFILE, target.with_suffix(".json").name):
+                if (Path(folder) / made).is_file():
+                    (Path(folder) / made).replace(run.path / made)
+    except OSError as error:
+        raise UserError(
+            f"can't be written: {error.strerror or error}", display_path(run.path), "Free some room"
+        ) from None
     return target
 
 
-def _prove(run: Run, merged: Path, file: Path) -> None:
-    """Logits of the file, as transformers reads it, against the merged model's."""
+def _make(run: Run, merged: Path, converter: Path, folder: Path, outtype: str) -> None:
+    """File, Modelfile and proof, in a folder of their own."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(merged)
+    turns = _turns(tokenizer)
+    file = folder / f"{run.name}-{outtype}.gguf"
+    whole = outtype if outtype in WHOLE else "bf16"
+    source = file if outtype in WHOLE else folder / "whole.gguf"
+    print(f"Converting {display_path(merged)} to {whole} ...", flush=True)
+    convert(converter, merged, source, whole)
+    if source != file:
+        print(f"Quantising to {outtype} ...", flush=True)
+        quantise(source, file, outtype)
+        source.unlink()
+    print("Reading it back ...", flush=True)
+    proof = _prove(run, merged, file, tokenizer, turns, outtype)
+    write_json(file.with_suffix(".json"), proof)
+    if turns is not None:
+        ends = tokenizer.convert_ids_to_tokens(_ends(merged))
+        (folder / MODELFILE).write_text(
+            modelfile(file.name, turns, list(ends), run.name), encoding="utf-8"
+        )
+
+
+def _turns(tokenizer: Any) -> TurnFormat | None:
+    """The template for Ollama; None, said, where Ollama's language can't say it."""
+    if not tokenizer.chat_template:
+        take_apart(tokenizer)  # refuses
+    try:
+        return take_apart(tokenizer)
+    except UserError as error:
+        print(f"No Modelfile: {error}", flush=True)
+        return None
+
+
+def _prove(
+    run: Run, merged: Path, file: Path, tokenizer: Any, turns: TurnFormat | None, outtype: str
+) -> dict[str, Any]:
+    """The file against the merged model: in transformers, and in llama.cpp itself."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
-    from eval.release.proof import LARGEST_SHARE, distance, logits_of
+    from eval.release.export_proof import in_llama_cpp
 
     transformers_logging.disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(merged)
-    rows, source = held_out_rows(run, tokenizer)
-    wanted = logits_of(load_merged(merged, "fp32"), rows)
+    wanted = load_merged(merged, "fp32")
     # Its reader of GGUF draws a bar of its own, whatever transformers' own switch says.
     with contextlib.redirect_stderr(io.StringIO()):
         model = AutoModelForCausalLM.from_pretrained(
             file.parent, gguf_file=file.name, dtype=torch.float32, attn_implementation="eager"
         )
-    found = distance(logits_of(model.eval(), rows), wanted)
+    proof: dict[str, Any] = {"type": outtype, "bytes": file.stat().st_size}
+    exact = outtype in WHOLE
+    if exact:
+        proof["logits"] = _prove_logits(run, merged, model.eval(), wanted, tokenizer)
+    proof |= _loss(run, model.eval(), wanted, tokenizer, outtype, file)
+    del model
+    return proof | in_llama_cpp(file, wanted, tokenizer, turns, _ends(merged), exact)
+
+
+def _prove_logits(run: Run, merged: Path, model: Any, wanted: Any, tokenizer: Any) -> float:
+    from eval.release.proof import LARGEST_SHARE, distance, logits_of
+
+    rows, source = held_out_rows(run, tokenizer)
+    found = distance(logits_of(model, rows), logits_of(wanted, rows))
     effect = json.loads((merged / PROOF).read_text("utf-8"))["adapter_effect"]["relative"]
     print(
         f"Logits of {found.positions} positions ({source}): {found.relative:.2g} from the merged"
@@ -88,6 +148,40 @@ def _prove(run: Run, merged: Path, file: Path) -> None:
             display_path(run.path),
             "Take TYPE=f32, or bf16",
         )
+    return found.relative
+
+
+def _loss(
+    run: Run, model: Any, wanted: Any, tokenizer: Any, outtype: str, file: Path
+) -> dict[str, Any]:
+    """Held-out loss beside the merged model's, where the run has held-out conversations."""
+    from eval.generation.heldout import read_held_out
+    from eval.release.export_proof import held_out_loss, refuse_loss
+
+    try:
+        path = run.held_out_file()
+    except UserError as error:
+        print(f"No held-out loss: {error}")
+        return {}
+    held_out = read_held_out(path, run.config, tokenizer, _CONVERSATIONS)
+    loss = held_out_loss(model, wanted, [(row.ids, row.labels) for row in held_out])
+    print(
+        f"Held-out loss: {loss.file:.4f}, merged {loss.merged:.4f}: {loss.rise:+.4f} nats a token"
+        f" (95% {loss.low:+.4f} to {loss.high:+.4f}, {loss.conversations} conversations)"
+    )
+    refuse_loss(loss, outtype, file)
+    return {"held_out_loss": asdict(loss)}
+
+
+_CONVERSATIONS = 40
+
+
+def _ends(merged: Path) -> list[int]:
+    """Ids that end an answer, as the merged model's generation_config.json names them."""
+    from transformers import GenerationConfig
+
+    ends = GenerationConfig.from_pretrained(merged).eos_token_id
+    return list(ends) if isinstance(ends, list) else [int(ends)]
 
 
 def _elsewhere(merged: Path, target: Path, outtype: str) -> str:

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -24,11 +25,17 @@ GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 FOLDER = ROOT / "models" / "smollm2-135m-instruct"
 # Written last, so that a conversion cut short doesn't pass for a model.
 _PROOF = "conversion.json"
+# Raised when a model that was converted before has to be converted anew.
+_CONVERSION = 2
 
 
 def is_ready(folder: Path = FOLDER) -> bool:
     """Whether the model stands in ``folder``, converted and checked."""
-    return (folder / _PROOF).is_file()
+    try:
+        proof = json.loads((folder / _PROOF).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(proof.get("conversion") == _CONVERSION)
 
 
 def make_small_model(folder: Path = FOLDER) -> Path:
@@ -57,7 +64,13 @@ def _make(folder: Path) -> Path:
     answer = _convert(source, partial)
     (partial / _PROOF).write_text(
         json.dumps(
-            {"package": PACKAGE, "gguf_sha256": GGUF_SHA256, "greedy_answer": answer}, indent=2
+            {
+                "package": PACKAGE,
+                "gguf_sha256": GGUF_SHA256,
+                "greedy_answer": answer,
+                "conversion": _CONVERSION,
+            },
+            indent=2,
         )
         + "\n",
         encoding="utf-8",
@@ -91,9 +104,9 @@ def _gguf() -> Path:
 
 def _convert(source: Path, folder: Path) -> str:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    tokenizer = _tokenizer(source)
     model = AutoModelForCausalLM.from_pretrained(
         source.parent, gguf_file=source.name, dtype=torch.bfloat16
     )
@@ -114,6 +127,34 @@ def _convert(source: Path, folder: Path) -> str:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return answer
+
+
+def _tokenizer(source: Path) -> Any:
+    """SmolLM2's tokenizer, put right.
+
+    transformers reads the file's vocabulary as Llama's: with byte fallback, and digits left in
+    one piece before the merges. The tokens of a text come out the same, since no merge joins two
+    digits, but a converter back to GGUF takes it for SentencePiece, and what it writes can't be
+    talked to. These are SmolLM2's own settings (tokenizer.json of HuggingFaceTB/SmolLM2).
+    """
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    read = json.loads(tokenizer.backend_tokenizer.to_str())
+    by_bytes = {"type": "ByteLevel", "trim_offsets": True, "use_regex": True}
+    read["normalizer"] = None
+    read["pre_tokenizer"] = {
+        "type": "Sequence",
+        "pretokenizers": [
+            {"type": "Digits", "individual_digits": True},
+            {**by_bytes, "add_prefix_space": False},
+        ],
+    }
+    read["decoder"] = {**by_bytes, "add_prefix_space": True}
+    read["model"] |= {"byte_fallback": False, "fuse_unk": False, "unk_token": None}
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(read))
+    return tokenizer
 
 
 def _greedy_answer(model, tokenizer) -> str:  # type: ignore[no-untyped-def]

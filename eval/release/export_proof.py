@@ -1,0 +1,213 @@
+"""Does a GGUF answer as the merged model does? Tokens, template, stops, answers, held-out loss."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.release.llama_server import LlamaCpp, installed, llama_cpp
+from eval.release.modelfile import Messages, TurnFormat
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.fallbacks import note_fallback
+from recipes.runner.core.recipe import display_path
+
+_PROMPTS = Path(__file__).with_name("odd_prompts.json")
+LARGEST_RISE = 0.10
+"""Nats a token that a type in fewer bits may add to the held-out loss: 10% of perplexity."""
+_LARGE = 1_000_000_000  # parameters from which a CPU answers few prompts in reasonable time
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Greedy answers of the file in llama.cpp beside those of the merged model in transformers.
+
+    Attributes:
+        asked: prompts.
+        same: those with the same text, character by character.
+        stopped: of the file's answers, those that ended by themselves.
+        stopped_before: of the merged model's.
+        no_longer_stop: ended by themselves in transformers and not in the file.
+    """
+
+    asked: int
+    same: int
+    stopped: int
+    stopped_before: int
+    no_longer_stop: int
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Held-out loss of the file beside the merged model's, in nats a token, conversations paired.
+
+    Attributes:
+        merged: of the merged model.
+        file: of the file, as transformers reads it.
+        rise: the difference.
+        low: lower end of its 95% interval.
+        high: upper end.
+        conversations: how many.
+    """
+
+    merged: float
+    file: float
+    rise: float
+    low: float
+    high: float
+    conversations: int
+
+
+def odd_prompts() -> list[Messages]:
+    """Fifty conversations with odd content: scripts, code, brackets, special tokens as text."""
+    prompts: list[Messages] = json.loads(_PROMPTS.read_text(encoding="utf-8"))
+    return prompts
+
+
+def prove_tokens(server: LlamaCpp, tokenizer: Any, turns: TurnFormat | None, file: Path) -> int:
+    """Compare the prompts' token ids in transformers, in llama.cpp and by the Modelfile's template.
+
+    Returns:
+        The number of prompts, all of them equal.
+
+    Raises:
+        UserError: one differs; names it.
+    """
+    from eval.generation.generate import prompt_ids
+
+    prompts = odd_prompts()
+    for number, messages in enumerate(prompts, 1):
+        wanted = prompt_ids(tokenizer, messages)
+        found = {"the file's template in llama.cpp": server.prompt_ids(messages)}
+        if turns is not None:
+            found["the Modelfile's template"] = server.token_ids(turns.render(messages))
+        for where, ids in found.items():
+            if ids != wanted:
+                said = messages[-1]["content"][:40]
+                raise UserError(
+                    f"prompt {number} ({said!r}) has other tokens by {where} than in training:"
+                    f" {_first_difference(ids, wanted)}; the file was not kept",
+                    display_path(file),
+                    "The tokenizer or the template is not what llama.cpp takes it for",
+                )
+    return len(prompts)
+
+
+def prove_answers(
+    server: LlamaCpp, model: Any, tokenizer: Any, ends: list[int], exact: bool, file: Path
+) -> Answers:
+    """Greedy answers in llama.cpp beside the merged model's.
+
+    Args:
+        server: with the file.
+        model: the merged model.
+        tokenizer: its tokenizer.
+        ends: ids that end an answer.
+        exact: the file holds the same values, so an answer that no longer stops is a fault.
+        file: for the error.
+
+    Raises:
+        UserError: ``exact``, and answers that stopped by themselves do so no more.
+    """
+    from eval.generation.decoding import Decoding
+    from eval.generation.generate import generate
+
+    large = model.num_parameters() > _LARGE
+    asked = [messages for messages in odd_prompts()[:12] if messages[0]["role"] == "user"]
+    asked, limit = (asked[:3], 32) if large else (asked, 96)
+    decoding = Decoding(max_new_tokens=limit)
+    same = stopped = before = lost = 0
+    for messages in asked:
+        (wanted,) = generate(model, tokenizer, [messages], decoding, ends, "export")
+        text, ended = server.answer(messages, limit)
+        same += text.strip() == wanted.text
+        stopped += ended
+        before += wanted.stopped
+        lost += wanted.stopped and not ended
+    found = Answers(len(asked), same, stopped, before, lost)
+    if exact and lost > len(asked) // 4:
+        raise UserError(
+            f"{lost} of {before} answers that ended by themselves do so no more in llama.cpp; the"
+            " file was not kept",
+            display_path(file),
+            "The end token is not what llama.cpp takes it for",
+        )
+    return found
+
+
+def held_out_loss(
+    model: Any, merged: Any, rows: list[tuple[tuple[int, ...], tuple[int, ...]]]
+) -> Loss:
+    """Held-out loss of two models over the same conversations, paired.
+
+    The interval is Student's over the conversations' mean differences, weighted by tokens (the
+    linearised ratio of Cochran, Sampling Techniques, 1977, section 6.3).
+
+    Args:
+        model: the file, as transformers reads it.
+        merged: the merged model.
+        rows: token ids and labels of each conversation.
+    """
+    import numpy as np
+    from scipy import stats
+
+    from eval.generation.heldout import negative_log_likelihood
+
+    nats = np.array(
+        [[negative_log_likelihood(each, *row) for each in (model, merged)] for row in rows]
+    )
+    tokens = np.array([sum(label != -100 for label in labels[1:]) for _, labels in rows])
+    mine, other = nats.sum(0) / tokens.sum()
+    rise = mine - other
+    residual = (nats[:, 0] - nats[:, 1]) - rise * tokens
+    n = len(rows)
+    error = np.sqrt((residual**2).sum() * n / max(n - 1, 1)) / tokens.sum()
+    reach = float(stats.t.ppf(0.975, max(n - 1, 1))) * error
+    return Loss(float(other), float(mine), float(rise), float(rise - reach), float(rise + reach), n)
+
+
+def refuse_loss(loss: Loss, outtype: str, file: Path) -> None:
+    """Stop where a type costs too much.
+
+    Raises:
+        UserError: it adds more than `LARGEST_RISE` to the held-out loss.
+    """
+    if not loss.rise <= LARGEST_RISE:
+        raise UserError(
+            f"{outtype} adds {loss.rise:.3f} nats a token to the held-out loss ({loss.low:.3f} to"
+            f" {loss.high:.3f}), and {LARGEST_RISE} is allowed; the file was not kept",
+            display_path(file),
+            "Take a type with more bits: TYPE=q8_0 or bf16",
+        )
+
+
+def in_llama_cpp(
+    file: Path, model: Any, tokenizer: Any, turns: TurnFormat | None, ends: list[int], exact: bool
+) -> dict[str, Any]:
+    """What llama.cpp makes of a file; says so where llama.cpp is not here.
+
+    Returns:
+        For the proof: ``prompts_equal`` and ``answers``, or nothing.
+    """
+    if not installed():
+        note_fallback("export", "not read by llama.cpp", "it is not here: make setup EXTRAS=export")
+        print("Not read by llama.cpp itself, which is not here: make setup EXTRAS=export")
+        return {}
+    with llama_cpp(file) as server:
+        equal = prove_tokens(server, tokenizer, turns, file)
+        print(f"Tokens of {equal} prompts: the same in training and in llama.cpp", flush=True)
+        answers = prove_answers(server, model, tokenizer, ends, exact, file)
+    print(
+        f"Answers in llama.cpp: {answers.same} of {answers.asked} the same to the letter;"
+        f" {answers.stopped} end by themselves ({answers.stopped_before} in transformers)"
+    )
+    return {"prompts_equal": equal, "answers": asdict(answers)}
+
+
+def _first_difference(found: list[int], wanted: list[int]) -> str:
+    place = next(
+        (n for n, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b),
+        min(len(found), len(wanted)),
+    )
+    return f"{found[place : place + 4]} for {wanted[place : place + 4]} at token {place}"
