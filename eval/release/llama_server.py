@@ -22,6 +22,7 @@ from recipes.runner.core.recipe import ROOT, display_path
 
 PACKAGE = "xllamacpp"
 _CONTEXT = 4096
+_SMALL = 1 << 30  # bytes
 _ANSWER_WITHIN = 600.0  # seconds
 
 
@@ -101,8 +102,10 @@ def main() -> None:
     params = xllamacpp.CommonParams()
     params.model.path = sys.argv[1]
     params.n_ctx, params.n_parallel, params.port = _CONTEXT, 1, 0
-    params.cpuparams.n_threads = os.cpu_count() or 1
-    params.cpuparams.poll = 0  # its threads would spin while they wait, on a busy machine for ever
+    # Its threads spin until the last has done its share of a layer: on a busy machine a small model
+    # answers sooner on one.
+    small = Path(sys.argv[1]).stat().st_size < _SMALL
+    params.cpuparams.n_threads = 1 if small else os.cpu_count() or 1
     params.use_jinja, params.warmup = True, False
     server = xllamacpp.Server(params)
     print(server.listening_address, flush=True)
