@@ -148,6 +148,8 @@ def test_another_template_under_the_same_name_is_refused(tmp_path: Path) -> None
     template.write_text("{{ two }}")
     (text,) = changed_settings(record, config)
     assert text.startswith("content of chat_template_jinja ")
+    written_out = {**RECIPE, "chat_template_jinja": "{% for message in messages %}\n" * 100}
+    assert changed_settings({"asked": asked_for(written_out)}, written_out) == []
 
 
 def test_a_named_checkpoint_keeps_its_own_runs_word(tmp_path: Path) -> None:

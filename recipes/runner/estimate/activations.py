@@ -138,6 +138,8 @@ def block_of(config: Mapping[str, Any], shape: Architecture, sharded: bool = Fal
         kept = width.query + 2 * width.key_value + width.hidden + pre
         if gated:  # attention's output and the residual stream after it
             kept += width.query
+        if width.norms > 2 * width.hidden and gated:  # queries and keys before their own norms
+            kept += width.query + width.key_value
         # NOTES.md of plugins/falcon has the peaks: a weight is made anew beside the one in use.
         return Block(
             width.hidden * computing,

@@ -160,7 +160,7 @@ def _work(
     flops = tokens * _flops_a_token(config, shape, trained)
     family = family_of(shape.model_type)
     fused = way_through(config, shape, strategy in PARTS_WEIGHTS and gpus > 1) != "modules"
-    share = _SHARE if fused or family.options is None else _SHARE_OF_MODULES
+    share = _SHARE if fused or not family.own_linear else _SHARE_OF_MODULES
     lines.append(f"Time, estimated at {share:.0%} of each card's peak:")
     for card, teraflops in _CARDS.items():
         lines.append(f"  {card:<16}{duration(flops / (gpus * teraflops * 1e12 * share))}")

@@ -14,8 +14,20 @@ _WHOLE = (
     "sequence_len",
     "max_steps",
 )
-_MAPPINGS = ("bnb_config_kwargs", "lora_rank_pattern", "falcon", "gradient_checkpointing_kwargs")
-_NAMES = ("lora_modules_to_save", "unfrozen_parameters", "plugins", "lora_target_modules")
+_MAPPINGS = (
+    "bnb_config_kwargs", "lora_rank_pattern", "lora_alpha_pattern", "falcon", "fused",
+    "gradient_checkpointing_kwargs",
+)  # fmt: skip
+_NAMES = (
+    "lora_modules_to_save",
+    "unfrozen_parameters",
+    "plugins",
+    "lora_target_modules",
+    "lora_target_parameters",
+    "lora_exclude_modules",
+    "peft_layers_pattern",
+)
+_LAYERS = "peft_layers_to_transform"
 
 
 def refuse_unreadable(config: Mapping[str, Any]) -> None:
@@ -52,6 +64,10 @@ def refuse_unreadable(config: Mapping[str, Any]) -> None:
     for key in _NAMES:
         if not isinstance(config.get(key) or [], list | str):
             problems.append(UserError(f"is {config[key]!r}, no list of names", key, "Correct it"))
+    layers = config.get(_LAYERS)
+    listed = layers if isinstance(layers, list) else [layers]
+    if layers is not None and any(type(layer) is not int for layer in listed):
+        problems.append(UserError(f"is {layers!r}, no list of numbers", _LAYERS, "Correct it"))
     if problems:
         raise UserErrors(problems)
 

@@ -153,7 +153,7 @@ class _Search:
             if wanted.lower() == ALL_LINEAR:
                 return self._note_bypassed(list(self.shape.body))
             return self._by_expression(wanted)
-        names = [wanted] if isinstance(wanted, str) else [str(name) for name in wanted]
+        names = _texts(wanted)
         found: dict[str, Module] = {}
         for index, name in enumerate(names):
             place = (_KEY, index) if isinstance(wanted, list) else (_KEY,)
@@ -259,9 +259,10 @@ class _Search:
     def _in_layers(self, modules: list[Module], names: list[str]) -> list[Module]:
         """Those in the layers of `peft_layers_to_transform`; a full path matches in any layer."""
         layers = self.config.get(_LAYERS)
-        if layers is None or layers == []:
+        listed = layers if isinstance(layers, list) else [layers]
+        wanted = {layer for layer in listed if isinstance(layer, int)}
+        if not wanted:
             return modules
-        wanted = {layers} if isinstance(layers, int) else {int(layer) for layer in layers}
         beyond = sorted(layer for layer in wanted if not 0 <= layer < self.shape.layers)
         if beyond:
             self._problem(
@@ -270,8 +271,7 @@ class _Search:
                 _LAYERS,
                 "Correct the numbers",
             )
-        pattern = self.config.get("peft_layers_pattern") or ["[^.]*"]
-        patterns = [pattern] if isinstance(pattern, str) else pattern
+        patterns = _texts(self.config.get("peft_layers_pattern")) or ["[^.]*"]
         kept = [
             module
             for module in modules
@@ -288,7 +288,7 @@ class _Search:
     def _without_saved(self, modules: list[Module]) -> list[Module]:
         """PEFT leaves out what is trained whole, and what `lora_exclude_modules` names."""
         names = _texts(self.config.get(_SAVED))
-        excluded = self.config.get("lora_exclude_modules") or []
+        excluded = self.config.get("lora_exclude_modules")
         kept = []
         for module in modules:
             path = module.path
@@ -297,7 +297,7 @@ class _Search:
             if isinstance(excluded, str):
                 if re.fullmatch(excluded, path):
                     continue
-            elif any(path == name or path.endswith(f".{name}") for name in excluded):
+            elif any(path == name or path.endswith(f".{name}") for name in _texts(excluded)):
                 continue
             kept.append(module)
         return kept
@@ -396,7 +396,10 @@ def _rank(value: Any) -> int:
 
 
 def _texts(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else [str(entry) for entry in value or []]
+    """Names as a list; of a value that is no list, none: its type is refused elsewhere."""
+    if isinstance(value, str):
+        return [value] if value else []
+    return [str(entry) for entry in value] if isinstance(value, list) else []
 
 
 def _layer_of(path: str, patterns: Iterable[str]) -> int | None:

@@ -73,7 +73,8 @@ def asked_for(config: dict[str, Any]) -> dict[str, Any]:
     unshown = ("axolotl_config_path", "capabilities", "env_capabilities")
     asked = {key: value for key, value in config.items() if key not in unshown}
     template = config.get("chat_template_jinja")
-    if isinstance(template, str) and len(template) < 1000 and (ROOT / template).is_file():
+    written_out = isinstance(template, str) and ("{" in template or "\n" in template)
+    if isinstance(template, str) and not written_out and (ROOT / template).is_file():
         asked[_TEMPLATE] = file_hash(ROOT / template)[:8]
     return asked
 
