@@ -32,7 +32,7 @@ class AnswersOptions(BaseModel):
 
     most_loops: float = Field(default=0.05, ge=0, le=1)
     """The checkpoint that is chosen may loop in this share of its answers, and no more than the
-    base does; with `metric_for_best_model: eval_loss_unless_looping`."""
+    base does; with `metric_for_best_model: eval_sound_answers_loss`."""
 
 
 class AnswersArgs(BaseModel):

@@ -13,9 +13,11 @@ from plugins.answers.measure import measure
 from plugins.answers.prompts import Prompt
 from recipes.runner.core.terminal import send
 
-METRIC = "eval_loss_unless_looping"
+METRIC = "eval_sound_answers_loss"
 """Held-out loss, lifted by `_LIFT` when more answers loop than the rule allows: what
-`metric_for_best_model` names to have the best checkpoint chosen by both."""
+`metric_for_best_model` names to have the best checkpoint chosen by both. It ends in "loss", since
+transformers takes a metric of another name for one where more is better, and Axolotl passes no
+`greater_is_better: false` on."""
 FIGURES = "eval_answers"
 """Where an evaluation's metrics hold the figures of its answers."""
 _LIFT = 100.0

@@ -153,6 +153,17 @@ def test_the_rule_prefers_answers_that_hold():
     assert metrics[1][FIGURES]["texts"]["h1"] == PLAIN
 
 
+def test_less_of_the_metric_is_better_for_transformers(tmp_path):
+    """Axolotl drops `greater_is_better: false`; the name alone decides."""
+    from transformers import TrainingArguments
+
+    arguments = TrainingArguments(
+        str(tmp_path), metric_for_best_model=METRIC, load_best_model_at_end=True,
+        eval_strategy="steps", eval_steps=1, save_steps=1, use_cpu=True,
+    )  # fmt: skip
+    assert arguments.greater_is_better is False
+
+
 def test_a_base_that_loops_lifts_nothing_above_the_share_allowed():
     assert feed([(4.0, LOOPS), (3.5, LOOPS)])[1][1][METRIC] > 100
     assert feed([(4.0, LOOPS), (3.5, LOOPS)], most_loops=0.3)[1][1][METRIC] == 3.5

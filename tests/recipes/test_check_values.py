@@ -344,7 +344,7 @@ def test_a_key_without_its_plugin_names_it() -> None:
 
 
 def test_a_plugin_may_add_a_metric(folder: Path) -> None:
-    text = changed("metric_for_best_model", "eval_loss_unless_looping")
+    text = changed("metric_for_best_model", "eval_sound_answers_loss")
     assert report(folder, text).warnings
     plugin = "  - plugins.answers.AnswersPlugin\n  - plugins.terminal.TerminalPlugin"
     text = text.replace("  - plugins.terminal.TerminalPlugin", plugin)
