@@ -45,7 +45,7 @@ COMMANDS = {
     "make serve RUN=x": (
         "tests/eval/release/test_release_serve.py::test_answers_are_those_of_eval"
     ),
-    "make export RUN=x FORMAT=gguf": (
+    "make export RUN=x FORMAT=gguf TYPE=q8_0": (
         "tests/eval/release/test_release_export.py::test_the_file_is_read_back_and_kept"
     ),
     "make publish RUN=x REPO=user/name": (

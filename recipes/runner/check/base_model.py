@@ -131,7 +131,8 @@ def model_type(config: dict[str, Any]) -> str | None:
     return str(found) if found else None
 
 
-# The special tokens of the bases that the recipes name, from each one's tokenizer_config.json.
+# The special tokens of the bases that the recipes name. Falcon's are those of its tokenizer.json;
+# Qwen's and Mistral's were written down from their documentation and not compared with their files.
 _FALCON = words("""
     >>TITLE<< >>ABSTRACT<< >>INTRODUCTION<< >>SUMMARY<< >>COMMENT<< >>ANSWER<<
     >>QUESTION<< >>DOMAIN<< >>PREFIX<< >>SUFFIX<< >>MIDDLE<< <|endoftext|>
