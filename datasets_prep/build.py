@@ -20,7 +20,8 @@ from datasets_prep.mix import copies
 from datasets_prep.parallel import run_batches
 from datasets_prep.prove import Prover
 from datasets_prep.readers import Row, read_rows
-from datasets_prep.shapes import Shaper, UnknownRole, unknown_role_error
+from datasets_prep.roles import UnknownRole
+from datasets_prep.shapes import Shaper, unknown_role_error
 from datasets_prep.source import Source
 from datasets_prep.split import SPLITS
 from datasets_prep.steps import SET_STEPS

@@ -14,34 +14,22 @@ from datasets_prep.column_use import needed, refuse_meaning
 from datasets_prep.conversation import Conversation, Ledger, Message, Span, without_surrogates
 from datasets_prep.definition import Definition
 from datasets_prep.readers import AT, RAGGED
-from datasets_prep.signatures import normalise
+from datasets_prep.roles import DEFAULT_ROLES, CountingRoles, UnknownRole, by_position
 from datasets_prep.turn_lists import (
     CONTENT_KEYS,
     READ_KEYS,
     ROLE_KEYS,
-    TOOL_ROLES,
+    columns_to_rows,
+    first_key,
     is_call,
     message,
+    sort_key,
+    together,
 )
 from datasets_prep.units import Unit, units
 from recipes.runner.core.errors import UserError
 
-_DEFAULT_ROLES = {
-    "system": ("system", "developer"),
-    "user": ("user", "human", "prompter"),
-    "assistant": ("assistant", "gpt", "bot", "model", "function_call", "tool_call"),
-    "tool": TOOL_ROLES,
-}
 _HH = re.compile(r"(?:\A|\n\n)(Human|Assistant): ?")
-
-
-class UnknownRole(Exception):
-    """A role that the definition does not map; ``role`` is it, as it stands in the data."""
-
-    def __init__(self, role: str) -> None:
-        """Name the role."""
-        super().__init__(role)
-        self.role = role
 
 
 class Shaper:
@@ -54,7 +42,7 @@ class Shaper:
         self.source_name = source_name
         self._unread: set[str] = set()
         self.roles: dict[str, str] = {}
-        for role, names in _DEFAULT_ROLES.items():
+        for role, names in DEFAULT_ROLES.items():
             self.roles.update(dict.fromkeys(names, role))
         for role, listed in definition.roles.items():
             self.roles.update({name.strip().lower(): role for name in listed})
@@ -146,7 +134,7 @@ class Shaper:
         original = self.roles
         try:
             for _, unit in self.units(rows):
-                self.roles = _CountingRoles(found)
+                self.roles = CountingRoles(found)
                 try:
                     self._turns(unit)
                 except Unusable:
@@ -190,7 +178,7 @@ class Shaper:
             asked, answer = unit["\0pair"]
             return self._exchange(unit, text_of(asked, "a pattern"), text_of(answer, "a response"))
         if shape == "prompt_response":
-            prompt = _together([self._text(unit, c) for c in self.columns.prompts()])
+            prompt = together([self._text(unit, c) for c in self.columns.prompts()])
             return self._exchange(unit, prompt, self._text(unit, columns.response))
         if shape == "alpaca":
             asked = [self._text(unit, c) for c in (columns.instruction, columns.input)]
@@ -215,7 +203,7 @@ class Shaper:
         columns = self.columns
         if columns.order:
             order = columns.order
-            places = [_sort_key(cell(row, order)) for row in rows]
+            places = [sort_key(cell(row, order)) for row in rows]
             if len(set(places)) < len(places):
                 twice = next(p for p in places if places.count(p) > 1)
                 value = twice[2] or f"{twice[1]:g}"
@@ -370,7 +358,7 @@ class Shaper:
                 raise Unusable("the turns are neither a list nor JSON of one")
         if isinstance(value, dict):
             # datasets stores a list of structs as a struct of lists.
-            value = _columns_to_rows(value)
+            value = columns_to_rows(value)
         if not isinstance(value, list) or not value:
             raise Unusable("no turns")
         if all(isinstance(item, list) for item in value):
@@ -386,12 +374,12 @@ class Shaper:
             return self._role
         if settings.roles_by == "position":
             turn = count()
-            return lambda _: _by_position(settings.first_speaker, next(turn))
+            return lambda _: by_position(settings.first_speaker, next(turn))
         first: list[str] = []
 
         def by_appearance(name: Any) -> str:
             first.append(plain(name))
-            return _by_position(settings.first_speaker, int(first[-1] != first[0]))
+            return by_position(settings.first_speaker, int(first[-1] != first[0]))
 
         return by_appearance
 
@@ -400,12 +388,12 @@ class Shaper:
         where = f"turn {index + 1}"
         if isinstance(item, str):
             return Message(
-                _by_position(settings.first_speaker, index), text_of(item, where, parts=True)
+                by_position(settings.first_speaker, index), text_of(item, where, parts=True)
             )
         if not isinstance(item, dict):
             raise Unusable(f"{where} is neither a text nor an object")
-        text_key = settings.content_key or _first_key(item, CONTENT_KEYS)
-        role_key = self.columns.speaker or settings.role_key or _first_key(item, ROLE_KEYS)
+        text_key = settings.content_key or first_key(item, CONTENT_KEYS)
+        role_key = self.columns.speaker or settings.role_key or first_key(item, ROLE_KEYS)
         nameless = role_key not in item and settings.roles_by != "position"
         calls = bool(item.get("tool_calls") or item.get("function_call"))
         if nameless or (text_key not in item and not calls):
@@ -423,18 +411,6 @@ class Shaper:
         return turn
 
 
-class _CountingRoles(dict[str, str]):
-    """Maps any role, and counts it."""
-
-    def __init__(self, counter: Counter[str]) -> None:
-        super().__init__()
-        self.counter = counter
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self.counter[key] += 1
-        return "user"
-
-
 def unknown_role_error(shaper: Shaper, rows: Iterable[Row], role: str) -> UserError:
     """The error for an unmapped role, with all roles of the source and their counts."""
     found = shaper.roles_found(rows)
@@ -449,39 +425,3 @@ def unknown_role_error(shaper: Shaper, rows: Iterable[Row], role: str) -> UserEr
         shaper.source_name,
         "Map every one under roles: in the definition, or set turns.roles_by: appearance",
     )
-
-
-def _together(parts: list[str]) -> str:
-    """The parts of a question, a blank line between; what another part says already is left out."""
-    kept: list[str] = []
-    for part in filter(str.strip, parts):
-        said = [f" {normalise(other)} " for other in kept]
-        if any(f" {normalise(part)} " in text for text in said):
-            continue
-        kept = [k for k in kept if f" {normalise(k)} " not in f" {normalise(part)} "] + [part]
-    return "\n\n".join(kept)
-
-
-def _columns_to_rows(value: dict[str, Any]) -> list[Any]:
-    lists = [v for v in value.values() if isinstance(v, list)]
-    if len(lists) != len(value) or len({len(v) for v in lists}) != 1:
-        return [value]
-    return [dict(zip(value, items, strict=True)) for items in zip(*lists, strict=True)]
-
-
-def _by_position(first_speaker: str, index: int) -> str:
-    """The role of a turn when two speak by turns."""
-    other = "assistant" if first_speaker == "user" else "user"
-    return other if index % 2 else first_speaker
-
-
-def _first_key(item: dict[str, Any], keys: tuple[str, ...]) -> str | None:
-    return next((key for key in keys if key in item), None)
-
-
-def _sort_key(value: Any) -> tuple[int, float, str]:
-    text = plain(value)
-    try:
-        return (0, float(text), "")
-    except ValueError:
-        return (1, 0.0, text)

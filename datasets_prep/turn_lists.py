@@ -7,6 +7,7 @@ from typing import Any
 
 from datasets_prep.cells import Unusable, parsed, plain, text_of
 from datasets_prep.conversation import Message
+from datasets_prep.signatures import normalise
 
 # A ShareGPT turn is {from, value}; the others are the keys that turn lists in the wild use.
 ROLE_KEYS = ("role", "from", "speaker", "author", "sender", "name")
@@ -109,3 +110,36 @@ def message(item: dict[str, Any], role: str, source_role: str, value: Any, where
         made.call_id = plain(item.get("tool_call_id"))
         made.name = plain(item.get("name"))
     return made
+
+
+def together(parts: list[str]) -> str:
+    """The parts of a question, a blank line between; what another part says already is left out."""
+    kept: list[str] = []
+    for part in filter(str.strip, parts):
+        said = [f" {normalise(other)} " for other in kept]
+        if any(f" {normalise(part)} " in text for text in said):
+            continue
+        kept = [k for k in kept if f" {normalise(k)} " not in f" {normalise(part)} "] + [part]
+    return "\n\n".join(kept)
+
+
+def columns_to_rows(value: dict[str, Any]) -> list[Any]:
+    """A struct of lists of one length as a list of structs; any other as the one item."""
+    lists = [v for v in value.values() if isinstance(v, list)]
+    if len(lists) != len(value) or len({len(v) for v in lists}) != 1:
+        return [value]
+    return [dict(zip(value, items, strict=True)) for items in zip(*lists, strict=True)]
+
+
+def first_key(item: dict[str, Any], keys: tuple[str, ...]) -> str | None:
+    """The first of ``keys`` that the item has."""
+    return next((key for key in keys if key in item), None)
+
+
+def sort_key(value: Any) -> tuple[int, float, str]:
+    """Numbers by their value, before other text by its letters."""
+    text = plain(value)
+    try:
+        return (0, float(text), "")
+    except ValueError:
+        return (1, 0.0, text)

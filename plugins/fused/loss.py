@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
+
+from plugins.collators import OverCollator
 
 IGNORE = -100
 ROWS_MULTIPLE = 256  # one shape of buffers and kernels for many batches
 
 
-class WithTargetRows:
+class WithTargetRows(OverCollator):
     """A collator that also says which rows of the batch predict something.
 
     Their number decides the shape of the loss; known with the batch, it need not be asked of the
@@ -20,15 +21,6 @@ class WithTargetRows:
     Args:
         collate: the collator of the trainer.
     """
-
-    def __init__(self, collate: Callable[..., Any]) -> None:
-        self.collate = collate
-
-    def __getattr__(self, name: str) -> Any:
-        """What the trainer, Axolotl or a callback asks of the collator itself."""
-        if name == "collate":  # not there yet while this object is unpickled
-            raise AttributeError(name)
-        return getattr(self.collate, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """As the collator's, with ``target_rows`` beside the labels."""

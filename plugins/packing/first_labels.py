@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from plugins.collators import OverCollator
+
 IGNORE = -100
 
 
-class WithoutFirstLabels:
+class WithoutFirstLabels(OverCollator):
     """A collator whose labels begin with the second token of each conversation.
 
     A label is predicted from the token before it. The first token of a packed conversation has
@@ -20,15 +21,6 @@ class WithoutFirstLabels:
     Args:
         collate: the collator of the trainer.
     """
-
-    def __init__(self, collate: Callable[..., Any]) -> None:
-        self.collate = collate
-
-    def __getattr__(self, name: str) -> Any:
-        """What the trainer, Axolotl or a callback asks of the collator itself."""
-        if name == "collate":  # not there yet while this object is unpickled
-            raise AttributeError(name)
-        return getattr(self.collate, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """As the collator's."""

@@ -18,9 +18,9 @@ from datasets_prep.clean import Cleaner
 from datasets_prep.conversation import Ledger
 from datasets_prep.definition import Definition
 from datasets_prep.filters import Filter
+from datasets_prep.roles import UnknownRole
 from datasets_prep.sentences import sentences
 from datasets_prep.settings import AnonymiseSettings, CleanSettings, FilterSettings
-from datasets_prep.shapes import UnknownRole
 from datasets_prep.signatures import normalise
 from datasets_prep.worker import RowSteps
 from recipes.runner.core.errors import UserError

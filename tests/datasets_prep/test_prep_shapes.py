@@ -10,7 +10,8 @@ from prep_data import reasons
 
 from datasets_prep.conversation import Conversation, Ledger
 from datasets_prep.definition import Definition
-from datasets_prep.shapes import Shaper, UnknownRole, unknown_role_error
+from datasets_prep.roles import UnknownRole
+from datasets_prep.shapes import Shaper, unknown_role_error
 from recipes.runner.core.errors import UserError
 
 Row = dict[str, Any]
