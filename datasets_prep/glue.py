@@ -74,7 +74,7 @@ def split_glued(
     if may_hold_url(lower) or may_hold_email(lower):
         guards = [*_PROTECTED.finditer(text), None]
     code_talk = _CODE_TALK.search(text) is not None
-    lost = not code_talk and (lost or sum(map(_opens, GLUED.finditer(text))) >= 2)
+    lost = lost or (not code_talk and sum(map(_opens, GLUED.finditer(text))) >= 2)
 
     def space(match: re.Match[str]) -> str:
         if lost or _opens(match, sure=code_talk):

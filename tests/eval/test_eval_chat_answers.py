@@ -12,6 +12,7 @@ from tiny_chat import SAID
 
 from datasets_prep.conversation import Ledger
 from datasets_prep.definition import Definition
+from datasets_prep.loops import loop_in
 from datasets_prep.readers import read_rows
 from datasets_prep.shapes import Shaper
 from eval.chat import answering
@@ -60,6 +61,9 @@ def test_the_same_answers_as_in_the_evaluation(
         text = run_out(arm, said)
         messages = [{"role": "user", "content": question}]
         answer = arm.answer([messages], Decoding(40), "x")[0]
+        if loop_in(answer.text):  # the evaluation has seen enough of it
+            assert text.strip().startswith(answer.text) and said.tokens >= answer.tokens
+            continue
         assert text.strip() == answer.text
         assert said.tokens == answer.tokens
         assert said.reason == ("end" if answer.stopped else "length")

@@ -35,7 +35,7 @@ class Screen:
         os.close(slave)
         self.text = ""
 
-    def until(self, words: str, seconds: float = 120, keep_typing: str = "") -> str:
+    def until(self, words: str, seconds: float = 400, keep_typing: str = "") -> str:
         """What came up to and with these words, since the last call.
 
         ``keep_typing`` is typed every second until they come.

@@ -112,6 +112,7 @@ def test_all_mistakes_come_at_once_in_the_order_of_the_file(tmp_path):
     file.write_text(text.replace("learning_rate:", "learning_rat:"))
     problems = [str(problem) for problem in check_config(yaml.safe_load(file.read_text()), file)]
     assert [problem.split(": ")[1] for problem in problems] == [
+        "adapter",  # has no lora_r
         "lora_rnk",
         "datasets[0].train_on_eoss",
         "learning_rat",

@@ -66,7 +66,7 @@ def launches(
 ) -> list[tuple[launch.NewRun, strategy.Launch]]:
     """What the real command line makes of every recorded call, short of starting it."""
     found: list[tuple[launch.NewRun, strategy.Launch]] = []
-    monkeypatch.setattr(launch, "train", lambda run, how, _: found.append((run, how)) or 0)
+    monkeypatch.setattr(launch, "train", lambda run, how, *_: found.append((run, how)) or 0)
     for path in sorted(Path(environment["RECORD"]).glob("python.*")):
         words = path.read_bytes().decode().split("\0")[:-1]
         assert words[:3] == ["-m", "recipes", "train"]

@@ -54,6 +54,7 @@ COMMANDS = {
     "make bench RECIPE=falcon7b-qlora": (
         "it trains stock and ours for minutes, and means something on a GPU alone"
     ),
+    "make labelled": ("tests/eval/test_eval_meaning.py::test_what_is_kept_is_what_is_measured"),
     "make help": ("tests/recipes/test_readme.py::test_make_help_names_every_target"),
     'make train RECIPE=falcon7b-qlora SET="lora_r=64 learning_rate=1e-4" RUN=r64': (
         "tests/recipes/test_overrides.py::test_values_are_read_as_yaml_and_numbers_as_people_write_them"
