@@ -103,8 +103,14 @@ class Part(Settings):
     @classmethod
     def _one_condition_or_several(cls, value: Any) -> Any:
         found = [value] if isinstance(value, str) else value
+        faults = []
         for condition in found if isinstance(found, list) else []:
-            parse_condition(str(condition))
+            try:
+                parse_condition(str(condition))
+            except ValueError as error:
+                faults.append(str(error))
+        if faults:
+            raise ValueError("; ".join(faults))
         return found
 
     @model_validator(mode="after")

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import yaml
-
 from datasets_prep.cells import Row, cell, plain
 from datasets_prep.words import word_count
+from recipes.runner.core.yaml_file import read_value
 
 _CONDITION = re.compile(
     r"\s*(?:(?P<function>\w+)\s*\(\s*(?P<inner>[^()]+?)\s*\)"
@@ -116,9 +115,9 @@ def parse_condition(text: str) -> Condition:
     if function is not None and function not in _FUNCTIONS:
         raise ValueError(f"'{function}' is unknown in '{text}'. Known: {', '.join(_FUNCTIONS)}")
     try:
-        value = yaml.safe_load(match["value"])
-    except yaml.YAMLError:
-        raise ValueError(f"the value of '{text}' can't be read") from None
+        value = read_value(match["value"])
+    except ValueError as error:
+        raise ValueError(f"the value of '{text}' can't be read: {error}") from None
     if match["compare"] in ("in", "not in") and not isinstance(value, list):
         raise ValueError(f"'{text}' needs a list, such as [a, b]")
     if match["compare"] == "matches":

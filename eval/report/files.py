@@ -10,6 +10,7 @@ from typing import Any
 from eval.evaluate import Evaluation
 from eval.report.page import render_report, report_id
 from eval.report.results import Results
+from eval.scoring.metrics import HELD_OUT_LOSS
 from eval.scoring.summary import summarise
 from eval.scoring.votes import VOTES, count_votes, read_votes
 from eval.suite import HELD_OUT, Suite
@@ -91,13 +92,13 @@ def held_out_rows(outcome: Evaluation) -> list[dict[str, Any]]:
             {
                 "suite": HELD_OUT,
                 "id": row.id,
-                "metric": "nll",
+                "metric": HELD_OUT_LOSS,
                 "difference": right - left,
                 "outcome": "better" if right < left else "worse" if right > left else "same",
                 "tokens": base[1],
                 "messages": list(row.messages),
-                "base": {"metrics": {"nll": left}},
-                "tuned": {"metrics": {"nll": right}},
+                "base": {"metrics": {HELD_OUT_LOSS: left}},
+                "tuned": {"metrics": {HELD_OUT_LOSS: right}},
             }
         )
     return rows

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from eval.scoring.gates import GateResult
+from eval.scoring.metrics import HELD_OUT_LOSS
 from eval.scoring.power import pairs_to_show_no_worse
 
 Kind = Literal["ship", "don't ship", "can't tell"]
@@ -141,7 +142,7 @@ def _decided(
 
 
 def _title(row: dict[str, Any]) -> str:
-    return "held-out loss" if row["metric"] == "nll" else str(row["name"])
+    return "held-out loss" if row["metric"] == HELD_OUT_LOSS else str(row["name"])
 
 
 def _figures(row: dict[str, Any]) -> str:

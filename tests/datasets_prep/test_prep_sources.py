@@ -88,6 +88,11 @@ def test_sources_are_mixed_and_none_leaks_into_another(tmp_path: Path) -> None:
         ({"source": {"file": "a.jsonl"}}, "either source and shape, or sources"),
         ({"sources": [{"name": "a", "source": {"file": "x"}}]}, "source 'a' has no shape"),
         ({"where": "nonsense"}, "is no condition"),
+        ({"where": ["q == &a [*a]"]}, "can't be read: refers to what it stands in"),
+        (
+            {"where": ["q == 2020-99-99", "nonsense"]},
+            "can't be read: .*; 'nonsense' is no condition",
+        ),
         ({"where": "size(q) > 2"}, "'size' is unknown"),
     ],
 )

@@ -170,3 +170,9 @@ def test_a_folder_and_a_missing_file(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing.yaml"):
         with pytest.raises(UserError, match="can't be read"):
             read_yaml(path, "")
+
+
+@pytest.mark.parametrize("key", ["1", "1.5", "2024-01-01"])
+def test_a_key_at_the_top_that_is_no_text_is_told_at_its_place(key: str, tmp_path: Path) -> None:
+    (found,) = said(tmp_path, f"a: 1\nb: {{0: first}}\n{key}: x\n")
+    assert f":3: {key}: is no name of a key" in found

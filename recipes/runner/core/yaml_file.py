@@ -328,6 +328,11 @@ class _Values:
         if len(self._file.faults) > before:
             self._file.lines.setdefault(child, node.start_mark.line + 1)
             return _NO_KEY
+        if not path and not isinstance(key, str):
+            # Deeper ones may be meant, as in max_memory: {0: 20GiB}.
+            self._file.lines.setdefault(child, node.start_mark.line + 1)
+            self._fault(child, "is no name of a key", "Quote it, if it is one")
+            return _NO_KEY
         return key
 
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:

@@ -79,7 +79,9 @@ def _install(venv: Path, stamp: Path, extras: list[str]) -> int:
         steps.insert(0, (f"{venv.name}", [sys.executable, "-m", "venv", str(venv)]))
     began = time.monotonic()
     names = f" with {', '.join(extras)}" if extras else ""
-    print(f"Setting up {venv.name}{names}, once: a few minutes and 4-8 GB of disk.", flush=True)
+    print(
+        f"Setting up {venv.name}{names}, once: one to three minutes and 4-8 GB of disk.", flush=True
+    )
     for number, (what, command) in enumerate(steps, 1):
         print(f"  [{number}/{len(steps)}] {what} ...", end="", flush=True)
         started = time.monotonic()
