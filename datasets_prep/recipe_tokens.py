@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from recipes.runner.core.recipe import ROOT, Recipe
+from recipes.runner.models.hub import hub_is_off
 
 # A change of the learning rate makes no new data.
 _KEYS = (
@@ -92,7 +92,7 @@ def _why_not_on_hub(name: str, revision: str | None) -> str | None:
     try:
         if isinstance(huggingface_hub.try_to_load_from_cache(name, file, revision=revision), str):
             return None
-        if os.environ.get("HF_HUB_OFFLINE", "0").lower() not in ("", "0", "false", "no", "off"):
+        if hub_is_off():
             return f"{name} is not on this machine, and HF_HUB_OFFLINE is set"
         url = huggingface_hub.hf_hub_url(name, file, revision=revision)
         huggingface_hub.get_hf_file_metadata(url, timeout=_HUB_TIMEOUT)

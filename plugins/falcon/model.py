@@ -23,7 +23,7 @@ from plugins.falcon.module_attention import (
 from plugins.fused.backend import Backend
 from plugins.fused.backends import Choice
 from plugins.fused.causal_lm import FusedLoss, plain_class, put_before
-from plugins.fused.packed import find_sequences
+from plugins.fused.packed import as_configured, find_sequences
 from plugins.fused.projection import NotFusable
 from plugins.fused.run import FusedState, embedded, run_blocks
 from recipes.runner.core.fallbacks import note_fallback
@@ -121,7 +121,9 @@ class PackedDecoder:
             if choice.attention == "grouped" and knows and not plain and not model.use_alibi:
                 attention_mask, use_cache = extents(sequences), False
             elif sequences.packed:
-                attention_mask = _as_configured(model, sequences.mask())
+                attention_mask = as_configured(
+                    sequences.mask(), model.config._attn_implementation, model.ln_f.weight.dtype
+                )
         return super().forward(  # type: ignore[misc]
             input_ids=input_ids,
             past_key_values=past_key_values,
@@ -134,15 +136,6 @@ class PackedDecoder:
             return_dict=return_dict,
             **kwargs,
         )
-
-
-def _as_configured(model: Any, allowed: torch.Tensor) -> torch.Tensor:
-    """The mask as the configured attention takes it: bool for SDPA, added in eager."""
-    if model.config._attn_implementation == "sdpa":
-        return allowed
-    dtype = model.ln_f.weight.dtype
-    bias = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
-    return bias.masked_fill_(~allowed, torch.finfo(dtype).min)
 
 
 def find_falcon(model: nn.Module) -> FalconForCausalLM | None:

@@ -102,3 +102,17 @@ def find_sequences(
         real = mask != 0
         begins[:, 1:] |= mask[:, 1:] != mask[:, :-1]
     return PackedSequences(begins, real)
+
+
+def as_configured(allowed: torch.Tensor, attention: str, dtype: torch.dtype) -> torch.Tensor:
+    """The mask as the modules' attention takes it: bool for SDPA, added in eager.
+
+    Args:
+        allowed: True where a query may look at a key.
+        attention: of the model's configuration, ``sdpa`` or ``eager``.
+        dtype: of the scores that it is added to.
+    """
+    if attention == "sdpa":
+        return allowed
+    bias = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
+    return bias.masked_fill_(~allowed, torch.finfo(dtype).min)

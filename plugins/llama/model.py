@@ -22,7 +22,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from plugins.fused.backend import Backend
 from plugins.fused.backends import Choice
 from plugins.fused.causal_lm import FusedLoss, plain_class, put_before
-from plugins.fused.packed import find_sequences
+from plugins.fused.packed import as_configured, find_sequences
 from plugins.fused.projection import NotFusable
 from plugins.fused.run import FusedState, embedded, run_blocks
 from plugins.llama.block import LlamaBlock, read_block
@@ -122,7 +122,9 @@ class PackedDecoder:
                 else:
                     return BaseModelOutputWithPast(last_hidden_state=hidden)  # type: ignore[arg-type]
             if config._attn_implementation in ("sdpa", "eager") and sequences.packed:
-                attention_mask = _as_configured(model, sequences.mask())
+                attention_mask = as_configured(
+                    sequences.mask(), model.config._attn_implementation, model.norm.weight.dtype
+                )
         return super().forward(  # type: ignore[misc]
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -141,15 +143,6 @@ def _refuse_window(decoder: Any, length: int) -> None:
         windows = [decoder.config.sliding_window]
     if any(window and length > window for window in windows):
         raise NotFusable("rows are longer than the sliding window")
-
-
-def _as_configured(decoder: Any, allowed: torch.Tensor) -> torch.Tensor:
-    """The mask as the configured attention takes it: bool for SDPA, added in eager."""
-    if decoder.config._attn_implementation == "sdpa":
-        return allowed
-    dtype = decoder.norm.weight.dtype
-    bias = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
-    return bias.masked_fill_(~allowed, torch.finfo(dtype).min)
 
 
 def find_llama(model: nn.Module) -> PreTrainedModel | None:

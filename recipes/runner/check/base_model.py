@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from recipes.runner.check.finding import words
 from recipes.runner.core.paths import ROOT
 from recipes.runner.models.architecture import kept_file
+from recipes.runner.models.hub import hub_is_off
 
 _HUB_TIMEOUT = 3.0  # seconds
 
@@ -196,7 +196,7 @@ def on_hub(kind: str, name: str) -> bool | None:
         None where the Hub can't be asked: no network, or HF_HUB_OFFLINE.
     """
     global _unreachable
-    offline = os.environ.get("HF_HUB_OFFLINE", "").lower() not in ("", "0", "false", "no", "off")
+    offline = hub_is_off()
     if _unreachable or offline:
         return None
     from huggingface_hub import HfApi, errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,3 +49,8 @@ def describe_base(name: str) -> BaseModel:
     if folder.is_dir() or Path(name).is_absolute() or name.startswith("."):
         return BaseModel(name, None, None)
     return BaseModel(name, name, _LICENCES.get(name))
+
+
+def hub_is_off() -> bool:
+    """Whether HF_HUB_OFFLINE forbids asking the Hub, by any of the words that people write."""
+    return os.environ.get("HF_HUB_OFFLINE", "").lower() not in ("", "0", "false", "no", "off")
