@@ -22,6 +22,7 @@ from eval.report.charts import verdict_class
 from eval.report.page import TEMPLATES, flat
 from eval.report.templating import page_environment
 from eval.report.wording import gates_said
+from eval.scoring.decided_by import scored_by_other_code
 from eval.scoring.run_pairs import changed_suites, pair_runs
 from eval.suite import HELD_OUT
 from recipes.runner.core.errors import UserError, user_errors_exit
@@ -82,7 +83,11 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
             for key in keys
             if len({config.get(key) for config in configs}) > 1
         ],
-        "warnings": [*_evaluation_warnings(summaries), *_training_warnings(runs)],
+        "warnings": [
+            *_evaluation_warnings(summaries),
+            *_older_code_warnings(runs, summaries),
+            *_training_warnings(runs),
+        ],
     }
 
 
@@ -148,6 +153,23 @@ def _evaluation_warnings(summaries: Sequence[dict[str, Any] | None]) -> list[str
         f"suite {name} is not the same in all: {why}" for name, why in changed_suites(there).items()
     ]
     return said
+
+
+def _older_code_warnings(
+    runs: Sequence[Run], summaries: Sequence[dict[str, Any] | None]
+) -> list[str]:
+    """Verdicts that the code here would perhaps not give."""
+    older = [
+        run.name
+        for run, summary in zip(runs, summaries, strict=True)
+        if summary and scored_by_other_code(summary)
+    ]
+    if not older:
+        return []
+    return [
+        f"scored by other checks or statistics than those here: {', '.join(older)} (make eval "
+        "RUN=... scores the kept answers again)"
+    ]
 
 
 def _training_warnings(runs: Sequence[Run]) -> list[str]:

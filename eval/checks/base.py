@@ -23,6 +23,7 @@ class CheckResult:
         scored: whether it counts towards the item's score.
         detail: the words or figures that decided it.
         voids: whether failing it fails the whole answer, whatever the other checks say.
+        kind: the check's own name, where it goes under another label; empty: ``name``.
     """
 
     name: str
@@ -31,6 +32,12 @@ class CheckResult:
     scored: bool
     detail: str = ""
     voids: bool = False
+    kind: str = ""
+
+    @property
+    def check(self) -> str:
+        """The check's own name, whatever it is labelled."""
+        return self.kind or self.name
 
     @property
     def known(self) -> bool:
@@ -63,7 +70,12 @@ class Check(Strict):
     @property
     def name(self) -> str:
         """Label in results."""
-        return self.label or str(getattr(self, "check", ""))
+        return self.label or self.kind
+
+    @property
+    def kind(self) -> str:
+        """The check's own name, whatever its label is."""
+        return str(getattr(self, "check", ""))
 
     def score(
         self, answer: Answer, conversation: AnsweredConversation, turn: int
@@ -79,4 +91,4 @@ class Check(Strict):
         score, detail = min(scores, key=lambda pair: pair[0])
         if len(scores) > 1 and score < 1.0 and detail:
             detail = f"answer {scores.index((score, detail)) + 1}: {detail}"
-        return CheckResult(self.name, score, self.RED_LINE, self.scored, detail)
+        return CheckResult(self.name, score, self.RED_LINE, self.scored, detail, kind=self.kind)

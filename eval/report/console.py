@@ -15,7 +15,12 @@ from eval.suite import HELD_OUT
 
 _STYLE = {"better": "green", "worse": "red", "inconclusive": "yellow"}
 _DECIDED = {"ship": "green", "don't ship": "red", "can't tell": "yellow"}
-_GATE = {"holds": "[green]holds[/]", "fails": "[red]FAILS[/]", "open": "[yellow]open[/] "}
+_GATE = {
+    "holds": "[green]holds[/]",
+    "fails": "[red]FAILS[/]",
+    "open": "[yellow]open[/] ",
+    "informs": "informs",
+}
 
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:

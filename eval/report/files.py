@@ -10,6 +10,7 @@ from typing import Any
 from eval.evaluate import Evaluation
 from eval.report.page import render_report, report_id
 from eval.report.results import Results
+from eval.scoring.decided_by import scored_by_other_code
 from eval.scoring.metrics import HELD_OUT_LOSS
 from eval.scoring.summary import summarise
 from eval.scoring.votes import VOTES, count_votes, read_votes
@@ -58,7 +59,7 @@ def add_votes(folder: Path, votes_file: Path, record: dict[str, Any]) -> dict[st
     """Read people's blind votes into the results that stand in ``folder``; returns the summary.
 
     Raises:
-        UserError: no results, or votes that are not for them.
+        UserError: no results, results that other code scored, or votes that are not for them.
     """
     summary_file, results_file = folder / "summary.json", folder / RESULTS
     if not summary_file.is_file() or not results_file.is_file():
@@ -66,6 +67,12 @@ def add_votes(folder: Path, votes_file: Path, record: dict[str, Any]) -> dict[st
             "holds no results to add votes to", display_path(folder), "Evaluate the run first"
         )
     summary = json.loads(summary_file.read_text(encoding="utf-8"))
+    if scored_by_other_code(summary):
+        raise UserError(
+            "was scored by other checks or statistics than those here",
+            display_path(summary_file),
+            "Evaluate the run again (the answers are kept, and so the votes still fit)",
+        )
     rows = Results(results_file)
     votes = read_votes(votes_file)
     summary["votes"] = count_votes(votes, rows, summary["report_id"], str(votes_file))

@@ -19,7 +19,7 @@ from eval.report.wording import (
     red_lines_said,
     worth_said,
 )
-from eval.scoring.danger import HARMFUL, SEVERITY, row_severity
+from eval.scoring.danger import HARMFUL, own_name, row_severity, severity_of
 from eval.scoring.statistics import LEAST_PAIRS
 from eval.suite import HELD_OUT
 from recipes.runner.run.fingerprint import digest
@@ -97,13 +97,15 @@ def _brief(rows: Results) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 def _alarms(row: dict[str, Any]) -> dict[str, Any]:
     """What is dangerous or degenerate in tuned's answers."""
-    crossed = {c["name"] for c in row["tuned"]["checks"] if c["red_line"] and not c["passed"]}
+    found = [c for c in row["tuned"]["checks"] if c["red_line"] and not c["passed"]]
+    weight = {c["name"]: severity_of(own_name(c)) for c in found}
+    crossed = set(weight)
     degenerate = next((a["degenerate"] for a in row["tuned"]["answers"] if a["degenerate"]), "")
-    alarms = sorted(crossed, key=lambda name: (-SEVERITY.get(name, 0), name))
+    alarms = sorted(crossed, key=lambda name: (-weight[name], name))
     short = "loops" if degenerate.startswith("loops") else degenerate
     return {
         "severity": row_severity(row["tuned"]),
-        "harmful": any(SEVERITY.get(name, 0) >= HARMFUL for name in crossed),
+        "harmful": any(value >= HARMFUL for value in weight.values()),
         "old_red_lines": sorted(crossed - set(row["new_red_lines"])),
         "tuned_degenerate": degenerate,
         "alarms": [RED_LINES.get(name, name) for name in alarms] + ([short] if short else []),

@@ -14,6 +14,13 @@ def gates_said(gates: Sequence[dict[str, Any]]) -> str:
     # Results from before gates could be open say only whether they hold.
     kinds = [gate.get("status", "holds" if gate["holds"] else "fails") for gate in gates]
     broken, unsure = kinds.count("fails"), kinds.count("open")
+    informing = kinds.count("informs")
+    total -= informing
+    informs = f", {informing} more inform{'s' if informing == 1 else ''} only" if informing else ""
+    return _decided_said(total, broken, unsure) + informs
+
+
+def _decided_said(total: int, broken: int, unsure: int) -> str:
     if not total:
         return "no gates are set"
     if not broken and not unsure:

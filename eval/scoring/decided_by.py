@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,12 @@ def decided_by(suites: Sequence[Suite]) -> dict[str, Any]:
     }
 
 
+def scored_by_other_code(summary: dict[str, Any]) -> bool:
+    """Whether a summary's verdicts are of other checks, metrics or statistics than those here."""
+    return (summary.get("decided_by") or {}).get("code") != _code_digest()[:16]
+
+
+@cache
 def _code_digest() -> str:
     files = sorted(
         [

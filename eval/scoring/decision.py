@@ -88,7 +88,8 @@ def decide(rows: Sequence[dict[str, Any]], gates: Sequence[GateResult], harmful:
     if better:
         reasons = [f"{_title(row)} is better: {_figures(row)}" for row in better]
         gains = f"{_listed([_title(row) for row in better])} {_is(better)} better"
-        holding = ", and every gate holds" if gates else ""
+        deciding = [gate for gate in gates if gate.status == "holds"]
+        holding = ", and every gate holds" if deciding else ""
         return _decided("ship", f"Ship: {gains}, nothing is worse{holding}", reasons, {})
     inconclusive = [row for row in rows if row["verdict"] == "inconclusive"]
     if inconclusive:

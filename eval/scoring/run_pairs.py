@@ -12,10 +12,12 @@ from typing import Any
 from eval.scoring.metrics import metric_of
 from eval.scoring.pairs import is_yes_no
 from eval.scoring.statistics import Paired, compare, holm, verdict
+from eval.suite import HELD_OUT
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.recipe import display_path
 from recipes.runner.run.finished import Run
 
+_OTHER_CODE = "scored by different checks or statistics; evaluate both again"
 _SHOWN = 10  # prompts named where the second run does worse
 Row = dict[str, Any]
 
@@ -37,6 +39,10 @@ def pair_runs(first: Run, second: Run) -> dict[str, Any] | None:
     rows = [{row["name"]: row for row in summary["suites"]} for summary in summaries if summary]
     changed = changed_suites([summary for summary in summaries if summary])
     names = [name for name in rows[0] if name in rows[1]]
+    codes = {(summary.get("decided_by") or {}).get("code") for summary in summaries if summary}
+    if len(codes) > 1 or None in codes:
+        # The figures that would be paired are not of the same checks.
+        changed = {name: changed.get(name, _OTHER_CODE) for name in names if name != HELD_OUT}
     refused = [{"name": name, "why": changed[name]} for name in names if name in changed]
     values = [_values(run) for run in (first, second)]
     found = []

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from eval.compare import comparison, print_comparison
 from eval.evaluate import Evaluation, Options, describe
-from eval.report.files import write_results
+from eval.report.files import add_votes, write_results
 from eval.scoring.run_pairs import pair_runs
 from eval.suite import Suite
 from recipes.runner.core.errors import UserError
@@ -81,7 +81,17 @@ def test_other_code_and_older_results_are_marked(tmp_path: Path) -> None:
     summary = json.loads(path.read_text())
     summary["decided_by"]["code"] = "0" * 16
     path.write_text(json.dumps(summary))
-    assert any("changed between the evaluations" in w for w in comparison(runs)["warnings"])
+    warnings = comparison(runs)["warnings"]
+    assert any("changed between the evaluations" in w for w in warnings)
+    assert any("scored by other checks" in w and ": b (make eval" in w for w in warnings)
+    unpaired = pair_runs(*runs)
+    assert unpaired and not unpaired["suites"]
+    assert all("evaluate both again" in row["why"] for row in unpaired["refused"])
+    # Votes would be counted beside verdicts that these checks don't give.
+    votes = tmp_path / "votes.json"
+    votes.write_text("{}")
+    with pytest.raises(UserError, match="other checks or statistics"):
+        add_votes(runs[1].eval_dir, votes, {})
     del summary["decided_by"]
     path.write_text(json.dumps(summary))
     found = pair_runs(*runs)
