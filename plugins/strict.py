@@ -28,7 +28,7 @@ class StrictPlugin(BasePlugin):
         say_failures_in_one_line()
         as_dict = cfg.to_dict() if hasattr(cfg, "to_dict") else dict(cfg)
         file = read_yaml(Path(str(cfg["axolotl_config_path"])), NO_KEYS)
-        report = inspect_config(as_dict, file)
+        report = inspect_config(as_dict, file, starting=True)
         for warning in report.warnings:
             send("warning", text=str(warning))
         if report.errors:

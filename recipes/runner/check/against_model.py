@@ -15,7 +15,7 @@ from recipes.runner.check.base_model import (
     raw_config,
     vocabulary,
 )
-from recipes.runner.check.finding import Finding, mapping, number
+from recipes.runner.check.finding import Finding, Level, is_ours, mapping, number
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.nearest import did_you_mean, nearest
 from recipes.runner.core.yaml_file import KeyPath
@@ -61,12 +61,14 @@ def _falcon(config: dict[str, Any]) -> Iterator[Finding]:
         return
     todo = f"Add {FALCON_PLUGIN} to plugins"
     place = ("plugins",) if plugins else ("base_model",)
+    # A file for Axolotl alone runs there as it always did; one of ours has lost a line.
+    level: Level = "error" if is_ours(config) else "warning"
     if config.get("sample_packing"):
         what = "Falcon without its plugin packs wrongly: conversations see each other"
-        yield Finding(place, what, todo)
+        yield Finding(place, what, todo, level)
     if config.get("load_in_4bit") or config.get("load_in_8bit"):
         what = "Falcon without its plugin is never quantised: the base is trained over in fp32"
-        yield Finding(place, what, todo)
+        yield Finding(place, what, todo, level)
     elif not config.get("sample_packing"):
         what = "Falcon without its plugin takes the slow way through attention"
         yield Finding(place, what, todo, "note")
@@ -172,9 +174,9 @@ def _tokens(config: dict[str, Any]) -> Iterator[Finding]:
     if isinstance(pad, str) and pad and pad == eos:
         what = f"is {pad}, the end token too: the end is masked as padding and never learnt"
         todo = "Take another token of the vocabulary"
-        chat = _is_chat(config)
         place = ("special_tokens", "pad_token")
-        yield Finding(place, what, todo, "error" if chat else "warning")
+        refused = is_ours(config) and _is_chat(config)
+        yield Finding(place, what, todo, "error" if refused else "warning")
     name = config.get("tokenizer_config") or config.get("base_model")
     found = vocabulary(name) if isinstance(name, str) and name and len(name) < 500 else None
     if found is None:

@@ -17,6 +17,7 @@ def check_against_run(config: dict[str, Any]) -> Iterator[Finding]:
     yield from _validation(config)
     yield from _stopping(config)
     yield from _best(config)
+    yield from _spread(config)
     if config.get("excess_length_strategy") in ("drop", "truncate"):
         done = "dropped" if config["excess_length_strategy"] == "drop" else "cut at their end"
         length = spelt(config.get("sequence_len", 512))
@@ -108,6 +109,10 @@ def _validates(config: dict[str, Any]) -> bool:
 
 
 def _validation(config: dict[str, Any]) -> Iterator[Finding]:
+    share, rows = number(config.get("val_set_size")), _rows(config)
+    if share is not None and rows is not None and share >= max(rows, 2):
+        what = f"is {share:,.0f}, and there are {rows:,} rows: none is left to train on"
+        yield Finding(("val_set_size",), what, "Lower it")
     if _validates(config):
         return
     # Without rows to evaluate on, nothing of this can happen.
@@ -124,6 +129,13 @@ def _validation(config: dict[str, Any]) -> Iterator[Finding]:
         what = "has no validation data: nothing tells when it learns by heart"
         todo = "Add test_datasets, or say val_set_size: 0"
         yield Finding(("datasets",), what, todo, "warning")
+
+
+def _spread(config: dict[str, Any]) -> Iterator[Finding]:
+    sharded = config.get("fsdp_config") or config.get("fsdp")
+    if config.get("deepspeed") and sharded:
+        key = "fsdp_config" if config.get("fsdp_config") else "fsdp"
+        yield Finding((key,), "stands beside deepspeed: one of them shards the run", "Take one out")
 
 
 def _reinforced(config: dict[str, Any]) -> bool:

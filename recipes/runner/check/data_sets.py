@@ -24,6 +24,7 @@ _COLUMNS = {"completion": ("text",), "alpaca": ("instruction", "output"),
 _OLD_KINDS = ("alpaca", "explainchoice", "concisechoice", "summarizetldr", "jeopardy", "oasst",
               "gpteacher", "reflection", "pretrain", "user_defined", "messages")  # fmt: skip
 _SPLITS = ("train", "validation", "test")
+_MESSAGE_KEYS = ("role", "content", "train", "tool_calls", "name", "weight", "reasoning_content")
 
 
 def check_data_sets(config: dict[str, Any]) -> Iterator[Finding]:
@@ -82,6 +83,11 @@ def _names(config: dict[str, Any], place: KeyPath, entry: dict[Any, Any]) -> Ite
         hint = did_you_mean(template, _templates())
         what = f"there is no chat template {template}"
         yield Finding((*place, "chat_template"), what, hint)
+    for key in mapping(entry, "message_property_mappings"):
+        if key not in _MESSAGE_KEYS and (near := nearest(str(key), _MESSAGE_KEYS)):
+            # Any other is a property of its own, which a template may read.
+            where = (*place, "message_property_mappings", str(key))
+            yield Finding(where, "is no property that is known", f"Did you mean {near}?", "warning")
     yield from _split(place, entry)
 
 
@@ -89,7 +95,7 @@ def _split(place: KeyPath, entry: dict[Any, Any]) -> Iterator[Finding]:
     split, path = entry.get("split"), entry.get("path")
     if not isinstance(split, str) or not split:
         return
-    if re.search(r"\[:0%?\]$", split):
+    if re.search(r"\[(:0%?|100%:)\]$", split):
         yield Finding((*place, "split"), f"{split} takes no row", "Take another part")
     names = [name for name in re.split(r"\[[^\]]*\]|\+", split) if name.strip()]
     for name in names:
@@ -126,6 +132,7 @@ def _roles(
         if target not in _KNOWN_ROLES and target not in trained and near:
             what = f"role {target} is trained by nobody"
             yield Finding((*place, "roles", str(target)), what, f"Did you mean {near}?")
+    trained = [sources.get(role, role) for role in trained]  # as Axolotl reads them
     seen = {sources.get(role, role) for role in _roles_in(rows, entry)}
     known = seen or {*_KNOWN_ROLES, *map(str, given), *sources.values()}
     where: KeyPath = (*place, "roles_to_train")
@@ -226,7 +233,8 @@ def _same_data(config: dict[str, Any]) -> Iterator[Finding]:
     for place, entry in data_sets(config):
         identity = _identity(entry)
         if place[0] == "datasets" and entry.get("path"):
-            if identity in training and entry.get("type") != "_synthetic":
+            wanted = entry.get("type") == "_synthetic" or config.get("dataset_exact_deduplication")
+            if identity in training and not wanted:
                 what = f"is datasets[{training[identity][1]}] again: its rows are trained on twice"
                 yield Finding((*place, "path"), what, "Take one out", "warning")
             training.setdefault(identity, place)

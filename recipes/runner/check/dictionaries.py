@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from recipes.runner.check.base_model import built_config, config_keys
+from recipes.runner.check.deepspeed import check_deepspeed
 from recipes.runner.check.finding import Finding, mapping, number, spelt, words
 from recipes.runner.check.values import optimizers, schedulers
 from recipes.runner.core.nearest import did_you_mean, nearest
@@ -28,10 +27,16 @@ def check_dictionaries(config: dict[str, Any]) -> Iterator[Finding]:
                 what = f"is {spelt(given[name])}, which is no true or false"
                 yield Finding((key, name), what, "Give one")
     yield from _quantisation(mapping(config, "bnb_config_kwargs"))
+    if config.get("bnb_config_kwargs") and not config.get("load_in_4bit"):
+        what = "is not read: Axolotl hands it on where load_in_4bit is true"
+        yield Finding(("bnb_config_kwargs",), what, "Take it out", "warning")
     yield from _scheduler(config)
     yield from _optimizer(config)
-    yield from _deepspeed(config)
+    yield from check_deepspeed(config)
     yield from _model_config(config)
+
+
+_LISTED = 12  # names in one line
 
 
 def _unknown(
@@ -40,7 +45,8 @@ def _unknown(
     for key in given:
         if key not in known:
             hint = nearest(str(key), known)
-            todo = f"Did you mean {hint}?" if hint else f"It {verb} {', '.join(sorted(known))}"
+            listed = ", ".join(sorted(known)) if len(known) <= _LISTED else "no key like it"
+            todo = f"Did you mean {hint}?" if hint else f"It {verb} {listed}"
             yield Finding((*place, str(key)), "unknown key", todo)
 
 
@@ -113,18 +119,40 @@ def _scheduler(config: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(("lr_scheduler_kwargs",), what, "Take it out")
         return
     yield from _unknown(given, _scheduler_keywords(str(name)), ("lr_scheduler_kwargs",), "takes")
+    for key, value in given.items():
+        wrong = isinstance(value, bool) or number(value) is None
+        if key in _scheduler_numbers(str(name)) and wrong and value is not None:
+            yield Finding(
+                ("lr_scheduler_kwargs", str(key)), f"is {spelt(value)}, which is no number"
+            )
+
+
+def _scheduler_function(name: str) -> Any:
+    if name == "one_cycle":
+        from torch.optim.lr_scheduler import OneCycleLR
+
+        return OneCycleLR.__init__
+    from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION, SchedulerType
+
+    return TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(name)]
 
 
 @functools.cache
 def _scheduler_keywords(name: str) -> set[str]:
-    if name == "one_cycle":
-        from torch.optim.lr_scheduler import OneCycleLR
-
-        return _keywords(OneCycleLR.__init__, {"optimizer", "max_lr", "total_steps"})
-    from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION, SchedulerType
-
     given = {"optimizer", "num_warmup_steps", "num_training_steps", "last_epoch"}
-    return _keywords(TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(name)], given)
+    return _keywords(_scheduler_function(name), given | {"max_lr", "total_steps"})
+
+
+@functools.cache
+def _scheduler_numbers(name: str) -> set[str]:
+    """Those of a scheduler's parameters that are numbers, by annotation or default."""
+    found = set()
+    for key, parameter in inspect.signature(_scheduler_function(name)).parameters.items():
+        default = parameter.default
+        is_number = isinstance(default, int | float) and not isinstance(default, bool)
+        if is_number or str(parameter.annotation).removesuffix("'>").endswith(("float", "int")):
+            found.add(key)
+    return found
 
 
 def _optimizer(config: dict[str, Any]) -> Iterator[Finding]:
@@ -201,120 +229,11 @@ def _custom_keywords(name: str) -> set[str] | None:
         return None
 
 
-def _deepspeed(config: dict[str, Any]) -> Iterator[Finding]:
-    given = config.get("deepspeed")
-    if isinstance(given, str):
-        path = Path(given)
-        if not path.is_file():
-            return
-        try:
-            given = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            yield Finding(("deepspeed",), f"{path} is no JSON: {error}", "Correct the file")
-            return
-        if not isinstance(given, dict):
-            yield Finding(("deepspeed",), f"{path} holds no keys", "Name a DeepSpeed file")
-            return
-        for finding in _deepspeed_keys(given, ()):
-            what = f"{config['deepspeed']}: {'.'.join(map(str, finding.place))}: {finding.what}"
-            yield finding._replace(place=("deepspeed",), what=what)
-    elif isinstance(given, dict):
-        yield from _deepspeed_keys(given, ("deepspeed",))
-
-
-def _deepspeed_keys(given: dict[Any, Any], place: KeyPath) -> Iterator[Finding]:
-    known = _DEEPSPEED | set(_DEEPSPEED_BLOCKS)
-    for finding in _unknown(given, known, place, "may be"):
-        if finding.place[-1] in _DEEPSPEED_BLOCKS["zero_optimization"]:
-            finding = finding._replace(todo="It belongs into zero_optimization")
-        elif not finding.todo.startswith("Did"):
-            finding = finding._replace(todo="DeepSpeed has no key like it: remove it")
-        yield finding
-    for key, inside in _DEEPSPEED_BLOCKS.items():
-        block = given.get(key)
-        if block is None:
-            continue
-        if not isinstance(block, dict):
-            yield Finding((*place, key), f"is {spelt(block)}, which is no mapping of keys")
-            continue
-        yield from _unknown(block, set(inside), (*place, key), "may be")
-    zero = given.get("zero_optimization")
-    if isinstance(zero, dict):
-        stage = zero.get("stage", 0)
-        if stage not in (0, 1, 2, 3) or isinstance(stage, bool):
-            what = f"is {spelt(stage)}: ZeRO has the stages 0 to 3"
-            yield Finding((*place, "zero_optimization", "stage"), what)
-        for key in ("offload_optimizer", "offload_param"):
-            block = zero.get(key)
-            if isinstance(block, dict):
-                inner = (*place, "zero_optimization", key)
-                yield from _unknown(block, set(_OFFLOAD), inner, "may be")
-
-
-# DeepSpeed's configuration (deepspeed.ai/docs/config-json, 0.18), which is no package of ours.
-_DEEPSPEED = set(
-    words(
-        """
-    train_batch_size train_micro_batch_size_per_gpu gradient_accumulation_steps optimizer
-    scheduler communication_data_type seq_parallel_communication_data_type
-    prescale_gradients gradient_predivide_factor sparse_gradients data_types
-    gradient_clipping steps_per_print wall_clock_breakdown dump_state memory_breakdown
-    zero_allow_untrained_optimizer zero_allow_untested_optimizer
-    zero_force_ds_cpu_optimizer amp comms_logger autotuning sparse_attention
-    data_efficiency curriculum_learning tensorboard wandb csv_monitor compression_training
-    checkpoint pipeline elasticity aio flops_profiler tensor_parallel compile
-    use_data_before_expert_parallelism graph_harvesting sequence_parallel_size nebula
-    monitor_config progressive_layer_drop eigenvalue disable_allgather
-    load_universal_checkpoint weight_quantization hybrid_engine torch_autocast
-    use_node_local_storage comet timers
-    """
-    )
-)
-_OFFLOAD = words("""
-    device nvme_path buffer_count buffer_size max_in_cpu pin_memory pipeline_read
-    pipeline_write pipeline fast_init ratio super_offload cpuadam_cores_perc
-    """)
-_PRECISION = words("""
-    enabled auto_cast loss_scale initial_scale_power loss_scale_window hysteresis
-    consecutive_hysteresis min_loss_scale fp16_master_weights_and_grads
-    immediate_grad_update check_grad_overflow bf16_master_weights_and_grads
-    bf16_optimizer_states
-    """)
-_DEEPSPEED_BLOCKS: dict[str, tuple[str, ...]] = {
-    "zero_optimization": (
-        words("""
-    stage contiguous_gradients reduce_scatter reduce_bucket_size
-    use_multi_rank_bucket_allreduce allgather_partitions allgather_bucket_size
-    overlap_comm load_from_fp32_weights elastic_checkpoint offload_param offload_optimizer
-    sub_group_size cpu_offload cpu_offload_param cpu_offload_use_pin_memory
-    stage3_prefetch_bucket_size stage3_param_persistence_threshold
-    stage3_model_persistence_threshold stage3_max_live_parameters
-    stage3_max_reuse_distance stage3_gather_16bit_weights_on_model_save
-    stage3_gather_fp16_weights_on_model_save stage3_use_all_reduce_for_fetch_params
-    stage3_module_granularity_threshold stage3_allgather_sequential
-    use_all_reduce_for_fetch_params ignore_unused_parameters legacy_stage1
-    round_robin_gradients zero_hpz_partition_size zero_quantized_weights
-    zero_quantized_nontrainable_weights zero_quantized_gradients zeropp_loco_param
-    mics_shard_size mics_hierarchical_params_gather memory_efficient_linear
-    pipeline_loading_checkpoint override_module_apply log_trace_cache_warnings zenflow
-    gather_16bit_weights_on_model_save
-    """)
-    ),
-    "fp16": _PRECISION,
-    "bf16": _PRECISION,
-    "bfloat16": _PRECISION,
-    "activation_checkpointing": words("""
-    partition_activations cpu_checkpointing contiguous_memory_optimization number_checkpoints
-    synchronize_checkpoint_boundary profile
-    """),
-}
-
-
 def _model_config(config: dict[str, Any]) -> Iterator[Finding]:
     """Misspelt keys of the model's own configuration, and of from_pretrained."""
     given = mapping(config, "overrides_of_model_config")
     if given and (known := config_keys(config)):
-        yield from _unknown(given, known, ("overrides_of_model_config",), "may be")
+        yield from _unknown(given, known, ("overrides_of_model_config",), "has")
     built = built_config(config)
     for key, value in given.items():
         current = getattr(built, str(key), None)

@@ -69,6 +69,16 @@ def data_sets(config: dict[str, Any]) -> list[tuple[KeyPath, dict[Any, Any]]]:
     ]
 
 
+def is_ours(config: dict[str, Any]) -> bool:
+    """Whether a recipe names a plugin of this repository: one that doesn't is Axolotl's alone.
+
+    Such a file may be for another machine, and runs without what our plugins put right.
+    """
+    plugins = config.get("plugins")
+    listed = plugins if isinstance(plugins, list) else []
+    return any(str(name).startswith("plugins.") for name in listed)
+
+
 def spelt(value: Any) -> str:
     """A value as it is shown in a message, on one line and not too long."""
     text = str(value).lower() if isinstance(value, bool) else repr(value)

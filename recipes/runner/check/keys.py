@@ -13,13 +13,13 @@ from recipes.runner.check.against_model import check_against_model, check_base
 from recipes.runner.check.against_run import check_against_run
 from recipes.runner.check.data_sets import check_data_sets
 from recipes.runner.check.dictionaries import check_dictionaries
-from recipes.runner.check.finding import Finding, Level, number, words
+from recipes.runner.check.finding import Finding, Level, is_ours, number, words
 from recipes.runner.check.references import check_references
 from recipes.runner.check.refusals import axolotl_refusals
 from recipes.runner.check.schema import check_root, load_plugin_class, root_models
 from recipes.runner.check.values import check_names, check_numbers
 from recipes.runner.core.errors import UserError
-from recipes.runner.core.nearest import did_you_mean
+from recipes.runner.core.nearest import nearest
 from recipes.runner.core.paths import display_path
 from recipes.runner.core.recipe import NO_KEYS
 from recipes.runner.core.yaml_file import KeyPath, YamlFile, dotted, read_yaml
@@ -86,16 +86,21 @@ def inspect_recipe(config: dict[str, Any], file: YamlFile) -> Report:
     """All of `inspect_config`, what the recipe leaves unguarded, and what Axolotl refuses."""
     report = inspect_config(config, file)
     found = [*_unguarded(config)]
-    if not report.errors:
+    # Beside what Axolotl only drops it says what else it refuses; other faults it would say again.
+    if all(_is_dropped(error) for error in report.errors):
         found += list(axolotl_refusals(config))
     return _report(found, config, file, report)
+
+
+def _is_dropped(error: UserError) -> bool:
+    return ": unknown key" in error.what or "Axolotl drops it" in error.what
 
 
 def _unguarded(config: dict[str, Any]) -> Iterator[Finding]:
     """A recipe that doesn't name the guarding plugins isn't guarded; nothing else would tell."""
     listed = config.get("plugins")
     names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
-    ours = any(name.startswith("plugins.") for name in names)
+    ours = is_ours(config)
     missing = [name for name in GUARDS if name not in names]
     if ours and missing:
         todo = "Add it, or the run goes unguarded"
@@ -105,12 +110,13 @@ def _unguarded(config: dict[str, Any]) -> Iterator[Finding]:
         yield Finding((), what, "See recipes/README.md", "note")
 
 
-def inspect_config(config: dict[str, Any], file: YamlFile) -> Report:
+def inspect_config(config: dict[str, Any], file: YamlFile, starting: bool = False) -> Report:
     """Errors, warnings and notes of a recipe, in the order of the file.
 
     Args:
         config: the recipe's keys, overrides of the command line applied.
         file: the recipe as it was read.
+        starting: whether the run starts here, so that what is not installed here stops it.
     """
     given = {
         str(key): value
@@ -118,7 +124,7 @@ def inspect_config(config: dict[str, Any], file: YamlFile) -> Report:
         if key not in _NOT_OF_THE_RECIPE or (key,) in file.lines
     }
     found = [Finding(*fault) for fault in file.faults]
-    found += _of_schema(given)
+    found += _of_schema(given, starting)
     found = list(_with_traps(found, given, file))
     wrong = {finding.place for finding in found if finding.level == "error"}
     for check in _CHECKS:
@@ -132,11 +138,17 @@ def inspect_config(config: dict[str, Any], file: YamlFile) -> Report:
             more = []
             reason = f"{check.__name__.removeprefix('check_')} was left out"
             found.append(Finding((), reason, f"Correct the rest first ({error})"[:120], "note"))
-        found += [finding for finding in more if finding.place not in wrong]
+        # Nor does one that a refused value was left out for say that it is missing.
+        left_out = [f"needs {place[0]}," for place in wrong if len(place) == 1]
+        found += [
+            finding
+            for finding in more
+            if finding.place not in wrong and not finding.what.startswith(tuple(left_out))
+        ]
     return _report(found, given, file)
 
 
-def _of_schema(config: dict[str, Any]) -> Iterator[Finding]:
+def _of_schema(config: dict[str, Any], starting: bool) -> Iterator[Finding]:
     plugins = config.get("plugins")
     listed = plugins if isinstance(plugins, list) else []
     names, missing = [], False
@@ -144,6 +156,8 @@ def _of_schema(config: dict[str, Any]) -> Iterator[Finding]:
         problem = _plugin_problem(name, ("plugins", index)) if isinstance(name, str) else None
         if problem:
             missing = True
+            if starting:
+                problem = problem._replace(level="error")
             yield problem
         elif isinstance(name, str):
             names.append(name)
@@ -162,9 +176,11 @@ def _plugin_problem(name: str, place: KeyPath) -> Finding | None:
     except ImportError as error:
         missing = getattr(error, "name", None)
         if missing:
-            what = f"plugin {name} needs the package {missing}"
-            return Finding(place, what, "Install it")
-        return Finding(place, f"there is no plugin {name}", did_you_mean(name, _known_plugins()))
+            what = f"plugin {name} needs the package {missing}, which is not installed here"
+            return Finding(place, what, "Install it where the run starts", "warning")
+        near = nearest(name, _known_plugins())
+        todo = f"Did you mean {near}?" if near else "Axolotl goes on without it: correct the name"
+        return Finding(place, f"there is no plugin {name}", todo)
     except (Exception, SystemExit) as error:  # a class that is no plugin, or a module that runs
         what = f"{name} is no plugin of Axolotl's ({type(error).__name__})"
         return Finding(place, what, "Take it out")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recipes.runner.check.finding import Finding, data_sets
+from recipes.runner.check.finding import Finding, data_sets, is_ours
 from recipes.runner.core.nearest import nearest
 from recipes.runner.core.paths import RECIPES, ROOT
 from recipes.runner.core.yaml_file import read_yaml
@@ -17,7 +17,17 @@ _ENDINGS = (".json", ".jsonl", ".csv", ".parquet", ".arrow", ".txt", ".zst", ".g
 
 
 def check_references(config: dict[str, Any]) -> Iterator[Finding]:
-    """Every file and folder that is named and is not there, with the nearest that is."""
+    """Every file and folder that is named and is not there, with the nearest that is.
+
+    A file for Axolotl alone may be for another machine: what it names is looked for, and said.
+    """
+    ours = is_ours(config)
+    for finding in _references(config):
+        here = finding.what.startswith("there is no ")
+        yield finding if ours or not here else finding._replace(level="warning")
+
+
+def _references(config: dict[str, Any]) -> Iterator[Finding]:
     for place, entry in data_sets(config):
         path = entry.get("path")
         if isinstance(path, str) and is_local(path) and not can_be_made(path):
@@ -33,7 +43,8 @@ def check_references(config: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(("chat_template_jinja",), f"there is no {template}", _file_hint(template))
     for key in ("deepspeed", "base_model", "tokenizer_config", "base_model_config"):
         path = config.get(key)
-        if isinstance(path, str) and is_local(path) and not can_be_made(path):
+        local = isinstance(path, str) and path and (key == "deepspeed" or is_local(path))
+        if isinstance(path, str) and local and not can_be_made(path):
             if path.startswith("deepspeed_configs/"):
                 todo = "axolotl fetch deepspeed_configs brings Axolotl's own"
                 yield Finding((key,), f"there is no {path} here", todo, "warning")

@@ -22,7 +22,10 @@ def axolotl_refusals(config: dict[str, Any]) -> Iterator[Finding]:
         faults = getattr(error, "errors", None)
         if not callable(faults):
             text = " ".join(str(error).split()) or type(error).__name__
-            yield Finding(_named_in(text, config), f"Axolotl refuses it: {text[:300]}")
+            what = f"Axolotl refuses it: {text[:300]}"
+            # What this machine lacks says nothing about the recipe; training stops there anyway.
+            here = "is not installed" in text or "pip install" in text
+            yield Finding(_named_in(text, config), what, "", "warning" if here else "error")
             return
         for fault in faults():
             text = " ".join(str(fault["msg"]).split()).removeprefix("Value error, ")
@@ -77,6 +80,9 @@ _NOTHING = object()
 def _named_in(text: str, config: dict[str, Any]) -> KeyPath:
     """The first key of the recipe that a sentence names; none where it names none."""
     words = re.findall(r"[A-Za-z_][A-Za-z0-9_]*", text)
+    for bits in ("8", "4"):
+        if f"{bits}bit" in text.replace("-", "") and config.get(f"load_in_{bits}bit"):
+            return (f"load_in_{bits}bit",)
     for word in words:
         if word in config and ("_" in word or len(word) > 8):
             return (word,)

@@ -21,7 +21,7 @@ from pydantic import (
     ValidationError,
 )
 
-from recipes.runner.check.finding import Finding, spelt, words
+from recipes.runner.check.finding import Finding, Level, spelt, words
 from recipes.runner.check.hints import unknown_key
 from recipes.runner.core.nearest import did_you_mean
 from recipes.runner.core.yaml_file import KeyPath
@@ -113,7 +113,9 @@ def check_mapping(
         if path == ("fsdp_config",) and name.startswith("fsdp_") and name != "fsdp_version":
             name = name.replace("fsdp_", "")
         if name not in fields:
-            yield Finding(child, *unknown_key(str(key), known, path, value))
+            # An empty one changes nothing, as in files of older versions of Axolotl.
+            level: Level = "warning" if item is None else "error"
+            yield Finding(child, *unknown_key(str(key), known, path, value), level)
         elif path == () and name == "datasets" and isinstance(item, list):
             yield from _check_data_sets(value, item)
         else:

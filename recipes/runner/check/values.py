@@ -29,7 +29,7 @@ _BOUNDS: dict[str, _Bounds] = {
     dp_shard_size dp_replicate_size chunked_cross_entropy_num_chunks lisa_n_layers
     lisa_step_interval gradio_max_new_tokens generation_max_new_tokens max_prompt_len
     tiled_mlp_num_shards qgalore_rank dataset_shard_num loss_watchdog_patience
-    ray_num_workers
+    ray_num_workers dataloader_prefetch_factor
     """),
         _COUNT,
     ),
@@ -71,6 +71,7 @@ _ABOVE_ZERO = {
     "eval_steps": "never evaluates",
 }
 _LEAST_RATE, _MOST_RATE = 1e-7, 1e-1
+_MOST_SCALING, _MOST_DROPOUT, _MOST_EPSILON, _MOST_HELD_OUT = 64, 0.5, 1e-2, 0.5
 
 
 def check_numbers(config: dict[str, Any]) -> Iterator[Finding]:
@@ -136,6 +137,7 @@ def _special_numbers(config: dict[str, Any]) -> Iterator[Finding]:
         if config.get(key) is not None:
             what = f"is an old name, which Axolotl reads as {now}"
             yield Finding((key,), what, f"Write {now}", "note")
+    yield from _hardly_meant(config)
     for key in ("lr_div_factor", "preprocess_iterable"):
         if config.get(key) is not None:
             what = "is in Axolotl's schema, and nothing of it reads the key"
@@ -152,12 +154,36 @@ def _special_numbers(config: dict[str, Any]) -> Iterator[Finding]:
     if share is not None and (share == 1 or (1 < share < 1e12 and share != int(share))):
         what = f"is {share:g}: neither a share below 1 nor a number of rows"
         yield Finding(("val_set_size",), what, "Give 0.05, or a whole number of rows")
+    elif share is not None and _MOST_HELD_OUT < share < 1:
+        what = f"is {share:g}: more rows are held out than trained on"
+        yield Finding(("val_set_size",), what, "Usual are 0.01 to 0.2", "warning")
     if config.get("adapter") in ("lora", "qlora"):
         for key in ("lora_r", "lora_alpha"):
             if key in config and config[key] is None:
                 yield Finding((key,), "is empty, and the adapter needs it", "Give a whole number")
             elif key not in config and not config.get("lora_model_dir"):
                 yield Finding(("adapter",), f"needs {key}, which is not there", "Add it")
+
+
+def _hardly_meant(config: dict[str, Any]) -> Iterator[Finding]:
+    """Numbers that run, and are a slip of the pen more often than not."""
+    alpha, rank = number(config.get("lora_alpha")), number(config.get("lora_r"))
+    if alpha and rank and rank > 0 and math.isfinite(alpha) and alpha / rank > _MOST_SCALING:
+        what = (
+            f"is {alpha:g}: the adapter is multiplied by lora_alpha / lora_r = {alpha / rank:,.0f}"
+        )
+        yield Finding(("lora_alpha",), what, "Usual are 1 to 4 times lora_r", "warning")
+    dropout = number(config.get("lora_dropout"))
+    if dropout is not None and _MOST_DROPOUT < dropout < 1:
+        what = f"is {dropout:g}: that much of each input is thrown away"
+        yield Finding(("lora_dropout",), what, "Usual are 0 to 0.1", "warning")
+    epsilon = number(config.get("adam_epsilon"))
+    if epsilon is not None and _MOST_EPSILON < epsilon < math.inf:
+        what = f"is {epsilon:g}, beside which gradients count for nothing"
+        yield Finding(("adam_epsilon",), what, "Usual are 1e-8 to 1e-6", "warning")
+    if config.get("group_by_length") is True and config.get("sample_packing") is True:
+        what = "is not read with sample_packing, which has an order of its own"
+        yield Finding(("group_by_length",), what, "Take it out", "warning")
 
 
 def check_names(config: dict[str, Any]) -> Iterator[Finding]:
