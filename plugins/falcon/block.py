@@ -75,26 +75,34 @@ class FalconBlock:
         """a and b of each projection, None without adapter."""
         return [t for group in self.groups.values() for t in group.tensors()]
 
-    def seed(self, batch: Batch, which: Linear) -> int:
+    def seed(self, batch: Batch, which: Linear) -> torch.Tensor:
         """The dropout seed of a projection, different in every block and pass."""
         return dropout_seed(batch, self.layer_idx, which)
 
     def forward(self, batch: Batch, x: torch.Tensor) -> tuple[torch.Tensor, list[Any]]:
         """The output [T, hidden], and x, the inner activations of DENSE and DOWN, what is kept."""
         backend, dtype = batch.backend, x.dtype
-        inner = _inner(self, batch, [normed for normed, _ in _norms(self, batch, x)])
+        normed = [out for out, _ in _norms(self, batch, x)]
+        branch = _attention(self, batch, normed[0])
+        pre, u_up = _mlp_input(
+            self, batch, normed[-1], self.groups[Linear.UP].weight(dtype, backend)
+        )
+        del normed
         dense, down = self.groups[Linear.DENSE], self.groups[Linear.DOWN]
         u_dense, _ = inner_activation(
-            inner.attended, dense, self.seed(batch, Linear.DENSE), backend
+            branch.attended, dense, self.seed(batch, Linear.DENSE), backend
         )
         u_down, active = inner_activation(
-            inner.pre, down, self.seed(batch, Linear.DOWN), backend, Activation.GELU
+            pre, down, self.seed(batch, Linear.DOWN), backend, Activation.GELU
         )
         y = add_adapters(x, [(dense, u_dense), (down, u_down)])
-        y.addmm_(inner.attended, dense.weight(dtype, backend).T)
+        y.addmm_(branch.attended, dense.weight(dtype, backend).T)
+        kept = [pre, u_up, branch.qkv, branch.attended, branch.u_qkv, *branch.attention]
+        if not self.keep:
+            del pre, branch
+            kept = []
         y.addmm_(active, down.weight(dtype, backend).T)
-        kept = [inner.qkv, inner.attended, inner.pre, inner.u_qkv, inner.u_up, *inner.attention]
-        return y, [x, u_dense, u_down, *(kept if self.keep else ())]
+        return y, [x, u_dense, u_down, *kept]
 
     def backward(
         self, batch: Batch, saved: list[Any], dy: torch.Tensor, needs_dx: bool
@@ -155,35 +163,32 @@ def _norms(
 
 
 @dataclass
-class _Activations:
-    """What the forward computed on the way to the block's output."""
+class _AttentionBranch:
+    """What the forward computed on the way to the attention's output."""
 
     qkv: torch.Tensor
     attended: torch.Tensor
-    attention: Saved
-    pre: torch.Tensor
     u_qkv: torch.Tensor | None
-    u_up: torch.Tensor | None
+    attention: Saved
 
 
-def _inner(
-    block: FalconBlock,
-    batch: Batch,
-    normed: list[torch.Tensor],
-    w_up: torch.Tensor | None = None,
-) -> _Activations:
-    """Both branches up to their last projection, from the normalised input."""
-    backend, dtype = batch.backend, normed[0].dtype
-    group = block.groups[Linear.QKV]
-    w_qkv = group.weight(dtype, backend)
-    qkv, u_qkv = project(normed[0], group, block.seed(batch, Linear.QKV), w_qkv, backend)
+def _attention(block: FalconBlock, batch: Batch, normed: torch.Tensor) -> _AttentionBranch:
+    """Attention up to its last projection, from the normalised input."""
+    backend, group = batch.backend, block.groups[Linear.QKV]
+    weight = group.weight(normed.dtype, backend)
+    qkv, u_qkv = project(normed, group, block.seed(batch, Linear.QKV), weight, backend)
     heads = qkv.view(qkv.shape[0], -1, block.head_dim)
     backend.rotate_(heads, batch.cos, batch.sin, block.heads, 1.0)
     attended, saved = attend(heads, block.heads, batch.sequences, batch.attention)
+    return _AttentionBranch(qkv, attended.flatten(1), u_qkv, saved)
+
+
+def _mlp_input(
+    block: FalconBlock, batch: Batch, normed: torch.Tensor, weight: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The input of GELU, [T, ffn], and the adapter's inner activation, from the normalised x."""
     group = block.groups[Linear.UP]
-    w_up = group.weight(dtype, backend) if w_up is None else w_up
-    pre, u_up = project(normed[-1], group, block.seed(batch, Linear.UP), w_up, backend)
-    return _Activations(qkv, attended.flatten(1), saved, pre, u_qkv, u_up)
+    return project(normed, group, block.seed(batch, Linear.UP), weight, batch.backend)
 
 
 def _backward(
@@ -193,27 +198,29 @@ def _backward(
     backend, dtype, hidden = batch.backend, x.dtype, x.shape[1]
     norms = _norms(block, batch, x)
     normed = [out for out, _ in norms]
-    w_up = block.groups[Linear.UP].weight(dtype, backend)
-    if block.keep:
-        qkv, attended, pre, u_qkv, u_up, *attention = kept
-        inner = _Activations(qkv, attended, tuple(attention), pre, u_qkv, u_up)
-    else:
-        inner = _inner(block, batch, normed, w_up=w_up)
-    us = {
-        Linear.QKV: inner.u_qkv, Linear.DENSE: u_dense, Linear.UP: inner.u_up, Linear.DOWN: u_down,
-    }  # fmt: skip
+    us: dict[Linear, torch.Tensor | None] = {Linear.DENSE: u_dense, Linear.DOWN: u_down}
     seeds = {which: block.seed(batch, which) for which in Linear}
     grads = AdapterGradients(block.groups, us, seeds, backend, dtype)
+    w_up = block.groups[Linear.UP].weight(dtype, backend)
 
+    # The MLP first, and only then what attention computed: where both are made anew, they never
+    # lie in memory together.
+    pre, us[Linear.UP] = kept[:2] if block.keep else _mlp_input(block, batch, normed[-1], w_up)
     grads.from_output(dy, Linear.DENSE, Linear.DOWN)
     dactive = dy @ block.groups[Linear.DOWN].weight(dtype, backend)
-    dpre = grads.from_input(dactive, inner.pre, Linear.DOWN, activation=Activation.GELU)
-
+    dpre = grads.from_input(dactive, pre, Linear.DOWN, activation=Activation.GELU)
+    del pre
     grads.from_output(dpre, Linear.UP)
     dmlp = dpre @ w_up
     del w_up, dpre, dactive
     grads.from_product(dmlp, Linear.UP)
 
+    if block.keep:
+        qkv, attended, u_qkv, *attention = kept[2:]
+        inner = _AttentionBranch(qkv, attended, u_qkv, tuple(attention))
+    else:
+        inner = _attention(block, batch, normed[0])
+    us[Linear.QKV] = inner.u_qkv
     dattended = dy @ block.groups[Linear.DENSE].weight(dtype, backend)
     dattended = grads.from_input(dattended, inner.attended, Linear.DENSE)
     heads = inner.qkv.view(inner.qkv.shape[0], -1, block.head_dim)

@@ -16,7 +16,7 @@ Key = TypeVar("Key", bound=Hashable)
 def inner_activation(
     x: torch.Tensor,
     group: Group,
-    seed: int,
+    seed: torch.Tensor,
     backend: Backend,
     activation: Activation = Activation.NONE,
 ) -> tuple[torch.Tensor | None, torch.Tensor]:
@@ -43,7 +43,7 @@ def inner_activation(
 
 
 def project(
-    x: torch.Tensor, group: Group, seed: int, weight: torch.Tensor, backend: Backend
+    x: torch.Tensor, group: Group, seed: torch.Tensor, weight: torch.Tensor, backend: Backend
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """A group's output [T, out], and the adapters' inner activations [T, r].
 
@@ -100,7 +100,7 @@ class AdapterGradients(Generic[Key]):
         self,
         groups: Mapping[Key, Group],
         us: Mapping[Key, torch.Tensor | None],
-        seeds: Mapping[Key, int],
+        seeds: Mapping[Key, torch.Tensor],
         backend: Backend,
         dtype: torch.dtype,
     ) -> None:

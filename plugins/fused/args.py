@@ -33,6 +33,13 @@ class FusedOptions(BaseModel):
     """fast: keep what the backward needs; low: keep only each block's input and recompute the
     rest; auto: fast for as many blocks as the card's free memory holds."""
 
+    offload: bool = True
+    """Keep the inputs of recomputed blocks in pinned memory of the host, copied beside the work."""
+
+    cuda_graphs: bool = True
+    """Record a pass of up to 8,192 tokens once, and replay it with one launch: for CUDA with the
+    kernels and grouped attention, where the card has room for it."""
+
     merge_micro_batches: bool = True
     """Run the micro-batches of an optimizer step in fewer, larger passes where the card has room:
     the same rows, loss and gradients. run.json says how many became one."""

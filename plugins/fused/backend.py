@@ -33,12 +33,12 @@ class AdapterBackward(NamedTuple):
     Attributes:
         du: [T, r], gradient of its inner activation, contiguous.
         a: [r, in], its first weight, in du's dtype, contiguous.
-        seed: of its dropout.
+        seed: of its dropout, int64 without axes, on the card.
     """
 
     du: torch.Tensor
     a: torch.Tensor
-    seed: int
+    seed: torch.Tensor
 
 
 class NormStatistics(NamedTuple):
@@ -104,7 +104,9 @@ class Heads(NamedTuple):
         return torch.cat([grouped, k.unsqueeze(2), v.unsqueeze(2)], 2).flatten(1, 2)
 
 
-def keep_mask(shape: torch.Size, dropout: float, seed: int, device: torch.device) -> torch.Tensor:
+def keep_mask(
+    shape: torch.Size, dropout: float, seed: torch.Tensor | int, device: torch.device
+) -> torch.Tensor:
     """The dropout mask of the kernels for a row-major tensor of ``shape``: True where kept."""
     low = 0xFFFFFFFF
     h = torch.arange(shape.numel(), dtype=torch.int64, device=device)
@@ -114,7 +116,7 @@ def keep_mask(shape: torch.Size, dropout: float, seed: int, device: torch.device
     return (h >= round(dropout * 2**32)).reshape(shape)
 
 
-def drop(x: torch.Tensor, dropout: float, seed: int) -> torch.Tensor:
+def drop(x: torch.Tensor, dropout: float, seed: torch.Tensor | int) -> torch.Tensor:
     """Dropout of ``x`` by `keep_mask`, the kept scaled by 1 / (1 - dropout)."""
     if dropout == 0:
         return x
@@ -160,7 +162,7 @@ class Backend:
         a: torch.Tensor,
         scale: float,
         dropout: float,
-        seed: int,
+        seed: torch.Tensor,
         activation: Activation = Activation.NONE,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """An adapter's inner activation, and the input that it read.
@@ -170,7 +172,7 @@ class Backend:
             a: [r, in], in x's dtype.
             scale: LoRA's.
             dropout: probability of dropping an input of the adapter.
-            seed: of the dropout.
+            seed: of the dropout, int64 without axes, where x lies.
             activation: which x goes through first.
 
         Returns:

@@ -24,6 +24,8 @@ class Choice:
         triton: a fused block's LoRA, norms, rotary embedding and 4-bit weights by Triton.
         loss: language model head and cross entropy fused.
         memory: how many blocks keep their activations: all (fast), none (low), or what fits (auto).
+        offload: inputs of blocks that keep nothing else, in host memory.
+        cuda_graphs: passes of a shape that comes again, recorded and replayed.
     """
 
     block: bool = False
@@ -31,6 +33,8 @@ class Choice:
     triton: bool = False
     loss: bool = False
     memory: str = "auto"
+    offload: bool = False
+    cuda_graphs: bool = False
 
     def backend(self) -> Backend:
         """Of a fused block."""
@@ -117,7 +121,10 @@ def choose(options: FusedOptions, machine: Machine, name: str) -> Choice:
     if loss and (reason := triton_runs(device)):
         note_fallback(f"{name}.loss", "all logits at once", reason)
         loss = False
-    choice = Choice(block, attention, block and triton, loss, options.memory)
+    offload = block and options.offload and options.memory != "fast"
+    # Elsewhere the program is told numbers by the GPU, or calls what can't be recorded.
+    graphs = block and triton and attention == "grouped" and options.cuda_graphs
+    choice = Choice(block, attention, block and triton, loss, options.memory, offload, graphs)
     _chosen.clear()
     _chosen.update(asdict(choice))
     return choice

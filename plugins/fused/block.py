@@ -9,7 +9,10 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from plugins.fused.backend import Backend
+from plugins.fused.offload import Offload
 from plugins.fused.packed import PackedSequences
+
+DROPOUTS = 4  # of a block
 
 
 @dataclass(frozen=True)
@@ -20,27 +23,37 @@ class Batch:
         sequences: who may attend to whom.
         cos: [T, d / 2] float32.
         sin: [T, d / 2] float32.
-        seed: of this pass's dropout, 32 bits.
+        seeds: [blocks * 4] int64 of this pass's dropouts, 32 bits each.
         attention: ``grouped`` or ``flash`` kernels, or PyTorch's under a ``mask``.
         backend: of all else but the large products.
+        offload: where the inputs of blocks that are made anew wait, or None: on the card.
     """
 
     sequences: PackedSequences
     cos: torch.Tensor
     sin: torch.Tensor
-    seed: int
+    seeds: torch.Tensor
     attention: str
     backend: Backend
+    offload: Offload | None = None
 
 
 class Block(Protocol):
     """One block's frozen layers and adapters, and how it computes; see `plugins.falcon.block`."""
 
+    @property
+    def layer_idx(self) -> int:
+        """Of the block in the model."""
+
+    @property
+    def keep(self) -> bool:
+        """Whether activations are kept for the backward, or made again."""
+
     def tensors(self) -> list[torch.Tensor | None]:
         """What is trained in it."""
 
     def forward(self, batch: Batch, x: torch.Tensor) -> tuple[torch.Tensor, list[Any]]:
-        """The output [T, hidden] for x [T, hidden], and the tensors that `backward` needs."""
+        """The output [T, hidden] for x [T, hidden], and what `backward` needs, x the first."""
 
     def backward(
         self, batch: Batch, saved: list[Any], dy: torch.Tensor, needs_dx: bool
@@ -48,9 +61,36 @@ class Block(Protocol):
         """Gradients of x, where needed, and of `tensors`, from dy [T, hidden]."""
 
 
-def dropout_seed(batch: Batch, layer_idx: int, which: int) -> int:
-    """The seed of one of a block's dropouts, another in every block and pass."""
-    return (batch.seed + 0x9E3779B9 * (4 * layer_idx + which + 1)) & 0x7FFFFFFF
+def dropout_seeds(seed: int, blocks: int, device: torch.device) -> torch.Tensor:
+    """Seeds [blocks * 4] int64 of a pass's dropouts, each another, from the pass's ``seed``."""
+    places = torch.arange(1, DROPOUTS * blocks + 1, device=device)
+    return (places * 0x9E3779B9 + seed) & 0x7FFFFFFF
+
+
+def dropout_seed(batch: Batch, layer_idx: int, which: int) -> torch.Tensor:
+    """The seed of one of a block's dropouts, int64 without axes."""
+    return batch.seeds[DROPOUTS * layer_idx + which]
+
+
+def forward_block(
+    block: Block, batch: Batch, x: torch.Tensor, trained: bool
+) -> tuple[torch.Tensor, list[Any]]:
+    """As `Block.forward`; where ``trained``, x may go to the host, and is None in its place."""
+    leaves = trained and batch.offload is not None and not block.keep
+    if leaves and batch.offload is not None:
+        batch.offload.put(block.layer_idx, x)
+    y, saved = block.forward(batch, x)
+    return y, [None, *saved[1:]] if leaves else saved
+
+
+def backward_block(
+    block: Block, batch: Batch, saved: list[Any], dy: torch.Tensor, needs_dx: bool
+) -> tuple[torch.Tensor | None, list[torch.Tensor | None]]:
+    """As `Block.backward`, from what `forward_block` gave."""
+    if saved[0] is None:
+        assert batch.offload is not None
+        saved[0] = batch.offload.get(block.layer_idx, dy.device)
+    return block.backward(batch, saved, dy, needs_dx)
 
 
 def run_block(block: Block, batch: Batch, x: torch.Tensor) -> torch.Tensor:
@@ -64,7 +104,7 @@ class _FusedBlock(torch.autograd.Function):
         ctx: Any, block: Block, batch: Batch, x: torch.Tensor, *adapters: torch.Tensor | None
     ) -> torch.Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            y, saved = block.forward(batch, x)
+            y, saved = forward_block(block, batch, x, any(ctx.needs_input_grad))
         ctx.block, ctx.batch = block, batch
         ctx.save_for_backward(*saved)
         return y
@@ -72,9 +112,9 @@ class _FusedBlock(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        block: Block = ctx.block
+        saved = list(ctx.saved_tensors)
         with torch.autocast(dy.device.type, enabled=False):
-            dx, grads = block.backward(
-                ctx.batch, list(ctx.saved_tensors), dy.contiguous(), ctx.needs_input_grad[2]
+            dx, grads = backward_block(
+                ctx.block, ctx.batch, saved, dy.contiguous(), ctx.needs_input_grad[2]
             )
         return (None, None, dx, *grads)

@@ -1,7 +1,8 @@
 """Triton kernels for what cuBLAS can't fuse: rotary embedding, activations, and LoRA's dropout.
 
-Dropout is a function of a 32-bit seed and the element's place in the row-major tensor, so no mask
-is ever stored: forward and backward compute the same one. `plugins.fused.backend` holds the same
+Dropout is a function of a 32-bit seed, which lies on the card (a CUDA graph reads it anew), and the
+element's place in the row-major tensor, so no mask is ever stored: forward and backward compute the
+same one. `plugins.fused.backend` holds the same
 functions in PyTorch; the hash is lowbias32 (Wellons, "Prospecting for Hash Functions", 2018) of
 the place times an odd constant plus the seed, without its last shift: that one changes the low
 half only, and what is compared with the threshold is the size of the whole.
@@ -42,8 +43,8 @@ class Tile:
 # The fastest of 48 on an H100 at 8,192 tokens, rank 32: falcon/NOTES.md.
 DOWN = Tile(128, 64, 8, 3, 32)
 BACKWARD = Tile(32, 64, 4, 2, 32)
-# New values each call: compiling for those divisible by 16 would stall a step.
-STEADY = ["seed", "seed_2"]
+# A pass's seeds lie side by side: compiling for those on even places would stall a step.
+STEADY = ["seed_ptr", "seed_2_ptr"]
 GELU, SWIGLU = tl.constexpr(1), tl.constexpr(2)  # of `Activation`
 
 
@@ -74,13 +75,14 @@ def _normal(x):
     return tl.where(x < 0, tail, 1.0 - tail), 0.3989422804014327 * density
 
 
-@triton.jit(do_not_specialize=["seed"])
+@triton.jit(do_not_specialize=["seed_ptr"])
 def _down_kernel(
     x_ptr,  # [T, width], rows stride apart; [T, 2 * width], gate and up, with SWIGLU
     a_ptr,  # [rank, width]
     partial_ptr,  # [SPLIT, T, rank] float32
     active_ptr,  # [T, width], filled under an activation
-    tokens, width, stride, rank, scale, seed,
+    seed_ptr,  # [1] int64, of the dropout
+    tokens, width, stride, rank, scale,
     RANK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, SPLIT: tl.constexpr,
     THRESHOLD: tl.constexpr, ACTIVATION: tl.constexpr,
 ):  # fmt: skip
@@ -91,6 +93,7 @@ def _down_kernel(
     acc = tl.zeros((ROWS, RANK), tl.float32)
     share = tl.cdiv(tl.cdiv(width, COLUMNS), SPLIT) * COLUMNS
     start = split * share
+    seed = tl.load(seed_ptr)
     for column in range(start, tl.minimum(start + share, width), COLUMNS):
         k = column + tl.arange(0, COLUMNS)
         offsets = row[:, None].to(tl.int64) * stride + k[None, :]
@@ -127,8 +130,8 @@ def _backward_kernel(
     du_ptr,  # [T, rank]
     a_ptr,  # [rank, width]
     partial_ptr,  # [SPLIT, rank, width] float32
-    seed,
-    du_2_ptr, a_2_ptr, partial_2_ptr, seed_2,  # of the second adapter, alike
+    seed_ptr,  # [1] int64, of the dropout
+    du_2_ptr, a_2_ptr, partial_2_ptr, seed_2_ptr,  # of the second adapter, alike
     RANK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, SPLIT: tl.constexpr,
     THRESHOLD: tl.constexpr, ACTIVATION: tl.constexpr, PAIR: tl.constexpr,
 ):  # fmt: skip
@@ -146,7 +149,9 @@ def _backward_kernel(
     a_mask = (r[None, :] < rank) & (k[:, None] < width)
     weights = tl.load(a_ptr + a_offsets, mask=a_mask, other=0.0)
     acc = tl.zeros((COLUMNS, RANK), tl.float32)
+    seed = tl.load(seed_ptr)
     if PAIR:
+        seed_2 = tl.load(seed_2_ptr)
         weights_2 = tl.load(a_2_ptr + a_offsets, mask=a_mask, other=0.0)
         acc_2 = tl.zeros((COLUMNS, RANK), tl.float32)
     share = tl.cdiv(tl.cdiv(tokens, ROWS), SPLIT) * ROWS
@@ -248,7 +253,7 @@ def _threshold(dropout: float) -> int:
 
 
 def lora_down(
-    x: torch.Tensor, a: torch.Tensor, scale: float, dropout: float, seed: int,
+    x: torch.Tensor, a: torch.Tensor, scale: float, dropout: float, seed: torch.Tensor,
     activation: Activation = Activation.NONE,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """As `Backend.lora_down`: x [T, in] and a [r, in] of one dtype, results [T, r] and [T, in]."""
@@ -260,7 +265,7 @@ def lora_down(
     partial = torch.empty(split, tokens, rank, dtype=torch.float32, device=x.device)
     active = x if activation is Activation.NONE else x.new_empty(tokens, width)
     _down_kernel[(row_blocks, split)](
-        x, a, partial, active, tokens, width, x.stride(0), rank, scale / (1.0 - dropout), seed,
+        x, a, partial, active, seed, tokens, width, x.stride(0), rank, scale / (1.0 - dropout),
         RANK=rounded, ROWS=DOWN.rows, COLUMNS=columns, SPLIT=split,
         THRESHOLD=_threshold(dropout), ACTIVATION=activation.value,
         num_warps=DOWN.warps, num_stages=DOWN.stages,

@@ -26,6 +26,7 @@ class PassShape:
         blocks: how many.
         weight: bytes of the largest matrix that a block makes anew from 4 bits.
         vocabulary: columns of the logits, where all are held at once; 0 where the loss is fused.
+        offloaded: whether the inputs of blocks that are made anew wait in host memory.
     """
 
     hidden: int
@@ -33,27 +34,31 @@ class PassShape:
     blocks: int
     weight: int = 0
     vocabulary: int = 0
+    offloaded: bool = False
 
 
 def bytes_of_low_memory_pass(model: nn.Module, tokens: int, shape: PassShape) -> int:
     """Bytes that a pass over ``tokens`` takes at least, beside the weights.
 
-    Each block's input, what is trained, a block's passing buffers, two weights made anew (one is
-    made while the other is in use), logits with their float32 copy and its gradient, and 1 GiB.
+    Each block's input (three of them where they wait in host memory), what is trained, a block's
+    passing buffers, two weights made anew (one is made while the other is in use), logits with
+    their float32 copy and its gradient, and 1 GiB.
 
     Args:
         model: with its adapters.
         tokens: of the pass.
         shape: of the model.
     """
-    inputs = shape.blocks * tokens * shape.hidden * 2
+    inputs = (3 if shape.offloaded else shape.blocks) * tokens * shape.hidden * 2
     logits = tokens * shape.vocabulary * (2 + 4 + 4)
     passing = _PASSING * tokens * shape.ffn * 2
     return inputs + trained_bytes(model) + passing + 2 * shape.weight + logits + GIB
 
 
-def blocks_that_fit(model: nn.Module, tokens: int, per_block: int, shape: PassShape) -> int:
-    """How many blocks may keep ``per_block`` bytes each, by the free memory of the card.
+def blocks_that_fit(
+    model: nn.Module, tokens: int, per_block: int, shape: PassShape, free: int
+) -> int:
+    """How many blocks may keep ``per_block`` bytes each, and their input, on a card.
 
     Left free: what a pass takes that keeps nothing but the blocks' inputs.
 
@@ -62,9 +67,11 @@ def blocks_that_fit(model: nn.Module, tokens: int, per_block: int, shape: PassSh
         tokens: of the batch.
         per_block: bytes that a block keeps beyond its input.
         shape: of the model.
+        free: bytes of the card.
     """
-    room = free_bytes(next(model.parameters()).device)
-    room -= bytes_of_low_memory_pass(model, tokens, shape)
+    if shape.offloaded:
+        per_block += tokens * shape.hidden * 2
+    room = free - bytes_of_low_memory_pass(model, tokens, shape)
     return max(0, min(shape.blocks, int(room // per_block)))
 
 

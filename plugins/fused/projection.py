@@ -214,16 +214,22 @@ def state_of(layer: Any) -> tuple[Any, ...]:
     """
     own = layer.__dict__
     if not isinstance(layer, lora.LoraLayer):
-        weight = own["_parameters"].get("weight")
-        return (id(weight), len(own["_forward_pre_hooks"]), len(own["_forward_hooks"]))
+        weight = layer.weight
+        return (
+            id(weight),
+            weight.data_ptr(),
+            len(own["_forward_pre_hooks"]),
+            len(own["_forward_hooks"]),
+        )
     base = layer.base_layer
     name = layer.active_adapters[0] if layer.active_adapters else ""
     has = name in layer.lora_A
     weight = base.weight
+    adapter = (layer.lora_A[name].weight, layer.lora_B[name].weight) if has else ()
     return (
-        id(weight), weight.requires_grad, own["_disable_adapters"], bool(layer.merged_adapters),
-        tuple(layer.active_adapters),
-        id(layer.lora_A[name].weight) if has else 0, id(layer.lora_B[name].weight) if has else 0,
+        id(weight), weight.data_ptr(), weight.requires_grad, own["_disable_adapters"],
+        bool(layer.merged_adapters), tuple(layer.active_adapters),
+        tuple((id(one), one.data_ptr()) for one in adapter),
         layer.scaling.get(name), layer.lora_dropout[name].__dict__.get("p") if has else None,
         len(own["_forward_pre_hooks"]), len(own["_forward_hooks"]),
         len(base._forward_pre_hooks), len(base._forward_hooks),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -11,8 +13,15 @@ from torch import nn
 
 from plugins.fused.backend import Backend
 from plugins.fused.backends import Choice
-from plugins.fused.block import Batch, Block, run_block
-from plugins.fused.memory import PassShape, blocks_that_fit
+from plugins.fused.block import Batch, Block, dropout_seeds, run_block
+from plugins.fused.graph import LARGEST, Graphs
+from plugins.fused.memory import (
+    PassShape,
+    blocks_that_fit,
+    bytes_of_low_memory_pass,
+    free_bytes,
+)
+from plugins.fused.offload import Offload
 from plugins.fused.packed import PackedSequences
 from plugins.fused.projection import state_of
 
@@ -54,12 +63,14 @@ class FusedState:
         choice: which parts run how.
         fitting: how many blocks keep their activations, by the tokens of a batch.
         fused_loss: whether no more than a few tokens' logits are held at once.
+        graphs: passes recorded as CUDA graphs.
         read: blocks as they were last read, by place and way, with the state that they had.
     """
 
     choice: Choice
     fitting: dict[int, int] = field(default_factory=dict)
     fused_loss: bool = False
+    graphs: Graphs = field(default_factory=Graphs)
     read: dict[tuple[int, bool, bool], tuple[Any, Block]] = field(default_factory=dict)
 
 
@@ -74,7 +85,7 @@ def pass_shape(architecture: Architecture, decoder: Any, state: FusedState) -> P
     made_anew = any(hasattr(base.weight, "quant_state") for base in bases)
     return PassShape(
         decoder.config.hidden_size, ffn, len(layers), 2 * max(sizes) if made_anew else 0,
-        0 if state.fused_loss else decoder.config.vocab_size,
+        0 if state.fused_loss else decoder.config.vocab_size, state.choice.offload,
     )  # fmt: skip
 
 
@@ -86,8 +97,24 @@ def kept_blocks(architecture: Architecture, decoder: Any, state: FusedState, tok
     if tokens not in state.fitting:
         per_block, _ = architecture.bytes_kept(decoder, tokens)
         shape = pass_shape(architecture, decoder, state)
-        state.fitting[tokens] = blocks_that_fit(decoder, tokens, per_block, shape)
+        free = _free_bytes(decoder, state)
+        state.fitting[tokens] = blocks_that_fit(decoder, tokens, per_block, shape, free)
     return state.fitting[tokens]
+
+
+def _free_bytes(decoder: Any, state: FusedState) -> int:
+    """Free on the card for a pass that isn't recorded."""
+    return free_bytes(next(decoder.parameters()).device) - state.graphs.bytes
+
+
+def _room_to_record(
+    architecture: Architecture, decoder: Any, state: FusedState, tokens: int, kept: int
+) -> bool:
+    """Whether a recording of a pass, and another pass that isn't recorded, fit the card."""
+    per_block, _ = architecture.bytes_kept(decoder, tokens)
+    shape = pass_shape(architecture, decoder, state)
+    taken = bytes_of_low_memory_pass(decoder, tokens, shape) + kept * per_block
+    return 2 * taken <= _free_bytes(decoder, state)
 
 
 def embedded(architecture: Architecture, decoder: Any, input_ids: torch.Tensor) -> torch.Tensor:
@@ -133,21 +160,51 @@ def run_blocks(
         for table in decoder.rotary_emb(like, position_ids.to(device))
     )
     training, choice = decoder.training, state.choice
-    seed = _pass_seed() if training else 0
-    batch = Batch(sequences, cos, sin, seed, choice.attention, choice.backend())
-    hidden = embeds.to(dtype).reshape(-1, width)
     layers = architecture.layers(decoder)
+    seeds = dropout_seeds(_pass_seed() if training else 0, len(layers), device)
+    offload = Offload() if choice.offload and torch.is_grad_enabled() else None
+    batch = Batch(sequences, cos, sin, seeds, choice.attention, choice.backend(), offload)
+    hidden = embeds.to(dtype).reshape(-1, width)
     # The last blocks keep theirs: the backward needs them first, and has let go of them by the
     # time that it makes those of the first blocks anew.
-    made_anew = len(layers) - kept_blocks(architecture, decoder, state, batch_size * length)
-    for layer_idx, layer in enumerate(layers):
-        # Read one by one, so that the GPU works on the first while the others are read.
-        keep = layer_idx >= made_anew
-        block = _read(architecture, state, layer, layer_idx, keep, training, batch.backend)
-        hidden = run_block(block, batch, hidden)
+    tokens = batch_size * length
+    kept = kept_blocks(architecture, decoder, state, tokens)
+    blocks = [
+        _read(architecture, state, layer, layer_idx, layer_idx >= len(layers) - kept, training,
+              batch.backend)
+        for layer_idx, layer in enumerate(layers)
+    ]  # fmt: skip
+    hidden = _run(blocks, batch, hidden, state, partial(
+        _room_to_record, architecture, decoder, state, tokens, kept
+    ))  # fmt: skip
     with torch.autocast(device.type, enabled=False):
         hidden = architecture.final_norm(decoder, hidden)
     return hidden.view(batch_size, length, width)
+
+
+def _run(
+    blocks: list[Block],
+    batch: Batch,
+    x: torch.Tensor,
+    state: FusedState,
+    room_to_record: Callable[[], bool],
+) -> torch.Tensor:
+    """The last block's output [T, hidden], from a recording where there is one."""
+
+    def launch() -> torch.Tensor:
+        hidden = x
+        for block in blocks:
+            hidden = run_block(block, batch, hidden)
+        if batch.offload is not None:
+            batch.offload.finish()
+        return hidden
+
+    trained = torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for block in blocks for t in block.tensors()
+    )
+    if not state.choice.cuda_graphs or not trained or x.requires_grad or x.shape[0] > LARGEST:
+        return launch()
+    return state.graphs.run(blocks, batch, x, launch, room_to_record)
 
 
 def _read(

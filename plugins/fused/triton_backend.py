@@ -40,7 +40,7 @@ class TritonBackend(Backend):
         a: torch.Tensor,
         scale: float,
         dropout: float,
-        seed: int,
+        seed: torch.Tensor,
         activation: Activation = Activation.NONE,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """As `Backend.lora_down`, in one pass."""

@@ -66,7 +66,7 @@ class LlamaBlock:
         """a and b of each projection, None without adapter."""
         return [t for group in self.groups.values() for t in group.tensors()]
 
-    def seed(self, batch: Batch, which: Linears) -> int:
+    def seed(self, batch: Batch, which: Linears) -> torch.Tensor:
         """The dropout seed of a product, different in every block and pass."""
         return dropout_seed(batch, self.layer_idx, which)
 
@@ -74,15 +74,20 @@ class LlamaBlock:
         """The output [T, hidden], and x, the inner activations of OUT and DOWN, what is kept."""
         backend, down = batch.backend, self.groups[Linears.DOWN]
         inner = _inner(self, batch, x)
-        u_down, active = inner_activation(
-            inner.pre, down, self.seed(batch, Linears.DOWN), backend, Activation.SWIGLU
-        )
-        y = _add_product(inner.h, active, down, u_down, backend)
+        h, pre, u_out = inner.h, inner.pre, inner.u_out
         kept = [
-            inner.qkv, inner.attended, inner.h, inner.pre, inner.u_qkv, inner.u_gate_up,
+            inner.qkv, inner.attended, h, pre, inner.u_qkv, inner.u_gate_up,
             *inner.raw, *inner.attention,
         ]  # fmt: skip
-        return y, [x, inner.u_out, u_down, *(kept if self.keep else ())]
+        del inner
+        if not self.keep:
+            kept = []
+        u_down, active = inner_activation(
+            pre, down, self.seed(batch, Linears.DOWN), backend, Activation.SWIGLU
+        )
+        del pre
+        y = _add_product(h, active, down, u_down, backend)
+        return y, [x, u_out, u_down, *kept]
 
     def backward(
         self, batch: Batch, saved: list[Any], dy: torch.Tensor, needs_dx: bool

@@ -67,11 +67,10 @@ def run(recipe: Recipe, only: str, steps: int, data: Path, out: Path) -> int:
     }
     files = _write_data(data, out)
     models = {
-        llama: _model(recipe.config, llama, gpu, out)
-        for llama in {case.side == "llama" for case in chosen}
+        llama: _model(recipe.config, llama, gpu, out) for llama in {case.llama for case in chosen}
     }
     for case in tqdm(chosen, desc="benchmark", unit="run"):
-        model, parameters = models[case.side == "llama"]
+        model, parameters = models[case.llama]
         result = _measure(case, recipe, model, files[case.short], out, steps, gpu)
         about = {
             "side": case.side, "rows": case.rows, "length": case.length, "against": case.against,

@@ -8,17 +8,14 @@ from typing import Any
 RESULT_VARIABLE = "FALCON_BENCHMARK_RESULT"
 WARM_UP_VARIABLE = "FALCON_BENCHMARK_WARM_UP"
 OURS = [
-    "plugins.falcon.FalconPlugin",
     "plugins.packing.PackingPlugin",
     "plugins.quantization_guard.QuantizationGuardPlugin",
 ]
 LIGER = "axolotl.integrations.liger.LigerPlugin"
 # Axolotl switches its LoRA kernels on by default, and they stop on Falcon.
 NO_KERNELS = {f"lora_{part}_kernel": False for part in ("qkv", "o", "mlp", "embedding")}
-LLAMA = {
-    "lora_target_modules": [
-        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
-    ],
+LLAMA_LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+LIGER_KERNELS = {
     "liger_rope": True, "liger_rms_norm": True, "liger_glu_activation": True,
     "liger_fused_linear_cross_entropy": True,
 }  # fmt: skip
@@ -37,13 +34,14 @@ class Case:
 
     Attributes:
         name: in bench.json and for `--only`.
-        side: ``stock`` Axolotl, ``ours``, or ``llama`` under Axolotl's kernels and liger.
+        side: ``stock`` Axolotl, ``ours``, or ``llama``: Axolotl with its kernels and liger.
         rows: rows of a batch.
         length: tokens of a row.
         quantised: QLoRA over nf4, or LoRA over 16 bits.
         against: the case that ratios are taken with.
         changes: more keys of the configuration.
         short: over 172 short question and answer pairs instead of whole conversations.
+        llama: over a Llama-7B shape in place of the recipe's Falcon.
         shipped: micro-batch, accumulation, length and optimizer are the recipe's own.
     """
 
@@ -55,6 +53,7 @@ class Case:
     against: str = ""
     changes: dict[str, Any] = field(default_factory=dict)
     short: bool = False
+    llama: bool = False
     shipped: bool = False
 
 
@@ -87,8 +86,19 @@ def cases(tiny: bool, recipe: dict[str, Any]) -> list[Case]:
     ]
     if not tiny:
         found += [
-            Case("llama-checkpointing", "llama", rows, long, changes=checkpoint),
-            Case("llama", "llama", rows, long, changes={"gradient_checkpointing": False}),
+            Case("llama-checkpointing", "llama", rows, long, changes=checkpoint, llama=True),
+            Case("llama", "llama", rows, long, llama=True),
+            Case("llama-ours", "ours", rows, long, True, "llama", llama=True),
+            Case(
+                "llama-ours-low",
+                "ours",
+                rows,
+                long,
+                True,
+                "llama-checkpointing",
+                {"fused": {"memory": "low"}},
+                llama=True,
+            ),
         ]
     return found
 
@@ -131,11 +141,14 @@ def config_of(
         config.pop("bnb_config_kwargs", None)
     plugins = ["plugins.falcon.benchmark.stopwatch.StopwatchPlugin"]
     if case.side == "ours":
-        plugins = [*OURS, *plugins]
-    else:
+        fused = "plugins.llama.LlamaPlugin" if case.llama else "plugins.falcon.FalconPlugin"
+        plugins = [fused, *OURS, *plugins]
+    if case.side != "ours" or case.llama:
         config.pop("falcon", None)
+    if case.llama:
+        config["lora_target_modules"] = LLAMA_LINEARS
     if case.side == "llama":
-        config |= LLAMA
+        config |= LIGER_KERNELS
         plugins = [LIGER, *plugins]
     elif case.side == "stock":
         config |= NO_KERNELS

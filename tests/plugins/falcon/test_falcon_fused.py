@@ -78,7 +78,9 @@ def test_dropout_masks_agree_between_forward_and_backward(memory, fused_calls, m
     install(model, dataclasses.replace(FUSED, memory=memory))
     import plugins.falcon.block as falcon_block
 
-    monkeypatch.setattr(falcon_block.FalconBlock, "seed", lambda self, batch, which: 77)
+    monkeypatch.setattr(
+        falcon_block.FalconBlock, "seed", lambda self, batch, which: torch.tensor(77)
+    )
     SameDropout.put_on(reference, 0.3, 77)
     assert_same(model, reference, pack([7, 9]), 1e-5)
     assert len(fused_calls) == 2

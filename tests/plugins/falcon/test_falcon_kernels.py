@@ -77,7 +77,8 @@ def test_lora(dtype: torch.dtype, shape: tuple[int, int], rank: int, dropout: fl
     torch.manual_seed(0)
     x, a = random(*shape, dtype=dtype), random(rank, shape[1], dtype=dtype)
     du = random(shape[0], rank, dtype=dtype)
-    seed = 0x7ABCDEF1
+    # On an odd place among seeds, as half of a pass's are.
+    seed = torch.tensor([5, 0x7ABCDEF1], device=DEVICE)[1]
     exact = [t.double() for t in (x, a)]
     for activation in Activation:
         if activation is Activation.SWIGLU:

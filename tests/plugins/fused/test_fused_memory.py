@@ -7,7 +7,6 @@ import dataclasses
 import pytest
 import torch
 
-from plugins.fused import memory
 from plugins.fused.backends import Choice
 from plugins.fused.memory import GIB, PassShape, blocks_that_fit, bytes_of_low_memory_pass
 from plugins.fused.run import pass_shape
@@ -28,19 +27,28 @@ def test_logits_count_where_they_are_held() -> None:
 
 
 @pytest.mark.parametrize(("free", "blocks"), [(140, 32), (4, 0)])
-def test_as_many_blocks_as_there_is_room_for(monkeypatch, free, blocks) -> None:
-    monkeypatch.setattr(memory, "free_bytes", lambda device: free * GIB)
+def test_as_many_blocks_as_there_is_room_for(free, blocks) -> None:
     model = torch.nn.Linear(1, 1)
     per_block = 8192 * (4672 + 4544 + 18176) * 2
-    assert blocks_that_fit(model, 8192, per_block, SHAPE) == blocks
+    assert blocks_that_fit(model, 8192, per_block, SHAPE, free * GIB) == blocks
 
 
-def test_less_room_for_blocks_where_logits_are_held(monkeypatch) -> None:
-    monkeypatch.setattr(memory, "free_bytes", lambda device: 16 * GIB)
+def test_less_room_for_blocks_where_logits_are_held() -> None:
     model, per_block = torch.nn.Linear(1, 1), 8192 * (4672 + 4544 + 18176) * 2
     plain = dataclasses.replace(SHAPE, vocabulary=65024)
-    fused = blocks_that_fit(model, 8192, per_block, SHAPE)
-    assert 0 < blocks_that_fit(model, 8192, per_block, plain) < fused < 32
+    fused = blocks_that_fit(model, 8192, per_block, SHAPE, 16 * GIB)
+    assert 0 < blocks_that_fit(model, 8192, per_block, plain, 16 * GIB) < fused < 32
+
+
+def test_inputs_in_host_memory_leave_room() -> None:
+    model, per_block = torch.nn.Linear(1, 1), 8192 * (4672 + 4544 + 18176) * 2
+    away = dataclasses.replace(SHAPE, offloaded=True)
+    saved = bytes_of_low_memory_pass(model, 8192, SHAPE)
+    saved -= bytes_of_low_memory_pass(model, 8192, away)
+    assert saved == 29 * 8192 * 4544 * 2
+    for free in range(4, 24, 2):
+        here = blocks_that_fit(model, 8192, per_block, SHAPE, free * GIB)
+        assert blocks_that_fit(model, 8192, per_block, away, free * GIB) >= here
 
 
 @pytest.mark.parametrize("loss", [True, False])

@@ -105,7 +105,7 @@ def test_dropout_masks_agree_between_forward_and_backward(memory, fused_calls, m
     install(model, dataclasses.replace(FUSED, memory=memory))
     from plugins.llama.block import LlamaBlock
 
-    monkeypatch.setattr(LlamaBlock, "seed", lambda self, batch, which: 77)
+    monkeypatch.setattr(LlamaBlock, "seed", lambda self, batch, which: torch.tensor(77))
     SameDropout.put_on(reference, 0.3, 77)
     assert_same(model, reference, pack([7, 9]), 1e-5)
     assert len(fused_calls) == 2

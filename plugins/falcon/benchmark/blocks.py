@@ -1,0 +1,211 @@
+"""Steps of the fused blocks alone, without Axolotl around them: speed, memory, longest row.
+
+`python -m plugins.falcon.benchmark.blocks falcon-7b,4x2048,low llama-7b,1x512,fast,eager` prints a
+line of JSON a row. Weights are drawn at random and quantised on the card; ids are random, four
+sequences a row, all labelled; LoRA of rank 32 on every linear layer; a step is forward, backward
+and AdamW.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+from plugins.falcon import model as falcon
+from plugins.fused.backends import Choice
+from plugins.llama import model as llama
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "falcon-7b": {"model_type": "falcon"},  # transformers' defaults
+    "llama-7b": {"model_type": "llama", "max_position_embeddings": 131072},
+    "mistral-7b": {"model_type": "mistral", "sliding_window": None},
+    "qwen2.5-7b": {
+        "model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18944,
+        "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+        "vocab_size": 152064, "max_position_embeddings": 131072,
+    },
+}  # fmt: skip
+TARGETS = {
+    "falcon": ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"],
+    "llama": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+}
+GIB = 2**30
+SEQUENCES = 4  # of a row
+WARM_UP = 4  # compiled in the first, recorded in the second
+
+
+def make(shape: str, rank: int = 32) -> nn.Module:
+    """A model of random nf4 weights with an adapter, on the card, in training mode."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(**SHAPES[shape])
+    with torch.device("cuda"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    _quantise(model)
+    family = "falcon" if config.model_type == "falcon" else "llama"
+    settings = LoraConfig(
+        r=rank, lora_alpha=rank, lora_dropout=0.05, target_modules=TARGETS[family]
+    )
+    return get_peft_model(model.requires_grad_(False), settings).train().cuda()
+
+
+def _quantise(model: Any) -> None:
+    from bitsandbytes.nn import Linear4bit, Params4bit
+
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if not isinstance(child, nn.Linear) or name == "lm_head":
+                continue
+            has_bias = child.bias is not None
+            small = Linear4bit(
+                child.in_features, child.out_features, has_bias, torch.bfloat16, device="meta"
+            )
+            # Not through the layer's device: that would draw its weights once more.
+            small.weight = Params4bit(
+                child.weight.data, requires_grad=False, quant_type="nf4", module=small
+            ).to("cuda")
+            small.bias = child.bias
+            setattr(parent, name, small)
+            child.weight = None
+    model.is_loaded_in_4bit = True
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def batch_of(rows: int, length: int, vocabulary: int) -> dict[str, torch.Tensor]:
+    """Random ids [rows, length] with labels and positions, on the card."""
+    from plugins.fused.loss import find_target_rows
+
+    ids = torch.randint(20, vocabulary, (rows, length))
+    each = -(-length // SEQUENCES)
+    positions = (torch.arange(length) % each).expand(rows, -1)
+    labels = ids.masked_fill(positions == 0, -100)
+    batch = {
+        "input_ids": ids, "labels": labels, "position_ids": positions.contiguous(),
+        "target_rows": find_target_rows(labels),
+    }  # fmt: skip
+    return {key: value.cuda() for key, value in batch.items()}
+
+
+def install(model: nn.Module, words: list[str]) -> Choice:
+    """Put the fused path on, by words: a kind of memory, ``eager``, ``held``, ``flash``."""
+    memory = next((word for word in words if word in ("fast", "low", "auto")), "fast")
+    choice = Choice(
+        True, "flash" if "flash" in words else "grouped", True, True, memory,
+        memory != "fast" and "held" not in words, "eager" not in words and "flash" not in words,
+    )  # fmt: skip
+    module = falcon if falcon.find_falcon(model) is not None else llama
+    module.install(model, choice)
+    return choice
+
+
+def measure(model: Any, words: list[str], rows: int, length: int, steps: int) -> dict[str, Any]:
+    """Time and memory of ``steps`` steps, after some to warm up."""
+    choice = install(model, words)
+    passes = next((int(word[1:]) for word in words if word[0] == "x" and word[1:].isdigit()), 1)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
+    batch = batch_of(rows, length, model.config.vocab_size)
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+
+    def step() -> None:
+        for _ in range(passes):
+            model(**batch, use_cache=False).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    for _ in range(WARM_UP):
+        step()
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    for _ in range(steps):
+        step()
+    torch.cuda.synchronize()
+    seconds = (time.perf_counter() - began) / steps
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        step()
+        torch.cuda.synchronize()
+    kernels = sorted(profile.key_averages(), key=lambda k: -k.self_device_time_total)
+    decoder = getattr(model.base_model.model, model.base_model.model.base_model_prefix)
+    recorded = sum(one.recording is not None for one in decoder.fused.graphs.shapes.values())
+    result = {
+        "tokens_per_second": round(rows * length * passes / seconds),
+        "ms_per_step": round(seconds * 1e3, 1),
+        "gpu_busy_ms": round(sum(k.self_device_time_total for k in kernels) / 1e3, 1),
+        "peak_gib": round(torch.cuda.max_memory_allocated() / GIB, 2),
+        "reserved_gib": round(torch.cuda.max_memory_reserved() / GIB, 2),
+        "recorded": recorded,
+        "memory": choice.memory,
+    }
+    if "kernels" in words:
+        result["kernels"] = {
+            k.key[:60]: [round(k.self_device_time_total / 1e3, 2), k.count] for k in kernels[:25]
+        }
+    return result
+
+
+def longest_row(model: Any, words: list[str], limit: float) -> dict[str, Any]:
+    """The longest row of one step within ``limit`` GiB, by the line through two peaks, and run.
+
+    Raises:
+        torch.OutOfMemoryError: not even the estimate less a tenth fits.
+    """
+    short, long = 4096, 12288
+    peaks = []
+    for length in (short, long):
+        peaks.append(measure(model, words, 1, length, 1)["peak_gib"])
+    slope = (peaks[1] - peaks[0]) / (long - short)
+    room = limit - 0.7 - peaks[0]  # CUDA's context, and what PyTorch can't fill
+    length = int((short + room / slope) // 512 * 512)
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(limit * GIB / total)
+    try:
+        for part in (1.0, 0.97, 0.93, 0.9):
+            tried = int(length * part // 512 * 512)
+            try:
+                return {"limit_gib": limit, "longest": tried} | measure(model, words, 1, tried, 1)
+            except torch.OutOfMemoryError:
+                gc.collect()
+                torch.cuda.empty_cache()
+        raise torch.OutOfMemoryError(f"{length} tokens and a tenth less")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def main() -> None:
+    """Print a line of JSON for each row asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rows", nargs="+", help="SHAPE,ROWSxLENGTH or SHAPE,longest:GIB, words")
+    parser.add_argument("--steps", type=int, default=8)
+    args = parser.parse_args()
+    model, made = None, ""
+    for row in args.rows:
+        shape, size, *words = row.split(",")
+        if shape != made:
+            model = None
+            gc.collect()
+            torch.cuda.empty_cache()
+            model, made = make(shape), shape
+        try:
+            if size.startswith("longest:"):
+                result = longest_row(model, words, float(size.split(":")[1]))
+            else:
+                rows, length = map(int, size.split("x"))
+                result = measure(model, words, rows, length, args.steps)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            result = {"failed": str(error).split("\n")[0]}
+        print(json.dumps({"row": row} | result), flush=True)
+
+
+if __name__ == "__main__":
+    main()

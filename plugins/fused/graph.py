@@ -1,0 +1,207 @@
+"""A pass through all blocks recorded as two CUDA graphs, and replayed: no launches of its own.
+
+A Falcon-7B block is 70 kernels, and the program takes 2.7 ms to launch them: more than a GPU needs
+for 512 tokens. A replay is one launch. What changes from pass to pass (embeddings, where sequences
+begin, angles, dropout's seeds) is copied to where the recording reads it; adapters are trained in
+place. The graphs share memory of their own, apart from PyTorch's other tensors, so a pass is
+recorded only where the card holds it twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from plugins.fused.block import Batch, Block, backward_block, forward_block
+from plugins.fused.offload import Offload
+from plugins.fused.packed import PackedSequences
+from recipes.runner.core.fallbacks import note_fallback
+
+LARGEST = 8192
+"""Tokens of a pass beyond which the GPU is slower than the launching, and nothing is gained."""
+MOST = 4  # shapes recorded: of rows that are not padded to one length, each batch has its own
+
+
+class _Waiting:
+    """A replayed forward whose backward may still come; it lives as long as its autograd node."""
+
+
+@dataclass
+class _Shape:
+    """A shape of batches, and how far it is.
+
+    Attributes:
+        blocks: that the last pass of this shape ran through.
+        compiled: whether one backward has been, so that nothing is compiled while recording.
+        recording: of the pass.
+    """
+
+    blocks: Sequence[Block]
+    compiled: bool = False
+    recording: _Recording | None = None
+
+
+@dataclass
+class Graphs:
+    """The recordings of a decoder.
+
+    Attributes:
+        shapes: by what a recording is for.
+        bytes: of memory that belongs to the recordings alone.
+    """
+
+    shapes: dict[tuple[Any, ...], _Shape] = field(default_factory=dict)
+    bytes: int = 0
+    _pool: Any = None
+    _waiting: Callable[[], _Waiting | None] = lambda: None
+    _failed: bool = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy of the model records anew."""
+        return Graphs, ()
+
+    def run(
+        self,
+        blocks: Sequence[Block],
+        batch: Batch,
+        x: torch.Tensor,
+        launch: Callable[[], torch.Tensor],
+        has_room: Callable[[], bool],
+    ) -> torch.Tensor:
+        """The last block's output [T, hidden], differentiable in the adapters.
+
+        Args:
+            blocks: of the model.
+            batch: of this pass.
+            x: [T, hidden], without gradient.
+            launch: runs the blocks one by one: the first pass of a shape, and what can't be
+                recorded.
+            has_room: whether the card has memory for a recording, as a function.
+        """
+        key = (*x.shape, x.dtype, *batch.sequences.begins.shape)
+        # Blocks are read anew, as other objects, where an adapter was switched or moved.
+        shape = self.shapes.get(key)
+        if self._failed or (shape is None and len(self.shapes) >= MOST):
+            return launch()
+        if shape is None or any(a is not b for a, b in zip(shape.blocks, blocks, strict=True)):
+            shape = self.shapes[key] = _Shape(blocks)
+        if shape.recording is None and shape.compiled and has_room():
+            shape.recording = self._record(blocks, batch, x)
+        if shape.recording is None:
+            y = launch()
+            if y.requires_grad:
+                y.register_hook(lambda grad: setattr(shape, "compiled", True))
+            return y
+        if self._waiting() is not None:  # its activations lie where this pass would write
+            return launch()
+        tensors = [t for block in blocks for t in block.tensors()]
+        return _Replay.apply(self, shape.recording, batch, x, *tensors)
+
+    def _record(self, blocks: Sequence[Block], batch: Batch, x: torch.Tensor) -> _Recording | None:
+        torch.cuda.empty_cache()
+        before = torch.cuda.memory_reserved(x.device)
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        try:
+            recording = _Recording(blocks, batch, x, self._pool)
+        except RuntimeError as error:
+            self._failed = True
+            note_fallback(
+                "fused.cuda_graphs", "a launch for each kernel", str(error).split("\n")[0]
+            )
+            return None
+        self.bytes += torch.cuda.memory_reserved(x.device) - before
+        return recording
+
+
+class _Recording:
+    """One pass, forward and backward.
+
+    Args:
+        blocks: of the model.
+        batch: of a pass of this shape.
+        x: [T, hidden], likewise.
+        pool: of graphs' memory.
+    """
+
+    def __init__(self, blocks: Sequence[Block], batch: Batch, x: torch.Tensor, pool: Any) -> None:
+        begins, real = batch.sequences.begins.clone(), batch.sequences.real.clone()
+        self.x = x.clone()
+        self.batch = dataclasses.replace(
+            batch, sequences=PackedSequences(begins, real), cos=batch.cos.clone(),
+            sin=batch.sin.clone(), seeds=batch.seeds.clone(), offload=None,
+        )  # fmt: skip
+        has = [any(t is not None for t in block.tensors()) for block in blocks]
+        lowest = has.index(True)
+        if batch.offload is not None:
+            offload = Offload()
+            away = [block.layer_idx for block in blocks[lowest:] if not block.keep]
+            offload.reserve(away, x)
+            self.batch = dataclasses.replace(self.batch, offload=offload)
+        self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        # Other threads may go on allocating: those of the data loader pin memory.
+        how: dict[str, Any] = {"pool": pool, "capture_error_mode": "thread_local"}
+        saved: list[Any] = []
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            with torch.cuda.graph(self.forward, **how):
+                self.y = self.x
+                for place, block in enumerate(blocks):
+                    self.y, kept = forward_block(block, self.batch, self.y, place >= lowest)
+                    saved.append(kept if place >= lowest else None)
+                if self.batch.offload is not None:
+                    self.batch.offload.finish()
+            with torch.cuda.graph(self.backward, **how):
+                self.dy = torch.empty_like(self.y)
+                dx: torch.Tensor | None = self.dy
+                grads: list[list[torch.Tensor | None]] = [[None] * len(b.tensors()) for b in blocks]
+                for place in range(len(blocks) - 1, lowest - 1, -1):
+                    assert dx is not None
+                    dx, grads[place] = backward_block(
+                        blocks[place], self.batch, saved.pop(), dx, place > lowest
+                    )
+        self.grads = [grad for found in grads for grad in found]
+
+    def run_forward(self, batch: Batch, x: torch.Tensor) -> torch.Tensor:
+        """The last block's output [T, hidden], which the next pass overwrites."""
+        self.x.copy_(x)
+        self.batch.sequences.begins.copy_(batch.sequences.begins)
+        self.batch.sequences.real.copy_(batch.sequences.real)
+        self.batch.cos.copy_(batch.cos)
+        self.batch.sin.copy_(batch.sin)
+        self.batch.seeds.copy_(batch.seeds)
+        self.forward.replay()
+        return self.y.detach()
+
+    def run_backward(self, dy: torch.Tensor) -> list[torch.Tensor | None]:
+        """Gradients of all adapters; held here, so that autograd copies them."""
+        self.dy.copy_(dy)
+        self.backward.replay()
+        return self.grads
+
+
+class _Replay(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        graphs: Graphs,
+        recording: _Recording,
+        batch: Batch,
+        x: torch.Tensor,
+        *adapters: torch.Tensor | None,
+    ) -> torch.Tensor:
+        ctx.recording, ctx.waiting = recording, _Waiting()
+        graphs._waiting = weakref.ref(ctx.waiting)
+        return recording.run_forward(batch, x)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        if ctx.waiting is None:
+            raise RuntimeError("a recorded pass can be run backward once")
+        ctx.waiting = None
+        return (None, None, None, None, *ctx.recording.run_backward(dy))

@@ -1,0 +1,80 @@
+"""Inputs of blocks that are made anew, in pinned host memory while nothing needs them.
+
+A copy runs beside the next block's products: 74 MB of a Falcon-7B block over 8,192 tokens take
+1.5 ms of the bus, the block 4 of the GPU. Unsloth does the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+
+import torch
+
+
+class Offload:
+    """The inputs of one pass.
+
+    A tensor that is being copied is held until the stream that computes has waited for the copy,
+    so that its memory is free for others in that stream's order; this holds in a CUDA graph too.
+
+    Attributes:
+        host: [T, hidden] by block, pinned.
+    """
+
+    def __init__(self) -> None:
+        self.host: dict[int, torch.Tensor] = {}
+        self._leaving: tuple[int, torch.Tensor] | None = None
+        self._fetched: dict[int, torch.Tensor] = {}
+
+    def reserve(self, blocks: Iterable[int], like: torch.Tensor) -> None:
+        """Pin memory for the inputs of ``blocks``, each like ``like``; a recording can't."""
+        for layer_idx in blocks:
+            self.host[layer_idx] = torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
+
+    def put(self, layer_idx: int, x: torch.Tensor) -> None:
+        """Send x [T, hidden], a block's input, to the host."""
+        if layer_idx not in self.host:
+            self.reserve([layer_idx], x)
+        main, copies = torch.cuda.current_stream(x.device), _copies(x.device)
+        main.wait_stream(copies)  # the input before this one has left while its block ran
+        copies.wait_stream(main)
+        with torch.cuda.stream(copies):
+            self.host[layer_idx].copy_(x, non_blocking=True)
+        self._leaving = layer_idx, x
+
+    def finish(self) -> None:
+        """After the last block; the backward begins with its input, which therefore stays."""
+        if self._leaving is not None:
+            layer_idx, x = self._leaving
+            torch.cuda.current_stream(x.device).wait_stream(_copies(x.device))
+            self._fetched, self._leaving = {layer_idx: x}, None
+
+    def get(self, layer_idx: int, device: torch.device) -> torch.Tensor:
+        """A block's input [T, hidden], back on ``device``; the next one is on its way then."""
+        main = torch.cuda.current_stream(device)
+        x = self._fetched.pop(layer_idx, None)
+        if x is None:
+            x = self._fetch(layer_idx, main, device)
+        main.wait_stream(_copies(device))
+        below = max((other for other in self.host if other < layer_idx), default=None)
+        if below is not None:
+            self._fetched[below] = self._fetch(below, main, device)
+        return x
+
+    def _fetch(self, layer_idx: int, main: torch.cuda.Stream, device: torch.device) -> torch.Tensor:
+        host, copies = self.host[layer_idx], _copies(device)
+        x = torch.empty(host.shape, dtype=host.dtype, device=device)
+        copies.wait_stream(main)  # where x lies, work of this stream may still be under way
+        with torch.cuda.stream(copies):
+            x.copy_(host, non_blocking=True)
+        return x
+
+
+def _copies(device: torch.device) -> torch.cuda.Stream:
+    return _stream(torch.cuda.current_device() if device.index is None else device.index)
+
+
+@cache
+def _stream(index: int) -> torch.cuda.Stream:
+    return torch.cuda.Stream(index)
