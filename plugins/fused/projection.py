@@ -214,18 +214,14 @@ def state_of(layer: Any) -> tuple[Any, ...]:
     """
     own = layer.__dict__
     if not isinstance(layer, lora.LoraLayer):
-        weight = layer.weight
-        return (
-            id(weight),
-            weight.data_ptr(),
-            len(own["_forward_pre_hooks"]),
-            len(own["_forward_hooks"]),
-        )
-    base = layer.base_layer
+        whole = layer.weight
+        hooks = len(own["_forward_pre_hooks"]), len(own["_forward_hooks"])
+        return (id(whole), whole.data_ptr(), *hooks)
+    base: Any = layer.base_layer
     name = layer.active_adapters[0] if layer.active_adapters else ""
     has = name in layer.lora_A
     weight = base.weight
-    adapter = (layer.lora_A[name].weight, layer.lora_B[name].weight) if has else ()
+    adapter: Any = (layer.lora_A[name].weight, layer.lora_B[name].weight) if has else ()
     return (
         id(weight), weight.data_ptr(), weight.requires_grad, own["_disable_adapters"],
         bool(layer.merged_adapters), tuple(layer.active_adapters),

@@ -68,13 +68,11 @@ def _quantise(model: Any) -> None:
             small = Linear4bit(
                 child.in_features, child.out_features, has_bias, torch.bfloat16, device="meta"
             )
-            # Not through the layer's device: that would draw its weights once more.
-            small.weight = Params4bit(
+            weight: Any = Params4bit(
                 child.weight.data, requires_grad=False, quant_type="nf4", module=small
-            ).to("cuda")
-            small.bias = child.bias
+            )
+            small.weight, small.bias = weight.to("cuda"), child.bias
             setattr(parent, name, small)
-            child.weight = None
     model.is_loaded_in_4bit = True
     gc.collect()
     torch.cuda.empty_cache()
