@@ -25,7 +25,8 @@ class Offload:
     def __init__(self) -> None:
         self.host: dict[int, torch.Tensor] = {}
         self._leaving: tuple[int, torch.Tensor] | None = None
-        self._fetched: dict[int, torch.Tensor] = {}
+        self._stayed: dict[int, torch.Tensor] = {}
+        self._coming: dict[int, torch.Tensor] = {}
 
     def reserve(self, blocks: Iterable[int], like: torch.Tensor) -> None:
         """Pin memory for the inputs of ``blocks``, each like ``like``; a recording can't."""
@@ -37,7 +38,8 @@ class Offload:
         if layer_idx not in self.host:
             self.reserve([layer_idx], x)
         main, copies = torch.cuda.current_stream(x.device), _copies(x.device)
-        main.wait_stream(copies)  # the input before this one has left while its block ran
+        if self._leaving is not None:  # the input before this one, while its block ran
+            main.wait_stream(copies)
         copies.wait_stream(main)
         with torch.cuda.stream(copies):
             self.host[layer_idx].copy_(x, non_blocking=True)
@@ -48,18 +50,20 @@ class Offload:
         if self._leaving is not None:
             layer_idx, x = self._leaving
             torch.cuda.current_stream(x.device).wait_stream(_copies(x.device))
-            self._fetched, self._leaving = {layer_idx: x}, None
+            self._stayed, self._leaving = {layer_idx: x}, None
 
     def get(self, layer_idx: int, device: torch.device) -> torch.Tensor:
         """A block's input [T, hidden], back on ``device``; the next one is on its way then."""
         main = torch.cuda.current_stream(device)
-        x = self._fetched.pop(layer_idx, None)
+        x = self._stayed.pop(layer_idx, None)
         if x is None:
-            x = self._fetch(layer_idx, main, device)
-        main.wait_stream(_copies(device))
+            x = self._coming.pop(layer_idx, None)
+            if x is None:
+                x = self._fetch(layer_idx, main, device)
+            main.wait_stream(_copies(device))
         below = max((other for other in self.host if other < layer_idx), default=None)
         if below is not None:
-            self._fetched[below] = self._fetch(below, main, device)
+            self._coming[below] = self._fetch(below, main, device)
         return x
 
     def _fetch(self, layer_idx: int, main: torch.cuda.Stream, device: torch.device) -> torch.Tensor:

@@ -176,12 +176,15 @@ def test_a_saved_adapter_loads_into_plain_peft(tmp_path) -> None:
 @pytest.mark.parametrize(
     "wanted,sharded,taken",
     [
-        ({}, "", Choice(True, "grouped", True, True)),
+        ({}, "", Choice(True, "grouped", True, True, "auto", True, True)),
+        ({"memory": "fast"}, "", Choice(True, "grouped", True, True, "fast", False, True)),
+        ({"offload": False, "cuda_graphs": False}, "", Choice(True, "grouped", True, True)),
+        ({"attention": "flash"}, "", Choice(True, "flash", True, True, "auto", True)),
         ({}, "FSDP", Choice(False, "grouped", False, False)),
         ({"block": "plain"}, "", Choice(False, "grouped", False, True)),
         ({"block": "plain", "attention": "flash"}, "", Choice(False, "mask", False, True)),
         ({"attention": "plain"}, "DeepSpeed ZeRO-3", Choice(False, "mask", False, False)),
-        ({"kernels": "plain"}, "", Choice(True, "flash", False, True)),
+        ({"kernels": "plain"}, "", Choice(True, "flash", False, True, "auto", True)),
     ],
 )
 def test_choice_on_a_new_gpu(wanted, sharded, taken, monkeypatch) -> None:
