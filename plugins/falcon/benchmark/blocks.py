@@ -12,6 +12,7 @@ import argparse
 import gc
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from torch import nn
 from plugins.falcon import model as falcon
 from plugins.fused.backends import Choice
 from plugins.llama import model as llama
+from recipes.runner.core.fallbacks import fallbacks_taken
 
 SHAPES: dict[str, dict[str, Any]] = {
     "falcon-7b": {"model_type": "falcon"},  # transformers' defaults
@@ -105,34 +107,43 @@ def install(model: nn.Module, words: list[str]) -> Choice:
     return choice
 
 
+class Steps:
+    """Whole optimizer steps of a model.
+
+    Args:
+        model: from `make`, with the fused path installed.
+        passes: forward and backward before each optimizer's step.
+    """
+
+    def __init__(self, model: Any, passes: int = 1) -> None:
+        self.model, self.passes = model, passes
+        trained = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
+
+    def run(self, batch: dict[str, torch.Tensor], steps: int) -> float:
+        """Seconds of a step, over ``steps``."""
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        for _ in range(steps):
+            for _ in range(self.passes):
+                self.model(**batch, use_cache=False).loss.backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        torch.cuda.synchronize()
+        return (time.perf_counter() - began) / steps
+
+
 def measure(model: Any, words: list[str], rows: int, length: int, steps: int) -> dict[str, Any]:
     """Time and memory of ``steps`` steps, after some to warm up."""
     choice = install(model, words)
     passes = next((int(word[1:]) for word in words if word[0] == "x" and word[1:].isdigit()), 1)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
+    training = Steps(model, passes)
     batch = batch_of(rows, length, model.config.vocab_size)
-    gc.collect()
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-
-    def step() -> None:
-        for _ in range(passes):
-            model(**batch, use_cache=False).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    for _ in range(WARM_UP):
-        step()
-    torch.cuda.synchronize()
-    began = time.perf_counter()
-    for _ in range(steps):
-        step()
-    torch.cuda.synchronize()
-    seconds = (time.perf_counter() - began) / steps
+    fresh()
+    training.run(batch, WARM_UP)
+    seconds = training.run(batch, steps)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        step()
-        torch.cuda.synchronize()
+        training.run(batch, 1)
     kernels = sorted(profile.key_averages(), key=lambda k: -k.self_device_time_total)
     decoder = getattr(model.base_model.model, model.base_model.model.base_model_prefix)
     recorded = sum(one.recording is not None for one in decoder.fused.graphs.shapes.values())
@@ -142,9 +153,8 @@ def measure(model: Any, words: list[str], rows: int, length: int, steps: int) ->
         "gpu_busy_ms": round(sum(k.self_device_time_total for k in kernels) / 1e3, 1),
         "peak_gib": round(torch.cuda.max_memory_allocated() / GIB, 2),
         "reserved_gib": round(torch.cuda.max_memory_reserved() / GIB, 2),
-        "recorded": recorded,
-        "memory": choice.memory,
-    }
+        "recorded": recorded, "memory": choice.memory, "fallbacks": fallbacks_taken(),
+    }  # fmt: skip
     if "kernels" in words:
         result["kernels"] = {
             k.key[:60]: [round(k.self_device_time_total / 1e3, 2), k.count] for k in kernels[:25]
@@ -152,38 +162,56 @@ def measure(model: Any, words: list[str], rows: int, length: int, steps: int) ->
     return result
 
 
-def longest_row(model: Any, words: list[str], limit: float) -> dict[str, Any]:
-    """The longest row of one step within ``limit`` GiB, by the line through two peaks, and run.
+def longest_row(model: Any, words: list[str], limits: list[float]) -> Iterator[dict[str, Any]]:
+    """The longest row of a step within each limit in GiB: from the line through two peaks, and run.
 
-    Raises:
-        torch.OutOfMemoryError: not even the estimate less a tenth fits.
+    PyTorch is held to the limit less 0.5 GiB, which CUDA's context takes.
     """
-    short, long = 4096, 12288
-    peaks = []
+    install(model, words)
+    training, vocabulary = Steps(model), model.config.vocab_size
+    peaks, short, long = [], 4096, 12288
+    training.run(batch_of(1, short, vocabulary), 1)  # the optimizer's moments stand from here on
     for length in (short, long):
-        peaks.append(measure(model, words, 1, length, 1)["peak_gib"])
+        fresh()
+        training.run(batch_of(1, length, vocabulary), 1)
+        peaks.append(torch.cuda.max_memory_reserved() / GIB)
     slope = (peaks[1] - peaks[0]) / (long - short)
-    room = limit - 0.7 - peaks[0]  # CUDA's context, and what PyTorch can't fill
-    length = int((short + room / slope) // 512 * 512)
     total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(limit * GIB / total)
-    try:
-        for part in (1.0, 0.97, 0.93, 0.9):
-            tried = int(length * part // 512 * 512)
+    for limit in limits:
+        estimated = short + (limit - 0.5 - peaks[0]) / slope
+        torch.cuda.set_per_process_memory_fraction((limit - 0.5) * GIB / total)
+        for part in (1.0, 0.97, 0.94, 0.9):
+            length = int(estimated * part // 512 * 512)
+            fresh()
             try:
-                return {"limit_gib": limit, "longest": tried} | measure(model, words, 1, tried, 1)
+                seconds = training.run(batch_of(1, length, vocabulary), 1)
             except torch.OutOfMemoryError:
-                gc.collect()
-                torch.cuda.empty_cache()
-        raise torch.OutOfMemoryError(f"{length} tokens and a tenth less")
-    finally:
+                training.optimizer.zero_grad()
+                continue
+            peak = torch.cuda.max_memory_reserved() / GIB
+            yield {
+                "limit_gib": limit, "longest": length, "of_estimate": part,
+                "tokens_per_second": round(length / seconds), "reserved_gib": round(peak, 2),
+            }  # fmt: skip
+            break
+        else:
+            yield {"limit_gib": limit, "failed": f"not even 0.9 of {estimated:.0f} tokens"}
         torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def fresh() -> None:
+    """Let go of what nothing holds, and of the peaks so far."""
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
 
 
 def main() -> None:
     """Print a line of JSON for each row asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rows", nargs="+", help="SHAPE,ROWSxLENGTH or SHAPE,longest:GIB, words")
+    parser.add_argument(
+        "rows", nargs="+", help="SHAPE,ROWSxLENGTH or SHAPE,longest:8/12, then words"
+    )
     parser.add_argument("--steps", type=int, default=8)
     args = parser.parse_args()
     model, made = None, ""
@@ -196,11 +224,13 @@ def main() -> None:
             model, made = make(shape), shape
         try:
             if size.startswith("longest:"):
-                result = longest_row(model, words, float(size.split(":")[1]))
-            else:
-                rows, length = map(int, size.split("x"))
-                result = measure(model, words, rows, length, args.steps)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+                limits = [float(part) for part in size.split(":")[1].split("/")]
+                for result in longest_row(model, words, limits):
+                    print(json.dumps({"row": row} | result), flush=True)
+                continue
+            rows, length = map(int, size.split("x"))
+            result = measure(model, words, rows, length, args.steps)
+        except RuntimeError as error:
             result = {"failed": str(error).split("\n")[0]}
         print(json.dumps({"row": row} | result), flush=True)
 
