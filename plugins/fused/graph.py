@@ -24,7 +24,8 @@ from plugins.fused.packed import PackedSequences
 from recipes.runner.core.fallbacks import note_fallback
 
 LARGEST = 8192
-"""Tokens of a pass beyond which the GPU is slower than the launching, and nothing is gained."""
+"""Tokens of a pass beyond which nothing is gained: the GPU is slower than the launching. A pass
+that makes blocks anew keeps it busy at half of that, and is asked for where memory is short."""
 MOST = 4  # shapes recorded: of rows that are not padded to one length, each batch has its own
 
 

@@ -174,9 +174,9 @@ def run_blocks(
               batch.backend)
         for layer_idx, layer in enumerate(layers)
     ]  # fmt: skip
-    hidden = _run(blocks, batch, hidden, state, partial(
-        _room_to_record, architecture, decoder, state, tokens, kept
-    ))  # fmt: skip
+    recorded = choice.cuda_graphs and tokens <= (LARGEST if kept == len(layers) else LARGEST // 2)
+    room = partial(_room_to_record, architecture, decoder, state, tokens, kept)
+    hidden = _run(blocks, batch, hidden, state.graphs if recorded else None, room)
     with torch.autocast(device.type, enabled=False):
         hidden = architecture.final_norm(decoder, hidden)
     return hidden.view(batch_size, length, width)
@@ -186,10 +186,10 @@ def _run(
     blocks: list[Block],
     batch: Batch,
     x: torch.Tensor,
-    state: FusedState,
+    graphs: Graphs | None,
     room_to_record: Callable[[], bool],
 ) -> torch.Tensor:
-    """The last block's output [T, hidden], from a recording where there is one."""
+    """The last block's output [T, hidden], where there are graphs from a recording."""
 
     def launch() -> torch.Tensor:
         hidden = x
@@ -202,9 +202,9 @@ def _run(
     trained = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for block in blocks for t in block.tensors()
     )
-    if not state.choice.cuda_graphs or not trained or x.requires_grad or x.shape[0] > LARGEST:
+    if graphs is None or not trained or x.requires_grad:
         return launch()
-    return state.graphs.run(blocks, batch, x, launch, room_to_record)
+    return graphs.run(blocks, batch, x, launch, room_to_record)
 
 
 def _read(
