@@ -23,6 +23,7 @@ from plugins.falcon.module_attention import (
 from plugins.fused.backend import Backend
 from plugins.fused.backends import Choice
 from plugins.fused.causal_lm import FusedLoss, plain_class, put_before
+from plugins.fused.gathered import run_inside
 from plugins.fused.packed import as_configured, find_sequences
 from plugins.fused.projection import NotFusable
 from plugins.fused.run import FusedState, embedded, run_blocks
@@ -160,6 +161,8 @@ def install(model: nn.Module, choice: Choice | None = None) -> None:
         return
     choice = choice or Choice()
     put_before(PackedDecoder, falcon.transformer)
+    if choice.gathered:
+        run_inside(falcon.transformer.h)
     frozen_head = not falcon.lm_head.weight.requires_grad
     falcon.transformer.fused = FusedState(choice, fused_loss=choice.loss and frozen_head)
     if choice.attention == "grouped":

@@ -12,6 +12,8 @@ from plugins.fused.attention import flash_runs, grouped_runs
 from plugins.fused.backend import Backend
 from recipes.runner.core.fallbacks import note_fallback
 
+FSDP2 = "FSDP2"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -26,6 +28,7 @@ class Choice:
         memory: how many blocks keep their activations: all (fast), none (low), or what fits (auto).
         offload: inputs of blocks that keep nothing else, in host memory.
         cuda_graphs: passes of a shape that comes again, recorded and replayed.
+        gathered: a fused block runs inside its module, around which FSDP2 gathers the weights.
     """
 
     block: bool = False
@@ -35,6 +38,7 @@ class Choice:
     memory: str = "auto"
     offload: bool = False
     cuda_graphs: bool = False
+    gathered: bool = False
 
     def backend(self) -> Backend:
         """Of a fused block."""
@@ -75,7 +79,7 @@ class Machine:
         device: where the model trains.
         dtype: of the activations in training.
         head_dim: width of an attention head.
-        sharded: FSDP or ZeRO-3 by name, empty when parameters are whole on every device.
+        sharded: FSDP, `FSDP2` or ZeRO-3 by name, empty when parameters are whole on every device.
         not_fused: why the blocks of this model can't be fused, empty when they can.
         attends_in_modules: whether ``grouped`` runs in transformers' modules too.
     """
@@ -98,7 +102,7 @@ def choose(options: FusedOptions, machine: Machine, name: str) -> Choice:
     """
     device, sharded = machine.device, machine.sharded
     block = options.block == "auto"
-    if block and sharded:
+    if block and sharded and sharded != FSDP2:
         note_fallback(f"{name}.block", "the modules", f"{sharded} gathers weights in their hooks")
         block = False
     if block and device.type != "cuda":
@@ -123,8 +127,11 @@ def choose(options: FusedOptions, machine: Machine, name: str) -> Choice:
         loss = False
     offload = block and options.offload and options.memory != "fast"
     # Elsewhere the program is told numbers by the GPU, or calls what can't be recorded.
-    graphs = block and triton and attention == "grouped" and options.cuda_graphs
-    choice = Choice(block, attention, block and triton, loss, options.memory, offload, graphs)
+    graphs = block and triton and attention == "grouped" and options.cuda_graphs and not sharded
+    gathered = block and bool(sharded)
+    choice = Choice(
+        block, attention, block and triton, loss, options.memory, offload, graphs, gathered
+    )
     _chosen.clear()
     _chosen.update(asdict(choice))
     return choice

@@ -10,7 +10,7 @@ from axolotl.integrations.base import BasePlugin
 from torch import nn
 
 from plugins.fused.args import FusedOptions
-from plugins.fused.backends import Choice, Machine, also_chosen, choose
+from plugins.fused.backends import FSDP2, Choice, Machine, also_chosen, choose
 from plugins.fused.causal_lm import FusedLoss
 from plugins.fused.loss import WithTargetRows
 from plugins.fused.memory import bytes_of_low_memory_pass, free_bytes
@@ -159,7 +159,9 @@ class FusedPlugin(BasePlugin):
         state = getattr(decoder, "fused", None)
         if state is None or not state.choice.block or not hasattr(trainer, "plan_rows"):
             return
-        if trainer.is_deepspeed_enabled:  # its engine has read the sizes already
+        # DeepSpeed's engine has read the sizes already; FSDP2 has cut nothing yet, so that nobody
+        # knows what will be free.
+        if trainer.is_deepspeed_enabled or state.choice.gathered:
             return
         args = trainer.args
         shape = pass_shape(self.architecture, decoder, state)
@@ -184,7 +186,8 @@ def training_dtype(cfg: Any) -> torch.dtype:
 def sharded(cfg: Any) -> str:
     """FSDP or ZeRO-3 by name; empty when every device holds whole parameters."""
     if cfg.fsdp_config or cfg.fsdp:
-        return "FSDP"
+        version = cfg.fsdp_version or (cfg.fsdp_config or {}).get("fsdp_version")
+        return FSDP2 if str(version) == "2" else "FSDP"
     # transformers' own answer hangs on an object that Axolotl has let go of by now.
     zero3 = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3"
     return ZERO3 if zero3 else ""

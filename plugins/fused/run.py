@@ -169,6 +169,15 @@ def run_blocks(
     # time that it makes those of the first blocks anew.
     tokens = batch_size * length
     kept = kept_blocks(architecture, decoder, state, tokens)
+    if choice.gathered:
+        for layer_idx, layer in enumerate(layers):
+            keep = layer_idx >= len(layers) - kept
+            hidden = layer(hidden, run_fused=partial(
+                _run_here, architecture, batch, layer_idx, keep, training
+            ))  # fmt: skip
+        if offload is not None:
+            offload.finish()
+        return _normed(architecture, decoder, hidden).view(batch_size, length, width)
     blocks = [
         _read(architecture, state, layer, layer_idx, layer_idx >= len(layers) - kept, training,
               batch.backend)
@@ -177,9 +186,27 @@ def run_blocks(
     recorded = choice.cuda_graphs and tokens <= (LARGEST if kept == len(layers) else LARGEST // 2)
     room = partial(_room_to_record, architecture, decoder, state, tokens, kept)
     hidden = _run(blocks, batch, hidden, state.graphs if recorded else None, room)
-    with torch.autocast(device.type, enabled=False):
-        hidden = architecture.final_norm(decoder, hidden)
-    return hidden.view(batch_size, length, width)
+    return _normed(architecture, decoder, hidden).view(batch_size, length, width)
+
+
+def _normed(architecture: Architecture, decoder: Any, hidden: torch.Tensor) -> torch.Tensor:
+    with torch.autocast(hidden.device.type, enabled=False):
+        return architecture.final_norm(decoder, hidden)
+
+
+def _run_here(
+    architecture: Architecture,
+    batch: Batch,
+    layer_idx: int,
+    keep: bool,
+    training: bool,
+    layer: Any,
+    x: torch.Tensor,
+) -> torch.Tensor:
+    """A block's output [T, hidden], read from ``layer`` while its weights are gathered."""
+    return run_block(
+        architecture.read_block(layer, layer_idx, keep, training, batch.backend), batch, x
+    )
 
 
 def _run(

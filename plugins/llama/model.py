@@ -22,6 +22,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from plugins.fused.backend import Backend
 from plugins.fused.backends import Choice
 from plugins.fused.causal_lm import FusedLoss, plain_class, put_before
+from plugins.fused.gathered import run_inside
 from plugins.fused.packed import as_configured, find_sequences
 from plugins.fused.projection import NotFusable
 from plugins.fused.run import FusedState, embedded, run_blocks
@@ -172,6 +173,8 @@ def install(model: nn.Module, choice: Choice | None = None) -> None:
         return
     choice = choice or Choice()
     put_before(PackedDecoder, llama.model)
+    if choice.gathered:
+        run_inside(llama.model.layers)
     frozen_head = not llama.lm_head.weight.requires_grad
     llama.model.fused = FusedState(choice, fused_loss=choice.loss and frozen_head)
     if choice.loss:

@@ -1,0 +1,101 @@
+"""Fused blocks under FSDP2, two ranks on the CPU: values and gradients of one rank over both."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as multiprocessing
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+
+from plugins.falcon import model as falcon
+from plugins.fused.backends import Choice
+from plugins.fused.gathered import FusedLayer
+from plugins.llama import model as llama
+from tests.plugins.falcon.tiny_falcon import make_4bit_falcon, make_falcon
+from tests.plugins.falcon.tiny_falcon import with_adapter as with_falcon_adapter
+from tests.plugins.fused.comparison import outputs_and_gradients, pack, relative, with_adapter
+from tests.plugins.llama.tiny_llama import TARGETS, make_llama
+
+RANKS = 2
+
+
+def make(family: str, folder: Path):
+    """A model with its adapter, the module of its fused path, and its layers."""
+    if family == "falcon_4bit":
+        from axolotl.monkeypatch import fsdp2_qlora
+
+        fsdp2_qlora.apply_init_sharded_param_patch()
+        fsdp2_qlora.apply_init_unsharded_param_patch()
+        model = with_falcon_adapter(make_4bit_falcon(folder), rank=4).train()
+        return model, falcon, model.base_model.model.transformer.h
+    if family == "falcon":
+        model = with_falcon_adapter(make_falcon(), rank=4).train()
+        return model, falcon, model.base_model.model.transformer.h
+    model = with_adapter(make_llama(family), TARGETS, 4).train()
+    return model, llama, model.base_model.model.model.layers
+
+
+def batch_of(rank: int) -> dict[str, torch.Tensor]:
+    return pack([7, 1, 4], padding=2, seed=rank)
+
+
+def _rank(rank: int, family: str, memory: str, folder: Path) -> None:
+    torch.set_num_threads(1)
+    # Made first: among ranks, transformers has one save for all.
+    (whole, module, _), (model, _, layers) = (make(family, folder / str(rank)) for _ in range(2))
+    module.install(whole)  # the modules, packed sequences apart
+    module.install(model, Choice(block=True, memory=memory, gathered=True))
+    each = [outputs_and_gradients(whole, batch_of(other)) for other in range(RANKS)]
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=RANKS,
+        timeout=timedelta(seconds=60),
+    )  # fmt: skip
+    mesh = init_device_mesh("cpu", (RANKS,))
+    for layer in layers:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    ran = []
+    for layer in layers:
+        assert isinstance(layer, FSDPModule) and isinstance(layer, FusedLayer)
+        layer.register_forward_hook(
+            lambda layer, args, kwargs, output: ran.append("run_fused" in kwargs), with_kwargs=True
+        )
+    for _ in range(2):  # the second pass finds the shards that the first has left
+        got, gradients = outputs_and_gradients(model, batch_of(rank))
+        assert relative(got, each[rank][0]) < 1e-5
+        assert gradients.keys() == each[rank][1].keys()
+        for name, gradient in gradients.items():
+            want = sum(found[name] for _, found in each) / RANKS
+            assert relative(gradient.full_tensor(), want) < 1e-5, name
+    assert ran and all(ran)
+    dist.destroy_process_group()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo over a file")
+@pytest.mark.parametrize(
+    "family,memory", [("falcon", "fast"), ("qwen2", "low"), ("falcon_4bit", "low")]
+)
+def test_two_ranks_give_the_mean_of_both(tmp_path, family, memory) -> None:
+    multiprocessing.spawn(_rank, (family, memory, tmp_path), nprocs=RANKS)
+
+
+def test_a_layer_that_is_called_by_transformers_is_its_own(tmp_path) -> None:
+    model, module, _ = make("falcon", tmp_path)
+    plain, _, _ = make("falcon", tmp_path)
+    module.install(model, Choice(block=True, memory="fast", gathered=True))
+    module.install(plain)
+    batch = batch_of(0)
+    for candidate in (model, plain):
+        candidate.eval()
+    inputs = {key: value for key, value in batch.items() if key != "labels"}
+    with torch.no_grad():
+        got = model(**inputs, output_hidden_states=True, use_cache=False)
+        want = plain(**inputs, output_hidden_states=True, use_cache=False)
+    assert relative(got.logits, want.logits) < 1e-6
+    assert len(got.hidden_states) == len(want.hidden_states)
