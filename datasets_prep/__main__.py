@@ -49,7 +49,7 @@ def main() -> None:
                 quiet=False,
                 limit=args.limit,
             )
-            if not args.definition:
+            if not (args.definition or args.out or args.limit):
                 name = load_recipe(args.recipe).name
                 print(
                     f"Card: {display_path(folder / 'card.html')}   Next: make train RECIPE={name}"

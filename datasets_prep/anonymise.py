@@ -10,7 +10,7 @@ from functools import lru_cache
 from datasets_prep import identifiers
 from datasets_prep.addresses import ADDRESS
 from datasets_prep.code import code_spans, overlaps
-from datasets_prep.conversation import Conversation, Ledger, Span
+from datasets_prep.conversation import Conversation, Ledger, Message, Span
 from datasets_prep.crisis_lines import (
     crisis_numbers,
     digits_of,
@@ -33,10 +33,11 @@ from datasets_prep.patterns import (
     url_span,
 )
 from datasets_prep.phones import check_regions, find_phones
+from datasets_prep.public_names import STORY
 from datasets_prep.settings import AnonymiseSettings
 
 _HANDLE = re.compile(
-    r"(?<![\w@/.])@[A-Za-z_][A-Za-z0-9_.]{1,29}(?<!\.)|(?<![\w/])/?u/[A-Za-z0-9_-]{3,20}\b"
+    r"(?<![\w@/.])@[A-Za-z_][A-Za-z0-9_.-]{1,29}(?<![.-])|(?<![\w/])/?u/[A-Za-z0-9_-]{3,20}\b"
     r"|(?:(?<=instagram: )|(?<=snapchat: )|(?<=twitter: )|(?<=skype: )|(?<=discord: )|(?<=kik: ))"
     r"\w{3,30}",
     re.IGNORECASE,
@@ -66,6 +67,7 @@ class Anonymiser:
         self._keep_phones = crisis_numbers() | {digits_of(n) for n in settings.keep_phones}
         keep_names = frozenset(name.lower() for name in settings.keep_names)
         self._finders: list[NameFinder] = []
+        self._told = RuleNames(keep_names, told=True)
         if settings.names != "off":
             self._finders.append(RuleNames(keep_names))
         if settings.names == "spacy":
@@ -79,7 +81,14 @@ class Anonymiser:
         if finders and conversation.authors:
             finders.append(_author_names(conversation.authors))
         messages = conversation.messages
-        found = [self.find(message.content, finders) for message in messages]
+        told = bool(finders) and any(m.role == "user" and STORY.search(m.content) for m in messages)
+        by_role = {"user": [self._told], "assistant": []} if told else {}
+
+        def find(message: Message) -> list[Finding]:
+            return self.find(message.content, [*by_role.get(message.role, finders), *more])
+
+        more: list[NameFinder] = []
+        found = [find(message) for message in messages]
         names = {
             message.content[f.start : f.end]
             for message, findings in zip(messages, found, strict=True)
@@ -88,8 +97,8 @@ class Anonymiser:
         }
         if names:
             # Who is masked in one place is masked in every other.
-            finders.append(SpreadNames(names))
-            found = [self.find(message.content, finders) for message in messages]
+            more.append(SpreadNames(names))
+            found = [find(message) for message in messages]
         people = Placeholders()
         spans: dict[str, list[Span]] = {}
         for turn, (message, findings) in enumerate(zip(messages, found, strict=True)):

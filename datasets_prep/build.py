@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,15 +17,16 @@ from datasets_prep import manifest
 from datasets_prep.card import CardFacts, write_cards
 from datasets_prep.conversation import json_line
 from datasets_prep.definition import Definition
-from datasets_prep.mix import copies
-from datasets_prep.parallel import run_batches
+from datasets_prep.parallel import Batch, batches, run_batches
 from datasets_prep.prove import Prover
 from datasets_prep.readers import Row, read_rows
 from datasets_prep.roles import UnknownRole
 from datasets_prep.shapes import Shaper, unknown_role_error
+from datasets_prep.snapshots import Snapshots, packed, row_keys, set_keys, unpacked, write_pieces
 from datasets_prep.source import Source
 from datasets_prep.split import SPLITS
-from datasets_prep.steps import SET_STEPS
+from datasets_prep.split_files import write_splits
+from datasets_prep.steps import SET_STEPS, SetStep
 from datasets_prep.store import Store
 from datasets_prep.tally import Tally
 from datasets_prep.token_lengths import Tokens
@@ -33,7 +35,6 @@ from datasets_prep.workspace import work_folder
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.recipe import Recipe, display_path
 
-_EXAMPLES = 3
 _LOOK_AHEAD = 200
 # What a setting has to do with a reason for which everything was dropped.
 _CURES = {
@@ -47,13 +48,14 @@ _CURES = {
 
 @dataclass(frozen=True)
 class BuildResult:
-    """Counts of a run, in rows."""
+    """What a run did: counts in rows, and the steps whose outcome was there from an earlier run."""
 
     read: int
     kept: int
     written: list[int]
     unproven: str | None
     warnings: list[str]
+    reused: list[str]
 
 
 @dataclass(frozen=True)
@@ -95,18 +97,24 @@ def build(
     wanted: dict[str, Any],
     workers: int | None,
     limit: int | None = None,
+    force: bool = False,
 ) -> BuildResult:
-    """Run every step and put the result into ``folder``.
+    """Run every step that an earlier run has not done, and put the result into ``folder``.
 
     Raises:
         UserError: anything a user can fix; ``folder`` stays as it was.
     """
     with work_folder(folder) as work:
-        run = _Run(definition, parts, work, tokenising, workers, limit)
+        snapshots = Snapshots(folder, work, use=not force)
+        # A preview is quick, and its rows are no beginning of the whole.
+        kept = None if limit else snapshots
+        run = _Run(definition, parts, work, tokenising, workers, limit, kept, wanted)
         outcome = run()
         outputs = [file.name for file in run.result.iterdir()]
         manifest.write(run.result, wanted, outputs, run.counts(outcome), run.unproven)
         _install(run.result, folder)
+        if kept:
+            kept.install()
         return outcome
 
 
@@ -135,9 +143,14 @@ class _Run:
         tokenising: Tokenising | None,
         workers: int | None,
         limit: int | None,
+        snapshots: Snapshots | None,
+        wanted: dict[str, Any],
     ) -> None:
         self.definition, self.parts, self.workers = definition, parts, workers
-        self.limit = limit
+        self.limit, self.snapshots, self.wanted = limit, snapshots, wanted
+        self.reused: list[str] = []
+        # Ledger lines of the step on the whole set that runs, to be kept.
+        self._noted: list[dict[str, Any]] | None = None
         self.name = ", ".join(dict.fromkeys(part.name for part in parts))
         self.tally = Tally()
         self.warnings: list[str] = []
@@ -169,13 +182,17 @@ class _Run:
         why_no_tools = "no recipe's chat template was at hand that takes tools"
         for part in parts:
             part.definition.settle_tools(
-                self.prover.why_no_tools() if self.prover else why_no_tools
+                self.prover.tokens.why_no_tools() if self.prover else why_no_tools
             )
 
     def __call__(self) -> BuildResult:
+        stage_keys = [
+            row_keys(part.definition, [self.wanted["code"], hashes])
+            for part, hashes in zip(self.parts, self.wanted["source"], strict=True)
+        ]
         with (self.result / "ledger.jsonl").open("w", encoding="utf-8") as self.ledger_file:
-            for part in self.parts:
-                self._row_steps(part)
+            for part, keys in zip(self.parts, stage_keys, strict=True):
+                self._row_steps(part, keys)
             rows = WholeSet(
                 self.definition,
                 self.store,
@@ -185,22 +202,25 @@ class _Run:
                 self.tokens,
                 warnings=self.warnings,
             )
+            recipe = None if self.prover is None else self.wanted["recipe"]
+            definitions = [part.definition for part in self.parts]
+            last = [list(keys.values())[-1] for keys in stage_keys]
+            keys = set_keys(self.definition, definitions, last, self.wanted["suites"], recipe)
             for step in SET_STEPS:
                 self._need_rows(rows)
-                step.run(rows)
-                if step.drops:
-                    self.tally.flow[step.name] = self.store.flow(rows.keep)
+                self._set_step(step, rows, keys.get(step.name))
         self._check_flags()
-        written, turns, topics, examples = self._write(rows)
-        self._warn(written)
+        weights = {part.definition.part: part.definition.weight for part in self.parts}
+        split = write_splits(self.result, rows, weights)
+        self._warn(split.rows)
         facts = CardFacts(
             self.definition,
             self.name,
             self.tally,
-            written,
-            turns,
-            topics,
-            examples,
+            split.rows,
+            split.turns,
+            split.topics,
+            split.examples,
             self.tokens,
             self.unproven,
             self.warnings,
@@ -209,7 +229,9 @@ class _Run:
         self.store.close()
         write_cards(self.result, facts)
         kept = int(rows.keep.sum())
-        return BuildResult(self.tally.read, kept, written, self.unproven, self.warnings)
+        return BuildResult(
+            self.tally.read, kept, split.rows, self.unproven, self.warnings, self.reused
+        )
 
     def counts(self, outcome: BuildResult) -> dict[str, Any]:
         """Counts for the manifest; tokens are of all splits, None when not measured."""
@@ -225,23 +247,60 @@ class _Run:
         rows = read_rows(part.source, part.files)
         return islice(rows, self.limit) if self.limit else rows
 
-    def _row_steps(self, part: PartPlan) -> None:
+    def _set_step(self, step: SetStep, rows: WholeSet, key: str | None) -> None:
+        """Run a step, or take what an earlier run kept of it."""
+        if key is None or self.snapshots is None:
+            step.run(rows)
+        elif self.snapshots.has(f"{step.name}.zst", key):
+            rows.restore(unpacked(next(self.snapshots.read(f"{step.name}.zst"))))
+            self.reused.append(step.name)
+        else:
+            before, warned, self._noted = rows.keep.copy(), len(rows.warnings), []
+            step.run(rows)
+            state = rows.state(before, self._noted, rows.warnings[warned:])
+            self._noted = None
+            with self.snapshots.writer(f"{step.name}.zst", key) as file:
+                write_pieces(file, [packed(state)])
+        if step.drops:
+            self.tally.flow[step.name] = self.store.flow(rows.keep)
+
+    def _row_steps(self, part: PartPlan, keys: dict[str, str]) -> None:
         shaper = Shaper(part.definition, part.name)
         seen: set[int] = set()
-        units = shaper.units(self._checked(shaper, part))
+        kept, done, own = self.snapshots, "", f"{part.definition.part or 'rows'}."
+        if kept:
+            done = next((s for s in reversed(keys) if kept.has(f"{own}{s}.zst", keys[s])), "")
+            names = list(keys)
+            earlier = names[: names.index(done) + 1] if done else []
+            self.reused += [name for name in earlier if kept.has(f"{own}{name}.zst", keys[name])]
+        stream: Iterator[Batch] = (
+            kept.read(f"{own}{done}.zst")
+            if kept and done
+            else batches(shaper.units(self._checked(shaper, part)))
+        )
         bar = tqdm(desc=part.definition.name, unit=" rows", unit_scale=True, disable=None)
-        try:
-            for batch in run_batches(part.definition, part.name, units, self.workers):
-                self.tally.batch(batch, part.definition.part)
-                self.store.add(batch.block)
-                self._note(batch.ledger)
-                bar.update(batch.units)
-                if part.definition.columns.id:
-                    self._unique(batch.block.lines, seen, part)
-        except UnknownRole as unknown:
-            raise unknown_role_error(shaper, self._rows(part), unknown.role) from None
-        finally:
-            bar.close()
+        with ExitStack() as files:
+            try:
+                writers: dict[str, IO[bytes]] = {}
+                definition, keep = part.definition, kept is not None
+                for batch in run_batches(
+                    definition, part.name, stream, self.workers, done=done, keep=keep
+                ):
+                    self.tally.batch(batch, definition.part)
+                    self.store.add(batch.block)
+                    self._note(batch.ledger)
+                    bar.update(batch.units)
+                    for stage, piece in batch.kept.items():
+                        if stage not in writers and kept:
+                            file = kept.writer(f"{own}{stage}.zst", keys[stage])
+                            writers[stage] = files.enter_context(file)
+                        write_pieces(writers[stage], [piece])
+                    if definition.columns.id:
+                        self._unique(batch.block.lines, seen, part)
+            except UnknownRole as unknown:
+                raise unknown_role_error(shaper, self._rows(part), unknown.role) from None
+            finally:
+                bar.close()
 
     def _checked(self, shaper: Shaper, part: PartPlan) -> Iterator[Row]:
         """The rows, after a look at the columns of the first ones."""
@@ -263,6 +322,8 @@ class _Run:
             seen.add(hash(row))
 
     def _note(self, lines: list[dict[str, Any]]) -> None:
+        if self._noted is not None:
+            self._noted += lines
         for line in lines:
             self.tally.ledger(line)
             self.ledger_file.write(json_line(line) + "\n")
@@ -301,51 +362,6 @@ class _Run:
             f"{todo} that trains on these data"
         )
 
-    def _write(
-        self, rows: WholeSet
-    ) -> tuple[list[int], list[int], dict[str, list[int]], list[dict[str, Any]]]:
-        labels = rows.labels
-        written, turns = [0, 0, 0], [0, 0, 0]
-        names = {number: name for name, number in self.store.topics.items()}
-        weights = {p.definition.part: p.definition.weight for p in self.parts}
-        weight_of = {n: weights.get(name, 1.0) for name, n in self.store.parts.items()}
-        topics: dict[str, list[int]] = {}
-        examples: list[dict[str, Any]] = []
-        files = [(self.result / f"{name}.jsonl").open("wb") for name in SPLITS]
-        wanted = set(np.linspace(0, max(0, int((labels == 0).sum()) - 1), _EXAMPLES, dtype=int))
-        seed = self.definition.split.seed
-        try:
-            for index, line in enumerate(self.store.lines()):
-                label = int(labels[index])
-                if label < 0:
-                    continue
-                lines = [line]
-                if index in rows.pieces:
-                    lines = [json_line(r).encode() + b"\n" for r in rows.pieces[index].rows]
-                if label == 0 and written[0] in wanted and len(examples) < _EXAMPLES:
-                    examples.append(json.loads(lines[0]))
-                counts = topics.setdefault(names[self.store.topic[index]], [0, 0, 0])
-                weight = weight_of[self.store.part[index]]
-                times = copies(weight, seed, str(index)) if label == 0 and weight > 1 else 1
-                for text in _repeated(lines, times):
-                    files[label].write(self._flagged(text))
-                    written[label] += 1
-                    counts[label] += 1
-                    turns[label] += text.count(b'{"role": "assistant", "content": ')
-        finally:
-            for file in files:
-                file.close()
-        return written, turns, ({} if set(topics) == {""} else topics), examples
-
-    def _flagged(self, line: bytes) -> bytes:
-        """A line whose turns all say whether they are trained, where one of the set says no."""
-        if not self.store.untrained:
-            return line
-        row = json.loads(line)
-        for turn in row.get("messages", ()):
-            turn.setdefault("training", turn["role"] == "assistant")
-        return json_line(row).encode() + b"\n"
-
     def _shares(self, rows: WholeSet) -> list[dict[str, Any]]:
         """Rows, turns and trained tokens by source; none for a single one."""
         if len(self.parts) < 2:
@@ -378,16 +394,3 @@ class _Run:
         if self.tally.unused_keys:
             listed = ", ".join(sorted(self.tally.unused_keys))
             self.warnings.append(f"keys of turns left unused: {listed}")
-
-
-def _repeated(lines: list[bytes], times: int) -> list[bytes]:
-    """Lines as often as their weight says, under ids of their own."""
-    if times == 1:
-        return lines
-    made = []
-    for copy in range(1, times + 1):
-        for line in lines:
-            row = json.loads(line)
-            row["id"] = row["id"] if copy == 1 else f"{row['id']}.x{copy}"
-            made.append(json_line(row).encode() + b"\n")
-    return made

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import ftfy
+from ftfy.badness import is_bad
 
 from datasets_prep.code import code_spans, is_json
 from datasets_prep.conversation import Conversation, Ledger, Span, changed_span, replace_all
@@ -22,6 +23,10 @@ _FTFY = ftfy.TextFixerConfig(
     uncurl_quotes=False,
     fix_character_width=False,
     fix_latin_ligatures=False,
+)
+# What ftfy repairs or replaces beside garbled sequences, and the replacement character itself.
+_BROKEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u206a-\u206f\ud800-\udfff\ufeff\ufff9-\ufffd]"
 )
 # Not U+3000: Chinese and Japanese indent with it.
 _SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\v\f]|(?<=\\S)\t+(?=\\S)")
@@ -101,7 +106,7 @@ class Cleaner:
         def spans(reason: str) -> list[Span]:
             return found.setdefault(reason, [])
 
-        if settings.fix_encoding and not text.isascii():
+        if settings.fix_encoding and not text.isascii() and _may_be_broken(text):
             fixed = ftfy.fix_text(text, _FTFY)
             if fixed != text:
                 spans("encoding repaired").append(changed_span(text, fixed, turn))
@@ -141,6 +146,11 @@ class Cleaner:
                 _LIGATURES, lambda m: unicodedata.normalize("NFKC", m.group()), text, turn, spelt
             )
         return text
+
+
+def _may_be_broken(text: str) -> bool:
+    """Whether there is something for ftfy, whose look costs ten times as much as this one."""
+    return _BROKEN.search(text) is not None or is_bad(text)
 
 
 def _outside(text: str, turn: int, found: dict[str, list[Span]], clean: _Cleaning) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
+from functools import lru_cache
 
 Span = tuple[int, int]
 
@@ -43,8 +44,12 @@ _SURE_LINE = re.compile(
 _MARKED = re.compile(r"[`~(){};=<>:$@#]")
 
 
+@lru_cache(maxsize=64)
 def code_spans(text: str) -> list[Span]:
-    """Offsets of the code in a text, in order, not overlapping."""
+    """Offsets of the code in a text, in order, not overlapping; not to be changed.
+
+    The steps ask for it several times in a row while they work on one text.
+    """
     if not _MARKED.search(text):
         return []
     spans: list[Span] = []

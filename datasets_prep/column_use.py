@@ -9,6 +9,8 @@ from datasets_prep.where import parse_condition
 from recipes.runner.core.errors import UserError
 
 _OPTIONAL = ("input", "prompt")
+# Where the prompt of a preference stands when the definition names no column.
+PROMPT_COLUMNS = ("prompt", "messages", "conversations")
 
 
 def needed(definition: Definition) -> list[str]:
@@ -32,6 +34,8 @@ def used(definition: Definition) -> set[str]:
     read = {*named, *columns.prompts(), *columns.author, *columns.group, *columns.ignore, "tools"}
     if shape == "tree":
         read |= {"prompt", "message_tree_id", "text", "role", "rank", "deleted"}
+    if shape in ("preference", "kto"):
+        read |= set(PROMPT_COLUMNS)
     if isinstance(definition.model_written, str):
         read.add(definition.model_written)
     read |= {parse_condition(text).column for text in definition.where}

@@ -131,6 +131,19 @@ class Conversation:
             made["tools"] = self.tools
         return {**made, "messages": turns}
 
+    def state(self) -> dict[str, Any]:
+        """All of it but the raw row and what nothing reads, as JSON can hold it."""
+        turns = [[m.role, m.content, m.train, m.calls, m.call_id, m.name] for m in self.messages]
+        kept = ("id", "source", "topic", "authors", "groups", "tools", "label", "by_model", "part")
+        return {**{name: getattr(self, name) for name in kept}, "messages": turns}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Conversation:
+        """The conversation out of `state`."""
+        messages = [Message(*turn) for turn in state["messages"]]
+        authors, groups = tuple(state["authors"]), tuple(state["groups"])
+        return cls(**{**state, "messages": messages, "authors": authors, "groups": groups})
+
 
 @dataclass(frozen=True)
 class Span:

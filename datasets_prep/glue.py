@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from datasets_prep.conversation import Span, replace_all
+from datasets_prep.conversation import Span
 from datasets_prep.patterns import EMAIL, URL, may_hold_email, may_hold_url
 
 # Words that open sentences: counted in counsel-chat, without those that are names of things.
@@ -53,6 +53,9 @@ GLUED = re.compile(
 MAY_BE_GLUED = re.compile(
     "[.!?\u2026,:;\"'\u201d\u2019)\\]][A-Z\\d\u00c0-\u00de\u00bf\u00a1\"'\u201c\u2018(]|[a-z][A-Z]"
 )
+_WORD_AROUND = re.compile(r"\S+\Z")
+_SPACE = re.compile(r"\s")
+_LONGEST_WORD = 300
 _NAME_BEFORE = re.compile(r"[\w.]*\Z")
 _WORD_AFTER = re.compile(r"[\"'\u201c\u2018(]?([^\W\d_]+(?:['\u2019][a-z]+)?)(.{0,2})", re.S)
 
@@ -67,31 +70,45 @@ def split_glued(
     it (``lost``).
     """
     spans = [] if spans is None else spans
-    if not MAY_BE_GLUED.search(text):
+    matches = _glued(text)
+    if not matches:
         return text
-    lower = text.lower()
-    guards: list[re.Match[str] | None] = [None]
-    if may_hold_url(lower) or may_hold_email(lower):
-        guards = [*_PROTECTED.finditer(text), None]
     code_talk = _CODE_TALK.search(text) is not None
-    lost = lost or (not code_talk and sum(map(_opens, GLUED.finditer(text))) >= 2)
-
-    def space(match: re.Match[str]) -> str:
-        if lost or _opens(match, sure=code_talk):
-            return _with_space(match)
-        return match.group()
-
+    lost = lost or (not code_talk and sum(map(_opens, matches)) >= 2)
     pieces: list[str] = []
     end = 0
-    for guard in guards:
-        start = guard.start() if guard else len(text)
-        inner: list[Span] = []
-        pieces.append(replace_all(GLUED, space, text[end:start], turn, inner))
-        spans.extend(Span(s.turn, s.start + end, s.before, s.after) for s in inner)
-        if guard:
-            pieces.append(guard.group())
-            end = guard.end()
-    return "".join(pieces)
+    for match in matches:
+        if lost or _opens(match, sure=code_talk):
+            new = _with_space(match)
+            spans.append(Span(turn, match.start(), match.group(), new))
+            pieces += [text[end : match.start()], new]
+            end = match.end()
+    return "".join(pieces) + text[end:]
+
+
+def _glued(text: str) -> list[re.Match[str]]:
+    """Matches of `GLUED`, which hold no space, in the words that may hold one.
+
+    The pattern looks back and ahead at every letter; a hundredth of all words are worth that.
+    """
+    found: list[re.Match[str]] = []
+    end = 0
+    for sign in MAY_BE_GLUED.finditer(text):
+        if sign.start() < end:
+            continue
+        word = _WORD_AROUND.search(text, max(end, sign.start() - _LONGEST_WORD), sign.start() + 1)
+        after = _SPACE.search(text, sign.end())
+        start = word.start() if word else sign.start()
+        end = after.start() if after else len(text)
+        # What the pattern looks ahead for ends a few letters behind the word.
+        found += [m for m in GLUED.finditer(text, start, end + 12) if m.start() < end]
+    if not found:
+        return []
+    lower = text.lower()
+    if not may_hold_url(lower) and not may_hold_email(lower):
+        return found
+    guards = [m.span() for m in _PROTECTED.finditer(text)]
+    return [m for m in found if not any(s < m.end() and m.start() <= e for s, e in guards)]
 
 
 def _opens(match: re.Match[str], sure: bool = False) -> bool:

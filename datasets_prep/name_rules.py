@@ -21,6 +21,8 @@ MEDICINES = frozenset((_LEXICONS / "medicines.txt").read_text(encoding="utf-8").
 # Figures of stories, and towns that are names too.
 FICTION = frozenset(line.strip() for line in _LISTS["fiction"].split(","))
 FICTION_SURNAMES = frozenset(_LISTS["fiction_surnames"].split())
+# Books, films and series whose names tell of a story.
+WORKS = frozenset(line.strip() for line in _LISTS["works"].split(","))
 PLACES = frozenset(line.strip() for line in _LISTS["places"].split(","))
 IN_A_PLACE = re.compile(
     r"\b(?:in|near|around|outside|from|of|across|visit(?:ed|ing)?|"
@@ -48,6 +50,7 @@ _CREDENTIALS = (
     r"Ph\.?D|Psy\.?D|Ed\.?D|D\.?Min|DBH|DSW|M\.?Ed|Ed\.?S|M\.?D|M\.?A|M\.?S|MBA|MPH|RN|LP|"
     r"R\.?C\.?C|RP|RSW|CCC|CPsych|C\.?Psych|MBACP|BACP|UKCP|LLP|LMFTA|PMHNP|APRN|DNP"
 )
+_PLAIN_CREDENTIALS = re.sub(r"[\\?]", "", _CREDENTIALS)
 CREDENTIAL = re.compile(rf"^(?:{_CREDENTIALS})\.?$", re.IGNORECASE)
 
 _NAME = (
@@ -163,16 +166,26 @@ _DONE_TO = (
 )
 _IS = r"(?: is|'s|\u2019s)"
 
-# Each rule's first group is the name. One of a rule's words, which stand in every match, must be in
-# the text before the pattern is tried: they are found ten times as fast.
-RULES: list[tuple[tuple[str, ...], re.Pattern[str]]] = [
+WORD = re.compile(r"[^\W\d_]+")
+
+
+def _first_words(*phrases: str) -> frozenset[str]:
+    return frozenset(word for phrase in phrases for word in WORD.findall(phrase)[:1])
+
+
+# Each rule's first group is the name. One of a rule's words must be in the text before the pattern
+# is tried, as these are found ten times as fast: a set is of whole words, a tuple of any letters.
+RULES: list[tuple[frozenset[str] | tuple[str, ...], re.Pattern[str]]] = [
     # A title and its name; the title stays.
     (
-        _TITLES,
+        _first_words(*_TITLES),
         re.compile(rf"\b(?:{'|'.join(_TITLES)})\.? ({_FULL})"),
     ),
     # A name with its credentials: "Jane Roe, LCSW".
-    (("",), re.compile(rf"({_FULL}),? (?:(?:{_CREDENTIALS})\b\.?(?:, ?| |/)?)+(?![a-z])")),
+    (
+        _first_words(*f"{_PLAIN_CREDENTIALS}|{_PLAIN_CREDENTIALS.replace('.', '')}".split("|")),
+        re.compile(rf"({_FULL}),? (?:(?:{_CREDENTIALS})\b\.?(?:, ?| |/)?)+(?![a-z])"),
+    ),
     (("name",), re.compile(rf"\b[Mm]y name{_IS} ({_FULL})")),
     (
         ("all me ", "alls me ", "amed ", "ame was ", "ame is ", "ame's ", "ame\u2019s ", "called "),
@@ -195,7 +208,7 @@ RULES: list[tuple[tuple[str, ...], re.Pattern[str]]] = [
     ),
     # Someone in mid-sentence who does what people do: "if Kemi finds out".
     (
-        _DOINGS,
+        _first_words(*_DOINGS),
         re.compile(
             rf"(?<=[a-z,] )({_FULL})(?='s (?:mom|mum|dad|mother|father|wife|husband|friend|house)\b"
             rf"| (?:{'|'.join(_DOINGS)})\b)"
@@ -203,7 +216,7 @@ RULES: list[tuple[tuple[str, ...], re.Pattern[str]]] = [
     ),
     # Someone to whom people do it: "I can't forgive Kemi".
     (
-        _DONE_TO,
+        frozenset(_DONE_TO),
         re.compile(rf"\b(?:{'|'.join(_DONE_TO)}) ({_FULL})(?=[ .,!?;:'\u2019]|$)"),
     ),
     (

@@ -27,7 +27,9 @@ from datasets_prep.name_rules import (
     RULES,
     SIGN_OFF,
     SURNAMES,
+    WORD,
 )
+from datasets_prep.public_names import PublicNames
 
 
 @dataclass(frozen=True)
@@ -47,23 +49,32 @@ class NameFinder(Protocol):
 
 
 class RuleNames:
-    """Names by the words that stand around them.
+    """Names by the words that stand around them, and by given names.
 
     Args:
         keep: names (lower case) that are never masked.
+        told: the text asks for a story: a given name alone is a figure's.
     """
 
-    def __init__(self, keep: frozenset[str] = frozenset()) -> None:
+    def __init__(self, keep: frozenset[str] = frozenset(), *, told: bool = False) -> None:
         """Keep the names that stay."""
-        self.keep = keep
+        self.keep, self.told = keep, told
 
     def find(self, text: str) -> list[NameSpan]:
         """Spans of names that a rule finds."""
         found = []
+        public = PublicNames(text)
+        held = set(WORD.findall(text))
         for words, rule in RULES:
-            if any(word in text for word in words):
+            if isinstance(words, frozenset):
+                tried = not words.isdisjoint(held)
+            else:
+                tried = any(word in text for word in words)
+            if tried:
                 found += [match.span(1) for match in rule.finditer(text)]
-        found += _given(text)
+        found = [span for span in found if not public.made_up(span[0])]
+        if not self.told:
+            found += [span for span in _given(text) if not public.holds(*span)]
         tail = max(0, len(text) - 200)
         sign_off = SIGN_OFF.search(text, tail) if MAY_BE_SIGNED.search(text, tail) else None
         if sign_off:

@@ -31,6 +31,8 @@ _LETTERS = re.compile(
     r"|(?<![\d-])1[-. ]8(?:00|33|44|55|66|77|88)[-. ](?=[\w-]*[A-Za-z])(?:-?[A-Za-z0-9]){7,10}\b"
 )
 _DIGITS = re.compile(r"\d")
+# Seven digits that nothing but the signs of phone numbers stands between.
+_SEVEN = re.compile(r"\d(?:[^\w\n]{0,4}\d){6}")
 # Who says so means a phone: any run of 7 to 15 digits after it is one.
 _SAID = re.compile(
     r"\b(?:(?:call|ring|phone|dial|text|sms|whatsapp|signal|telegram|viber|fax)(?:ed|ing|s)?"
@@ -90,7 +92,7 @@ def find_phones(text: str, regions: list[str], keep: frozenset[str]) -> list[tup
     said = [m.span("number") for m in _SAID.finditer(text)]
     said += [m.span(1) for m in _LOCAL.finditer(text)]
     spans = [m.span() for p in (_NANP, _INTERNATIONAL, _LETTERS) for m in p.finditer(text)]
-    if digits >= 7:
+    if digits >= 7 and _SEVEN.search(text):
         for region in regions:
             for match in phonenumbers.PhoneNumberMatcher(text, region):
                 if re.search(r"[^\d]", match.raw_string):

@@ -11,9 +11,17 @@ from datasets_prep.definition import Definition, load_definition
 from datasets_prep.opening import local_files
 from datasets_prep.recipe_tokens import token_config, why_no_tokenizer
 from datasets_prep.suites import suite_files
+from datasets_prep.workspace import only_run
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.fallbacks import note_fallback
-from recipes.runner.core.recipe import ROOT, display_path, load_recipe
+from recipes.runner.core.recipe import (
+    RECIPES,
+    ROOT,
+    Recipe,
+    display_path,
+    load_recipe,
+    recipe_paths,
+)
 
 if TYPE_CHECKING:
     from datasets_prep.build import BuildResult
@@ -34,6 +42,9 @@ def prepare(
 ) -> Path:
     """Make a data set, unless the manifest says that nothing changed.
 
+    Steps before the first whose settings changed are not done again; a run that another one of the
+    same folder meets waits for it.
+
     Without a tokenizer (the Hub is out of reach, a local model is not there yet) the rows are made
     and left unproven: said once, noted in card and manifest, and fixed by the next run that finds
     the tokenizer.
@@ -45,7 +56,7 @@ def prepare(
         recipe: name or path of an Axolotl recipe, in place of the definition's own: its tokenizer
             and chat template measure and prove the rows.
         workers: processes; None for one a core.
-        force: run although nothing changed.
+        force: run although nothing changed, and take nothing from the run before.
         quiet: print nothing when nothing changed.
         limit: read the first so many rows of each source alone, into ``data/<dataset>-preview``.
 
@@ -75,23 +86,25 @@ def prepare(
     near = chosen.steps.contamination
     suites = suite_files(near) if near else []
     wanted = manifest.inputs(chosen, [files for _, _, files in parts], tokens, suites, limit)
-    made = None if force else manifest.unchanged(folder, wanted)
-    missing = None
-    if tokens is not None and (made is None or made["unproven"]):
-        missing = why_no_tokenizer(tokens)
-        if missing:
-            note_fallback("datasets_prep.prove", "rows that are not proven trainable", missing)
-    if made is not None and (missing or not made["unproven"] or tokens is None):
-        if not quiet:
-            print(f"{chosen.name}: nothing changed, kept {display_path(folder)}")
-        return folder
-
-    from datasets_prep.build import PartPlan, Tokenising, build
-
-    tokenising = Tokenising(proving, tokens, missing) if proving and tokens else None
     try:
-        plans = [PartPlan(*part) for part in parts]
-        outcome = build(chosen, plans, folder, tokenising, wanted, workers, limit)
+        with only_run(folder):
+            made = None if force else manifest.unchanged(folder, wanted)
+            missing = None
+            if tokens is not None and (made is None or made["unproven"]):
+                missing = why_no_tokenizer(tokens)
+                if missing:
+                    what = "rows that are not proven trainable"
+                    note_fallback("datasets_prep.prove", what, missing)
+            if made is not None and (missing or not made["unproven"] or tokens is None):
+                if not quiet:
+                    print(f"{chosen.name}: nothing changed, kept {display_path(folder)}")
+                return folder
+
+            from datasets_prep.build import PartPlan, Tokenising, build
+
+            tokenising = Tokenising(proving, tokens, missing) if proving and tokens else None
+            plans = [PartPlan(*part) for part in parts]
+            outcome = build(chosen, plans, folder, tokenising, wanted, workers, limit, force)
     except OSError as error:
         raise UserError(
             (error.strerror or str(error)).lower(),
@@ -100,13 +113,18 @@ def prepare(
         ) from None
     if outcome.unproven and not missing:
         print(f"note: not proven trainable: {outcome.unproven}", file=sys.stderr)
-    _say(chosen, folder, outcome, proving.name if proving else None)
+    _say(chosen, folder, outcome, proving)
     return folder
 
 
-def _say(definition: Definition, folder: Path, outcome: BuildResult, recipe: str | None) -> None:
+def _say(
+    definition: Definition, folder: Path, outcome: BuildResult, proving: Recipe | None
+) -> None:
     for warning in outcome.warnings:
         print(f"note: {warning}", file=sys.stderr)
+    if outcome.reused:
+        steps = ", ".join(dict.fromkeys(outcome.reused))
+        print(f"Steps taken from the run before, as nothing that decides them changed: {steps}")
     train, validation, test = outcome.written
     print(
         f"{definition.name}: {outcome.read:,} rows read, {outcome.kept:,} kept, "
@@ -115,5 +133,18 @@ def _say(definition: Definition, folder: Path, outcome: BuildResult, recipe: str
     )
     shown = Path(display_path(folder))
     print(f"Data:   {shown}\nCard:   {shown / 'card.html'}\nLedger: {shown / 'ledger.jsonl'}")
-    if recipe is not None:
-        print(f"Next:   make train RECIPE={recipe}")
+    print(f"Next:   {_next(folder, proving)}")
+
+
+def _next(folder: Path, proving: Recipe | None) -> str:
+    """How to train on the data: with a recipe that names them, the proving one first."""
+    own = [proving] if proving else []
+    for recipe in (*own, *(load_recipe(path) for path in recipe_paths())):
+        listed = recipe.config.get("datasets")
+        for entry in listed if isinstance(listed, list) else []:
+            path = Path(str(entry.get("path", ""))) if isinstance(entry, dict) else Path()
+            if (ROOT / path).resolve() == (folder / "train.jsonl").resolve():
+                known = recipe.path.parent == RECIPES
+                return f"make train RECIPE={recipe.name if known else recipe.path}"
+    shown = Path(display_path(folder)) / "train.jsonl"
+    return f"name {shown} under datasets in a recipe, then make train RECIPE=<that recipe>"

@@ -24,6 +24,7 @@ def prove_rows(rows: WholeSet) -> None:
         proven = rows.prover.prove(batch, settings, limits, ledger)
         for index, row, result in zip(indices, batch, proven, strict=True):
             rows.tokens.lengths += result.tokens
+            rows.tokens.sides.update(result.sides)
             rows.tokens.add(rows.store.part[index], result.tokens, result.trained)
             if not result.rows:
                 rows.keep[index] = False

@@ -1,26 +1,25 @@
 """Prove: rows tokenised by Axolotl itself, and compared with what training needs.
 
-The tokenizer, the strategy and the labels are Axolotl's (`load_tokenizer`, `get_dataset_wrapper`:
-what ``axolotl train`` calls). Our part is only the comparison: decoded, the trained runs of a row
-must be its assistant turns, in order, each with an end token, and nothing else.
+The tokenizer, the strategy and the labels are Axolotl's (`tokenising.RecipeTokens`). Our part is
+only the comparison: decoded, the trained runs of a row must be its assistant turns, in order, each
+with an end token, and nothing else.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from datasets_prep.conversation import Conversation, Ledger, Message, Span
-from datasets_prep.quiet import quiet
+from datasets_prep.pieces import Piece, exchanges, joined, plan
+from datasets_prep.preferences import PreferenceTokens
 from datasets_prep.settings import FilterSettings, ProveSettings
+from datasets_prep.tokenising import IGNORED, RecipeTokens
 from recipes.runner.core.errors import UserError
 
-_IGNORED = -100
-_AXOLOTL_SEQUENCE_LEN = 512
 _SPACE = re.compile(r"\s+")
 
 
@@ -32,19 +31,17 @@ class Proven:
         rows: those to write in its place.
         tokens: their lengths.
         trained: how many of these are trained on, in all.
+        sides: of a preference, tokens of the prompt and of each answer.
     """
 
     rows: list[dict[str, Any]]
     tokens: list[int]
     trained: int = 0
-
-
-# A row in place of a longer one, and its tokens.
-Piece = tuple[dict[str, Any], int]
+    sides: dict[str, int] = field(default_factory=dict)
 
 
 class Prover:
-    """Axolotl's tokenisation of a recipe, and the checks on what it gives.
+    """The checks on what a recipe makes of rows.
 
     Args:
         config: the `recipe_tokens.token_config` of a recipe.
@@ -56,22 +53,9 @@ class Prover:
 
     def __init__(self, config: dict[str, Any], where: Path) -> None:
         """Load the tokenizer."""
-        with quiet():
-            from axolotl.utils.dict import DictDefault
-
-        self.sequence_len = int(config.get("sequence_len") or _AXOLOTL_SEQUENCE_LEN)
-        self.config = DictDefault({**config, "sequence_len": self.sequence_len})
-        self.dataset = self.config.datasets[0]
-        self.tokenizer = self._load_tokenizer(where)
-        template = str(config.get("chat_template_jinja") or "")
-        if template.endswith((".jinja", ".jinja2")) and not Path(template).is_file():
-            raise UserError(f"chat template '{template}' is not there", str(where))
-        ends = [self.tokenizer.eos_token, *(config.get("eot_tokens") or [])]
-        self._ends = {end: self._id(end) for end in ends if end}
-        special = {*self.tokenizer.all_special_tokens, *self.tokenizer.get_added_vocab()}
-        # An added token that is only spaces, as some vocabularies have, is ordinary text.
-        names = sorted((s for s in special if s.strip()), key=len, reverse=True)
-        self._special = re.compile("|".join(map(re.escape, names)) or r"(?!)")
+        self.tokens = RecipeTokens(config, where)
+        self.sequence_len = self.tokens.sequence_len
+        self._sides = PreferenceTokens(self.tokens)
         self._trained: dict[str, int] = {}
 
     def prove(
@@ -116,80 +100,37 @@ class Prover:
             if r is not None
         ]
 
-    def why_no_tools(self) -> str | None:
-        """Why rows that call tools can't be kept; None when the chat template takes tools."""
-        template = str(self.config.get("chat_template_jinja") or self.tokenizer.chat_template or "")
-        if len(template) < 1000 and "\n" not in template and Path(template).is_file():
-            template = Path(template).read_text(encoding="utf-8")
-        if "tool_calls" in template:
-            return None
-        return "the recipe's chat template takes no tools"
-
     def _preferences(
         self, batch: list[dict[str, Any]], settings: ProveSettings, ledger: Ledger
     ) -> list[Proven]:
-        """Rows for DPO or KTO: each answer with its prompt as a chat of its own, which must fit."""
+        """Rows for DPO or KTO: the prompt must fit with each of its answers."""
         results = []
         for row in batch:
-            if "completion" in row:
-                chats = [{"id": row["id"], "source": row["source"], "messages": row["completion"]}]
-            else:
-                chats = [
-                    {**row, "messages": [*row["messages"], row[name]]}
-                    for name in ("chosen", "rejected")
-                ]
+            chats = self._sides.chats(row)
             tried = (self._refused(chat, settings, ledger) for chat in chats)
-            refused = next((result for result in tried if result), None)
-            lengths = [] if refused else self._lengths(chats)
-            long = max(lengths, default=0)
-            if long > self.sequence_len:
-                too_long = f"{long} tokens, more than sequence_len {self.sequence_len}"
+            if any(result is not None for result in tried):
+                results.append(Proven([], []))
+                continue
+            sides = self._sides(row)
+            if sides.longest > self.sequence_len:
+                too_long = f"{sides.longest} tokens, more than sequence_len {self.sequence_len}"
                 if settings.too_long == "fail":
                     raise UserError(too_long, row["id"], "Raise sequence_len")
                 ledger.dropped(_conversation(chats[0]), too_long)
-            kept = refused is None and long <= self.sequence_len
-            trained = self._trained.get(row["id"], 0)
-            results.append(Proven([row], [long], trained) if kept else Proven([], []))
+                results.append(Proven([], []))
+                continue
+            found = {"prompt": sides.prompt, **sides.answers}
+            results.append(Proven([row], [sides.longest], sum(sides.answers.values()), found))
         return results
 
     def _lengths(self, rows: list[dict[str, Any]]) -> list[int]:
         """Tokens of rows, each of which is checked."""
         lengths = []
-        for row, (ids, labels) in zip(rows, self.tokenise(rows), strict=True):
+        for row, (ids, labels) in zip(rows, self.tokens(rows), strict=True):
             self._check(row, ids, labels)
             lengths.append(len(ids))
-            self._trained[row["id"]] = sum(label != _IGNORED for label in labels)
+            self._trained[row["id"]] = sum(label != IGNORED for label in labels)
         return lengths
-
-    def tokenise(self, rows: list[dict[str, Any]]) -> Iterator[tuple[list[int], list[int]]]:
-        """Token ids and labels of rows, from the code path of ``axolotl train``.
-
-        Yields:
-            For each row ``input_ids`` and ``labels`` (-100 where a token is not trained).
-        """
-        if not rows:
-            return
-        kind, _, style = str(self.dataset.type).partition(":")
-        with quiet():
-            from axolotl.utils.data.wrappers import get_dataset_wrapper
-            from datasets import Dataset
-
-            wrapped, _ = get_dataset_wrapper(
-                dataset_config=self.dataset,
-                tokenizer=self.tokenizer,
-                cfg=self.config,
-                dataset_base_type=kind,
-                dataset=Dataset.from_list([self._as_written(row) for row in rows]),
-                dataset_prompt_style=style or None,
-            )
-        for item in wrapped:
-            yield item["input_ids"], item["labels"]
-
-    def _as_written(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A row with the columns that training reads."""
-        kept: dict[str, Any] = {k: row[k] for k in ("messages", "tools") if k in row}
-        field = str(self.dataset.get("field_messages") or "messages")
-        return {**kept, field: kept["messages"]}
 
     def _refused(
         self, row: dict[str, Any], settings: ProveSettings, ledger: Ledger
@@ -202,7 +143,7 @@ class Prover:
         if roles != ["user", "assistant"] * (len(roles) // 2) or not roles:
             raise UserError(f"roles do not alternate: {', '.join(roles)}", row["id"])
         for message in row["messages"]:
-            match = self._special.search(message["content"])
+            match = self.tokens.special.search(message["content"])
             if match is None:
                 continue
             text = f"the special token {match.group()} stands in the {message['role']} text"
@@ -214,7 +155,7 @@ class Prover:
         return None
 
     def _refuse_unread_flags(self, row: dict[str, Any]) -> None:
-        if self.dataset.get("message_field_training") != "training":
+        if self.tokens.dataset.get("message_field_training") != "training":
             raise UserError(
                 "a turn is not to be trained (weight 0 or train: false), and the recipe would",
                 row["id"],
@@ -223,7 +164,7 @@ class Prover:
 
     def _check(self, row: dict[str, Any], ids: list[int], labels: list[int]) -> None:
         """Compare the trained runs with the assistant turns."""
-        pairs = groupby(zip(ids, labels, strict=True), key=lambda pair: pair[1] != _IGNORED)
+        pairs = groupby(zip(ids, labels, strict=True), key=lambda pair: pair[1] != IGNORED)
         runs = [[token for token, _ in run] for trained, run in pairs if trained]
         said = [m for m in row["messages"] if m["role"] == "assistant"]
         turns = [m["content"] for m in said if m.get("training", True)]
@@ -231,8 +172,8 @@ class Prover:
             self._check_tools(row, runs, turns)
             return
         for number, (run, turn) in enumerate(zip(runs, turns, strict=False), 1):
-            end = next((e for e, i in self._ends.items() if run and run[-1] == i), None)
-            text = self.tokenizer.decode(run, clean_up_tokenization_spaces=False)
+            end = next((e for e, i in self.tokens.ends.items() if run and run[-1] == i), None)
+            text = self.tokens.decoded(run)
             if end is not None:
                 text = text.rstrip().removesuffix(end)
             if _SPACE.sub("", text) != _SPACE.sub("", turn):
@@ -244,7 +185,7 @@ class Prover:
             if end is None:
                 raise UserError(
                     f"the end token of assistant turn {number} is not trained "
-                    f"(none of {', '.join(self._ends)})",
+                    f"(none of {', '.join(self.tokens.ends)})",
                     row["id"],
                     "Set train_on_eos: turn, and eot_tokens to the template's end token",
                 )
@@ -257,7 +198,7 @@ class Prover:
 
     def _check_tools(self, row: dict[str, Any], runs: list[list[int]], turns: list[str]) -> None:
         """Of a talk with tools: a trained run for each assistant turn, with its text in it."""
-        texts = [self.tokenizer.decode(run, clean_up_tokenization_spaces=False) for run in runs]
+        texts = [self.tokens.decoded(run) for run in runs]
         whole = len(texts) == len(turns) and all(
             _SPACE.sub("", turn) in _SPACE.sub("", text)
             for text, turn in zip(texts, turns, strict=True)
@@ -302,90 +243,36 @@ class Prover:
         itself, the first two of a row together (which tells what a longer piece saves), and the
         pieces.
         """
-        cuts = [_exchanges(row) for row in rows]
+        cuts = [exchanges(row) for row in rows]
         single = iter(self._lengths([part for parts in cuts for part in parts]))
         lengths = [[next(single) for _ in parts] for parts in cuts]
-        pairs = iter(self._lengths([_joined(parts[:2]) for parts in cuts if len(parts) > 1]))
+        pairs = iter(self._lengths([joined(parts[:2]) for parts in cuts if len(parts) > 1]))
         plans: list[list[list[int]]] = []
         for parts, alone in zip(cuts, lengths, strict=True):
             saved = alone[0] + alone[1] - next(pairs) if len(parts) > 1 else 0
-            plans.append(_plan(alone, saved, self.sequence_len))
-        joined = [
-            _joined([parts[i] for i in members])
-            for parts, plan in zip(cuts, plans, strict=True)
-            for members in plan
+            plans.append(plan(alone, saved, self.sequence_len))
+        wholes = [
+            joined([parts[i] for i in members])
+            for parts, members_of in zip(cuts, plans, strict=True)
+            for members in members_of
         ]
-        sizes = iter(self._lengths(joined))
+        sizes = iter(self._lengths(wholes))
         results: list[list[Piece]] = []
-        for parts, alone, plan in zip(cuts, lengths, plans, strict=True):
+        for parts, alone, members_of in zip(cuts, lengths, plans, strict=True):
             found: list[Piece] = []
-            for members in plan:
+            for members in members_of:
                 size = next(sizes)
                 if size <= self.sequence_len:
-                    found.append((_joined([parts[i] for i in members]), size))
+                    found.append((joined([parts[i] for i in members]), size))
                 else:
                     # A template whose pieces are longer than their parts.
                     found += [(parts[i], alone[i]) for i in members]
             results.append(found)
         return results
 
-    def _id(self, token: str) -> int:
-        return int(self.tokenizer.convert_tokens_to_ids(token))
-
-    def _load_tokenizer(self, where: Path) -> Any:
-        try:
-            with quiet():
-                from axolotl.loaders import load_tokenizer
-
-                return load_tokenizer(self.config)
-        except Exception as error:
-            # transformers and huggingface_hub raise many types when a model cannot be had.
-            text = " ".join(str(error).split())
-            raise UserError(
-                f"the tokenizer of {self.config.tokenizer_config} cannot be had ({text[:160]})",
-                str(where),
-                "Check the network, or set base_model and tokenizer_config to a local folder",
-            ) from None
-
 
 def _has_tools(row: dict[str, Any]) -> bool:
     return any(m["role"] == "tool" or m.get("tool_calls") for m in row["messages"])
-
-
-def _exchanges(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row for each exchange, with the system turn before it."""
-    messages = row["messages"]
-    head = messages[:1] if messages[0]["role"] == "system" else []
-    body = messages[len(head) :]
-    return [{**row, "messages": head + body[i : i + 2]} for i in range(0, len(body), 2)]
-
-
-def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """One row of several that `_exchanges` made, with the system turn once."""
-    rest = [m for part in parts[1:] for m in part["messages"] if m["role"] != "system"]
-    return {**parts[0], "messages": [*parts[0]["messages"], *rest]}
-
-
-def _plan(alone: list[int], saved: int, most: int) -> list[list[int]]:
-    """Which exchanges make a piece.
-
-    Args:
-        alone: tokens of each exchange by itself.
-        saved: tokens that an exchange takes less when it follows another.
-        most: tokens of a piece.
-    """
-    plan: list[list[int]] = []
-    room = 0
-    for index, tokens in enumerate(alone):
-        if tokens > most:
-            room = 0
-        elif tokens - saved <= room:
-            plan[-1].append(index)
-            room -= tokens - saved
-        else:
-            plan.append([index])
-            room = most - tokens
-    return plan
 
 
 def _split(row: dict[str, Any], too_long: str, pieces: list[Piece], ledger: Ledger) -> Proven:

@@ -26,6 +26,7 @@ _KEYS = (
     "eot_tokens",
     "train_on_inputs",
     "default_system_message",
+    "rl",
 )
 _PATHS = ("base_model", "base_model_config", "tokenizer_config", "chat_template_jinja")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")

@@ -5,27 +5,17 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from itertools import count
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from datasets_prep.cells import Row, Unusable, cell, parsed, plain, says_nothing, text_of
-from datasets_prep.column_use import needed, refuse_meaning
+from datasets_prep.column_use import PROMPT_COLUMNS, needed, refuse_meaning
 from datasets_prep.conversation import Conversation, Ledger, Message, Span, without_surrogates
 from datasets_prep.definition import Definition
 from datasets_prep.readers import AT, RAGGED
-from datasets_prep.roles import DEFAULT_ROLES, CountingRoles, UnknownRole, by_position
-from datasets_prep.turn_lists import (
-    CONTENT_KEYS,
-    READ_KEYS,
-    ROLE_KEYS,
-    columns_to_rows,
-    first_key,
-    is_call,
-    message,
-    sort_key,
-    together,
-)
+from datasets_prep.roles import CountingRoles
+from datasets_prep.turn_lists import message, sort_key, together, tool_of
+from datasets_prep.turn_reader import TurnReader
 from datasets_prep.units import Unit, units
 from recipes.runner.core.errors import UserError
 
@@ -40,15 +30,9 @@ class Shaper:
         self.definition = definition
         self.columns = definition.columns
         self.source_name = source_name
-        self._unread: set[str] = set()
-        self.roles: dict[str, str] = {}
-        for role, names in DEFAULT_ROLES.items():
-            self.roles.update(dict.fromkeys(names, role))
-        for role, listed in definition.roles.items():
-            self.roles.update({name.strip().lower(): role for name in listed})
+        self.reader = TurnReader(definition)
         markers = sorted(definition.markers, key=len, reverse=True)
         self._marker = re.compile("|".join(re.escape(m) for m in markers) or r"(?!)")
-        self._nothing: list[str] = []
 
     def check_columns(self, rows: list[Row]) -> None:
         """Compare the columns that the definition names with those of the first rows.
@@ -108,7 +92,7 @@ class Shaper:
         """
         unit, conversation.raw = conversation.raw, None
         parts = unit if isinstance(unit, list) else [unit]
-        self._nothing, self._unread = [], conversation.unread
+        self.reader.start(conversation.unread)
         try:
             ragged = next((row[RAGGED] for row in parts if RAGGED in row), None)
             if ragged:
@@ -124,23 +108,23 @@ class Shaper:
             return False
         if self.definition.system_prompt and conversation.messages[0].role != "system":
             conversation.messages.insert(0, Message("system", self.definition.system_prompt))
-        spans = [Span(0, 0, text, "") for text in self._nothing]
+        spans = [Span(0, 0, text, "") for text in self.reader.nothing]
         ledger.changed(conversation.id, "cell that says nothing read as empty", spans)
         return True
 
     def roles_found(self, rows: Iterable[Row]) -> Counter[str]:
         """Count every role that stands in the data, mapped or not."""
         found: Counter[str] = Counter()
-        original = self.roles
+        original = self.reader.roles
         try:
             for _, unit in self.units(rows):
-                self.roles = CountingRoles(found)
+                self.reader.roles = CountingRoles(found)
                 try:
                     self._turns(unit)
                 except Unusable:
                     continue
         finally:
-            self.roles = original
+            self.reader.roles = original
         return found
 
     def _identity(self, number: int, row: Row) -> str:
@@ -150,18 +134,11 @@ class Shaper:
             return f"{name}-{plain(cell(row, self.columns.id)) or number}"
         return f"{name}-{number:06d}"
 
-    def _role(self, name: Any) -> str:
-        key = plain(name).strip().lower()
-        role = self.roles.get(key)
-        if role is None:
-            raise UnknownRole(plain(name))
-        return role
-
     def _text(self, row: Row, column: str | None, *, parts: bool = False) -> str:
         """A cell that is trained on; a word for nothing is noted."""
         value = cell(row, column)
         if isinstance(value, str) and says_nothing(value):
-            self._nothing.append(value)
+            self.reader.nothing.append(value)
         numbers = self.columns.numbers_as_text
         return text_of(value, f"column '{column}'", parts=parts, numbers=numbers)
 
@@ -197,7 +174,7 @@ class Shaper:
             "turns": columns.turns,
             "tree": "messages",
         }
-        return self._with_system(unit, self._listed(cell(unit, lists[str(shape)])))
+        return self._with_system(unit, self.reader.listed(cell(unit, lists[str(shape)])))
 
     def _turn_rows(self, rows: list[Row]) -> list[Message]:
         columns = self.columns
@@ -209,7 +186,7 @@ class Shaper:
                 value = twice[2] or f"{twice[1]:g}"
                 raise Unusable(f"column '{order}' has the value '{value}' twice in a conversation")
             rows = [row for _, row in sorted(zip(places, rows, strict=True), key=lambda p: p[0])]
-        role = self._role_of_speaker()
+        role = self.reader.role_of_speaker()
         return [
             message(row, role(name), plain(name).strip().lower(), self._turn_text(row), "a turn")
             for row in rows
@@ -251,7 +228,7 @@ class Shaper:
             raise Unusable(f"column '{self.columns.history}' is no list")
         if value and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
             value = [text for pair in value for text in pair]
-        return self._listed(value) if value else []
+        return self.reader.listed(value) if value else []
 
     def _preference(self, row: Row) -> list[Message]:
         """The prompt, the chosen answer, and the rejected one under a role of its own."""
@@ -275,14 +252,15 @@ class Shaper:
     def _asked(self, row: Row) -> list[Message]:
         """The prompt of a preference: a text, or a list of turns."""
         columns = self.columns
-        for name in (*columns.prompts(), columns.messages, columns.conversations):
+        named = (*columns.prompts(), columns.messages, columns.conversations)
+        for name in named if any(named) else PROMPT_COLUMNS:
             value = cell(row, name) if name else None
             if isinstance(value, str) and value.strip() and _HH.match(value):
                 return self._hh(value)
             if isinstance(value, str) and value.lstrip()[:1] != "[" and value.strip():
                 return [Message("user", text_of(value, f"column '{name}'"))]
             if value:
-                return self._listed(value)
+                return self.reader.listed(value)
         return []
 
     def _answered(self, row: Row, column: str | None) -> list[Message]:
@@ -293,9 +271,9 @@ class Shaper:
         if isinstance(value, str):
             turns = self._hh(value) if _HH.match(value) else [Message("assistant", value.strip())]
         elif isinstance(value, dict):
-            turns = self._listed([value])
+            turns = self.reader.listed([value])
         else:
-            turns = self._listed(value)
+            turns = self.reader.listed(value)
         last = turns[-1]
         if last.role != "assistant" or not last.content.strip():
             raise Unusable(f"column '{column}' ends in no answer")
@@ -329,11 +307,8 @@ class Shaper:
             raise Unusable(f"tool_calls: {self.definition.why_no_tools}")
         tools = cell(row, self.columns.tools or "tools") or cell(row, "functions")
         tools = parsed(tools) if isinstance(tools, str) else tools
-        conversation.tools = [
-            tool if "function" in tool else {"type": "function", "function": tool}
-            for tool in (tools if isinstance(tools, list) else [])
-            if isinstance(tool, dict)
-        ]
+        listed = tools if isinstance(tools, list) else []
+        conversation.tools = [tool_of(tool) for tool in listed if isinstance(tool, dict)]
 
     def _with_system(self, row: Row, turns: list[Message]) -> list[Message]:
         system = self._text(row, self.columns.system) if self.columns.system else ""
@@ -351,65 +326,6 @@ class Shaper:
             for mark, end in zip(marks, ends, strict=True)
         ]
 
-    def _listed(self, value: Any) -> list[Message]:
-        if isinstance(value, str):
-            value = parsed(value) if value.strip() else []
-            if not isinstance(value, list | dict):
-                raise Unusable("the turns are neither a list nor JSON of one")
-        if isinstance(value, dict):
-            # datasets stores a list of structs as a struct of lists.
-            value = columns_to_rows(value)
-        if not isinstance(value, list) or not value:
-            raise Unusable("no turns")
-        if all(isinstance(item, list) for item in value):
-            # A list for each run of one speaker.
-            value = [item for run in value for item in run]
-        role = self._role_of_speaker()
-        return [self._one(item, index, role) for index, item in enumerate(value)]
-
-    def _role_of_speaker(self) -> Callable[[Any], str]:
-        """How the speakers of one conversation become roles: as `Turns.roles_by` says."""
-        settings = self.definition.turns
-        if settings.roles_by == "name":
-            return self._role
-        if settings.roles_by == "position":
-            turn = count()
-            return lambda _: by_position(settings.first_speaker, next(turn))
-        first: list[str] = []
-
-        def by_appearance(name: Any) -> str:
-            first.append(plain(name))
-            return by_position(settings.first_speaker, int(first[-1] != first[0]))
-
-        return by_appearance
-
-    def _one(self, item: Any, index: int, role: Callable[[Any], str]) -> Message:
-        settings = self.definition.turns
-        where = f"turn {index + 1}"
-        if isinstance(item, str):
-            return Message(
-                by_position(settings.first_speaker, index), text_of(item, where, parts=True)
-            )
-        if not isinstance(item, dict):
-            raise Unusable(f"{where} is neither a text nor an object")
-        text_key = settings.content_key or first_key(item, CONTENT_KEYS)
-        role_key = self.columns.speaker or settings.role_key or first_key(item, ROLE_KEYS)
-        nameless = role_key not in item and settings.roles_by != "position"
-        calls = bool(item.get("tool_calls") or item.get("function_call"))
-        if nameless or (text_key not in item and not calls):
-            raise Unusable(f"{where} has no role or no text: {', '.join(map(str, item))}")
-        name = item.get(role_key)
-        value = item.get(text_key)
-        if isinstance(value, str) and says_nothing(value):
-            self._nothing.append(value)
-        self._unread |= item.keys() - READ_KEYS - {role_key, text_key}
-        source_role = plain(name).strip().lower()
-        turn = message(item, role(name), source_role, value, where)
-        if calls or is_call(source_role):
-            # Whatever the definition makes of the answers of tools: a call is no talk.
-            turn.role = "assistant"
-        return turn
-
 
 def unknown_role_error(shaper: Shaper, rows: Iterable[Row], role: str) -> UserError:
     """The error for an unmapped role, with all roles of the source and their counts."""
@@ -418,7 +334,7 @@ def unknown_role_error(shaper: Shaper, rows: Iterable[Row], role: str) -> UserEr
     listed = ", ".join(f"{name or '(empty)'} ({count})" for name, count in common)
     if len(found) > len(common):
         listed += f" and {len(found) - len(common)} more"
-    near = difflib.get_close_matches(role.lower(), list(shaper.roles), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(role.lower(), list(shaper.reader.roles), n=1, cutoff=0.6)
     hint = f" (nearest known: '{near[0]}')" if near else ""
     return UserError(
         f"unknown role '{role}'{hint}. Roles found: {listed}",

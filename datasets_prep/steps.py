@@ -29,11 +29,13 @@ class RowStep:
         name: its key under ``steps:``, and its name in ledger and card.
         what: what it does, for the card.
         make: the work as a definition and the name of its source set it; None: switched off.
+        kept: whether the rows as it leaves them are kept for a later run to start from.
     """
 
     name: str
     what: str
     make: Callable[[Definition, str], RowWork | None]
+    kept: bool = True
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,10 @@ def _split(rows: WholeSet) -> None:
 
 # Turns before filter: a run of short turns is one reply, and an empty turn is none.
 ROW_STEPS = (
-    RowStep("where", "rows that meet the conditions", _where),
+    RowStep("where", "rows that meet the conditions", _where, kept=False),
     RowStep("shape", "rows become conversations", _shape),
     RowStep("clean", "encoding, HTML, spaces, glued sentences", _clean),
-    RowStep("anonymise", "personal data become placeholders", _anonymise),
+    RowStep("anonymise", "personal data become placeholders", _anonymise, kept=False),
     RowStep("turns", "user and assistant alternate", _turns),
     RowStep("filter", "language, length, promotion, toxicity, what masking emptied", _filter),
 )
@@ -137,6 +139,21 @@ SET_STEPS = (
     SetStep("prove", "every answer is trained whole, and nothing else", _prove),
     SetStep("split", "what belongs together falls in one split", _split, drops=False),
 )
+
+
+def _stages() -> dict[str, tuple[RowStep, ...]]:
+    stages: dict[str, tuple[RowStep, ...]] = {}
+    steps: list[RowStep] = []
+    for step in ROW_STEPS:
+        steps.append(step)
+        if step.kept:
+            stages[step.name] = tuple(steps)
+            steps = []
+    return stages
+
+
+# The row-wise steps in the stages that are kept, each under the name of its last step.
+ROW_STAGES = _stages()
 STEPS: tuple[RowStep | SetStep, ...] = (*ROW_STEPS, *SET_STEPS)
 # Those that can drop or change rows, in the order of the card.
 NAMES = tuple(step.name for step in STEPS if isinstance(step, RowStep) or step.drops)

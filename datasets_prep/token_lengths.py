@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +22,7 @@ class Tokens:
         sequence_len: the recipe's.
         trained: tokens with a label, in all.
         of_parts: by the number of the source, its tokens and those trained.
+        sides: of preferences, tokens of the prompts and of the answers of each side.
     """
 
     lengths: list[int]
@@ -28,6 +31,7 @@ class Tokens:
     sequence_len: int
     trained: int = 0
     of_parts: dict[int, list[int]] = field(default_factory=dict)
+    sides: Counter[str] = field(default_factory=Counter)
 
     def add(self, part: int, tokens: list[int], trained: int) -> None:
         """Count the tokens of a row, and those that are trained on, for its source."""
@@ -35,6 +39,18 @@ class Tokens:
         counts = self.of_parts.setdefault(part, [0, 0])
         counts[0] += sum(tokens)
         counts[1] += trained
+
+    def state(self) -> dict[str, Any]:
+        """What was counted, as JSON can hold it."""
+        parts = {str(part): counts for part, counts in self.of_parts.items()}
+        return {"lengths": self.lengths, "trained": self.trained, "parts": parts,
+                "sides": dict(self.sides)}  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Count what `state` holds."""
+        self.lengths, self.trained = list(state["lengths"]), state["trained"]
+        self.of_parts = {int(part): counts for part, counts in state["parts"].items()}
+        self.sides = Counter(state["sides"])
 
     def summary(self) -> dict[str, int]:
         """Least, median, 95th percentile, greatest and total, in tokens."""

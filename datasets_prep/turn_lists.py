@@ -81,6 +81,18 @@ def _call(call: Any) -> dict[str, Any]:
     return {"id": plain(call["id"]), **made} if call.get("id") else made
 
 
+def tool_of(tool: dict[str, Any]) -> dict[str, Any]:
+    """A tool in OpenAI's form, its parameters as JSON text.
+
+    They differ by tool, and readers of JSON Lines make one type of a whole column; Axolotl reads
+    the text.
+    """
+    function = dict(tool["function"] if isinstance(tool.get("function"), dict) else tool)
+    if isinstance(function.get("parameters"), dict):
+        function["parameters"] = json.dumps(function["parameters"], ensure_ascii=False)
+    return {"type": "function", "function": function}
+
+
 def message(item: dict[str, Any], role: str, source_role: str, value: Any, where: str) -> Message:
     """The message of a turn.
 

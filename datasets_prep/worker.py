@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from datasets_prep.column_use import used
-from datasets_prep.conversation import Ledger
+from datasets_prep.conversation import Conversation, Ledger
 from datasets_prep.definition import Definition
 from datasets_prep.shapes import Shaper
-from datasets_prep.steps import ROW_STEPS
+from datasets_prep.snapshots import packed, unpacked
+from datasets_prep.steps import ROW_STAGES, RowWork
 from datasets_prep.store import RowBlock
 
 Unit = tuple[int, Any]
+# A conversation after a step, and its ledger lines so far; None for one that was dropped.
+_Talk = tuple[Conversation | None, list[dict[str, Any]]]
 
 
 @dataclass
@@ -26,6 +30,7 @@ class RowBatch:
         flow: by step, turns, words and words of the assistant that are left after it.
         columns: columns of the rows that nothing reads.
         keys: keys of their turns that nothing reads.
+        kept: by stage, the batch as it was left, for `RowSteps.resumed`.
     """
 
     units: int
@@ -34,19 +39,33 @@ class RowBatch:
     flow: dict[str, list[int]] = field(default_factory=dict)
     columns: set[str] = field(default_factory=set)
     keys: set[str] = field(default_factory=set)
+    kept: dict[str, bytes] = field(default_factory=dict)
 
 
 class RowSteps:
-    """The row-wise steps, as a definition says."""
+    """The row-wise steps, as a definition says.
 
-    def __init__(self, definition: Definition, source_name: str) -> None:
+    Args:
+        definition: the source's own.
+        source_name: for messages.
+        done: the stage whose outcome the batches are; empty when they are rows.
+        keep: whether to hand back what each stage leaves.
+    """
+
+    def __init__(
+        self, definition: Definition, source_name: str, done: str = "", keep: bool = False
+    ) -> None:
         """Build the steps that the definition leaves on."""
         self.definition = definition
         self._open = Shaper(definition, source_name).open
         self._read = used(definition)
         self._dedupe = definition.steps.dedupe or None
-        made = [(step.name, step.make(definition, source_name)) for step in ROW_STEPS]
-        self._steps = [(name, work) for name, work in made if work is not None]
+        self._keep = keep
+        names = list(ROW_STAGES)
+        self._stages: dict[str, list[tuple[str, RowWork]]] = {}
+        for stage in names[names.index(done) + 1 if done else 0 :]:
+            made = [(step.name, step.make(definition, source_name)) for step in ROW_STAGES[stage]]
+            self._stages[stage] = [(name, work) for name, work in made if work is not None]
 
     def __call__(self, units: list[Unit]) -> RowBatch:
         """Run every row-wise step on a batch.
@@ -55,41 +74,74 @@ class RowSteps:
             UnknownRole: a turn has a role that the definition does not map.
         """
         batch = RowBatch(len(units), RowBlock())
-        flow = {name: [0, 0, 0] for name, _ in self._steps}
-        for number, unit in units:
+        for _, unit in units:
             for row in unit if isinstance(unit, list) else [unit]:
                 batch.columns.update(row.keys())
-            conversation = self._open(number, unit)
-            kept = True
-            size = (0, 0, 0)
-            for name, work in self._steps:
-                ledger = Ledger(name)
-                kept = work(conversation, ledger)
-                batch.ledger += ledger.lines
-                if not kept:
-                    break
-                if ledger.lines or name == "shape":
-                    size = conversation.size()
-                for index, value in enumerate(size):
-                    flow[name][index] += value
-            batch.keys.update(map(str, conversation.unread))
-            if kept:
-                batch.block.add(conversation, self._dedupe, size)
-        batch.flow = flow
         batch.columns = {str(c) for c in batch.columns if str(c)[:1] != "\0"} - self._read
+        return self._run(batch, ((self._open(*unit), []) for unit in units))
+
+    def resumed(self, piece: bytes) -> RowBatch:
+        """Run the steps that are left on what `RowBatch.kept` holds of a batch."""
+        made = unpacked(piece)
+        batch = RowBatch(made["units"], RowBlock(), flow=made["flow"])
+        batch.columns, batch.keys = set(made["columns"]), set(made["keys"])
+        states = ((Conversation.from_state(s) if s else None, lines) for s, lines in made["rows"])
+        return self._run(batch, states)
+
+    def _run(self, batch: RowBatch, talks: Iterator[_Talk]) -> RowBatch:
+        states: dict[str, list[Any]] = {stage: [] for stage in self._stages}
+        for steps in self._stages.values():
+            batch.flow.update((name, [0, 0, 0]) for name, _ in steps)
+        for conversation, lines in talks:
+            talk: Conversation | None = conversation
+            size = (0, 0, 0)
+            for stage, steps in self._stages.items():
+                for name, work in steps:
+                    if talk is None:
+                        break
+                    ledger = Ledger(name)
+                    kept = work(talk, ledger)
+                    lines += ledger.lines
+                    if not kept:
+                        batch.keys.update(map(str, talk.unread))
+                        talk = None
+                        break
+                    if ledger.lines or not size[0]:
+                        size = talk.size()
+                    for index, value in enumerate(size):
+                        batch.flow[name][index] += value
+                if self._keep:
+                    states[stage].append([talk and talk.state(), list(lines)])
+            batch.ledger += lines
+            if talk is not None:
+                batch.keys.update(map(str, talk.unread))
+                batch.block.add(talk, self._dedupe, size if size[0] else None)
+        for stage, rows in states.items() if self._keep else ():
+            batch.kept[stage] = self._packed(batch, stage, rows)
         return batch
+
+    def _packed(self, batch: RowBatch, stage: str, rows: list[Any]) -> bytes:
+        names = list(ROW_STAGES)
+        before = [
+            step.name for name in names[: names.index(stage) + 1] for step in ROW_STAGES[name]
+        ]
+        flow = {name: counts for name, counts in batch.flow.items() if name in before}
+        columns, keys = sorted(batch.columns), sorted(batch.keys)
+        return packed(
+            {"units": batch.units, "flow": flow, "columns": columns, "keys": keys, "rows": rows}
+        )
 
 
 _steps: RowSteps | None = None
 
 
-def start(definition: Definition, source_name: str) -> None:
+def start(definition: Definition, source_name: str, done: str = "", keep: bool = False) -> None:
     """Build the steps once a process."""
     global _steps
-    _steps = RowSteps(definition, source_name)
+    _steps = RowSteps(definition, source_name, done, keep)
 
 
-def run(units: list[Unit]) -> RowBatch:
-    """`RowSteps` of this process on a batch."""
+def run(batch: list[Unit] | bytes) -> RowBatch:
+    """`RowSteps` of this process on a batch of rows, or on one that was kept."""
     assert _steps is not None, "start() first"
-    return _steps(units)
+    return _steps.resumed(batch) if isinstance(batch, bytes) else _steps(batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,25 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 _LOCK = "lock"
+
+
+@contextmanager
+def only_run(target: Path) -> Iterator[None]:
+    """Hold ``target`` against other runs that would write it; wait, and say so, while one does."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path = target.parent / f".{target.name}.lock"
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"note: waiting for another run that makes {target.name}", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        # While it is held: who waits for it sees that it is gone, and takes a new one.
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
 @contextmanager

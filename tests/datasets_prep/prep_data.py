@@ -80,3 +80,21 @@ def talk(*turns: str, id: str = "row-1", first: str = "user", **keys: Any) -> Co
 def reasons(ledger: Ledger) -> list[str]:
     """Reasons of a ledger's lines, in order."""
     return [line["reason"] for line in ledger.lines]
+
+
+def small_tokenizer(folder: Path, special: list[str]) -> Path:
+    """A byte-level BPE on the tests' own texts; the last special token ends a text."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import FalconConfig, PreTrainedTokenizerFast
+
+    bpe = ByteLevelBPETokenizer()
+    texts = [text for row in questions(50) for text in row.values()]
+    bpe.train_from_iterator(texts, vocab_size=600, special_tokens=special, show_progress=False)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe._tokenizer,
+        eos_token=special[-1],
+        additional_special_tokens=special[:-1],
+    )
+    tokenizer.save_pretrained(folder)
+    FalconConfig(vocab_size=len(tokenizer)).save_pretrained(folder)
+    return folder

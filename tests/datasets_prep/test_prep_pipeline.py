@@ -20,7 +20,7 @@ from datasets_prep.pipeline import OUTPUTS
 from datasets_prep.workspace import work_folder
 from recipes.runner.core.errors import UserError
 
-FILES = (*OUTPUTS, "manifest.json")
+FILES = (*OUTPUTS, "manifest.json", "steps")
 
 
 def prepare(folder: Path, **keys: Any) -> Path:
@@ -28,7 +28,7 @@ def prepare(folder: Path, **keys: Any) -> Path:
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def command(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

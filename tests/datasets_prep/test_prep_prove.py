@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 import yaml
-from prep_data import ROOT, all_rows, definition, jsonl, questions, read, rows_of
+from prep_data import ROOT, all_rows, definition, jsonl, questions, read, rows_of, small_tokenizer
 
 import datasets_prep
 from datasets_prep.conversation import Ledger
 from datasets_prep.prove import Prover
 from datasets_prep.recipe_tokens import token_config
 from datasets_prep.settings import ProveSettings
+from datasets_prep.tokenising import RecipeTokens
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.fallbacks import forget_fallbacks
 from recipes.runner.core.recipe import RECIPES, load_recipe
@@ -29,24 +30,10 @@ TEMPLATE = RECIPES / "chat_templates" / "falcon.jinja"
 
 @pytest.fixture(scope="module")
 def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A byte-level BPE on the test's own texts, with Falcon's special tokens and config."""
-    from tokenizers import ByteLevelBPETokenizer
-    from transformers import FalconConfig, PreTrainedTokenizerFast
-
+    """Falcon's special tokens and config."""
     names = "INTRODUCTION SUMMARY COMMENT ANSWER QUESTION DOMAIN PREFIX SUFFIX MIDDLE"
     special = [*(f">>{name}<<" for name in names.split()), "<|endoftext|>"]
-    bpe = ByteLevelBPETokenizer()
-    texts = [text for row in questions(50) for text in row.values()]
-    bpe.train_from_iterator(texts, vocab_size=600, special_tokens=special, show_progress=False)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe._tokenizer,
-        eos_token="<|endoftext|>",
-        additional_special_tokens=special[:-1],
-    )
-    folder = tmp_path_factory.mktemp("tokenizer")
-    tokenizer.save_pretrained(folder)
-    FalconConfig(vocab_size=len(tokenizer)).save_pretrained(folder)
-    return folder
+    return small_tokenizer(tmp_path_factory.mktemp("tokenizer"), special)
 
 
 def recipe(
@@ -117,7 +104,7 @@ def test_tokens_and_labels_are_those_of_axolotl_itself(
     )
     theirs = sorted(json.loads(result.read_text()))
     rows = rows_of(out)["train"]
-    ours = sorted([ids, labels] for ids, labels in prover(path).tokenise(rows))
+    ours = sorted([ids, labels] for ids, labels in prover(path).tokens(rows))
     assert len(ours) == 32 and ours == theirs
     assert json.loads((out / "manifest.json").read_text())["unproven"] is None
     assert "Under the tokenizer and chat template of `tiny`" in (out / "card.md").read_text()
@@ -131,7 +118,7 @@ def test_a_good_row_is_proven_and_its_tokens_counted(
     ledger = Ledger("prove")
     results = proves.prove(rows, ProveSettings(), None, ledger)
     assert [r.rows for r in results] == [[rows[0]], [rows[1]]] and ledger.lines == []
-    lengths = [len(ids) for ids, _ in proves.tokenise(rows)]
+    lengths = [len(ids) for ids, _ in proves.tokens(rows)]
     assert [r.tokens for r in results] == [[n] for n in lengths]
 
 
@@ -182,7 +169,7 @@ def test_long_rows_are_split_at_turns_dropped_or_refused(
 ) -> None:
     long = row(*EXCHANGE * 3, system="Be kind.")
     proves = prover(recipe(tmp_path, tokenizer_folder))
-    whole = len(next(proves.tokenise([long]))[0])
+    whole = len(next(proves.tokens([long]))[0])
     proves.sequence_len = whole // 2
     ledger = Ledger("prove")
     result = proves.prove([long], ProveSettings(too_long="split"), None, ledger)[0]
@@ -279,8 +266,10 @@ def test_many_long_rows_take_a_few_rounds_and_fill_their_pieces(
     rows = [row(*EXCHANGE * n, id=f"row-{n}", system="Be kind." * (n % 2)) for n in (1, 6, 9, 12)]
     proves.sequence_len = 150
     calls = []
-    real = proves.tokenise
-    monkeypatch.setattr(proves, "tokenise", lambda rows: calls.append(len(rows)) or real(rows))
+    real = type(proves.tokens).__call__
+    monkeypatch.setattr(
+        RecipeTokens, "__call__", lambda own, rows: calls.append(len(rows)) or real(own, rows)
+    )
     results = proves.prove(rows, ProveSettings(too_long="split"), None, Ledger("prove"))
     assert len(calls) == 4
     for given, result in zip(rows, results, strict=True):
@@ -290,4 +279,4 @@ def test_many_long_rows_take_a_few_rounds_and_fill_their_pieces(
         assert max(result.tokens) <= 150
         for body, following in itertools.pairwise(bodies):
             longer = {**given, "messages": head + body + following[:2]}
-            assert len(next(real([longer]))[0]) > 150, "the next exchange had room"
+            assert len(next(real(proves.tokens, [longer]))[0]) > 150, "the next exchange had room"

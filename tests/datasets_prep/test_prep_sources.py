@@ -257,8 +257,8 @@ def test_tools_are_kept_in_openais_form_from_both_styles(tmp_path: Path) -> None
     function = row["messages"][1]["tool_calls"][0]["function"]
     assert function == {"name": "forecast", "arguments": '{"day": 1}'}
     assert row["tools"] == [
-        {"type": "function", "function": {"name": "forecast", "parameters": {}}}
-    ]
+        {"type": "function", "function": {"name": "forecast", "parameters": "{}"}}
+    ], "parameters differ by tool: as text they have one type"
 
 
 def test_a_data_set_is_of_one_kind() -> None:

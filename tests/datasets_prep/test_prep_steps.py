@@ -12,7 +12,7 @@ import datasets_prep
 from datasets_prep import worker
 from datasets_prep.conversation import Conversation, Ledger
 from datasets_prep.definition import Definition, Steps
-from datasets_prep.steps import NAMES, ROW_STEPS, SET_STEPS, STEPS, RowStep
+from datasets_prep.steps import NAMES, ROW_STAGES, ROW_STEPS, SET_STEPS, STEPS, RowStep
 
 
 def test_every_step_with_settings_is_in_the_order() -> None:
@@ -40,8 +40,8 @@ def test_the_tuple_is_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return RowStep(step.name, step.what, make)  # type: ignore[arg-type]
 
-    order = tuple(noting(step) for step in ROW_STEPS)
-    monkeypatch.setattr(worker, "ROW_STEPS", order)
+    order = {stage: tuple(map(noting, steps)) for stage, steps in ROW_STAGES.items()}
+    monkeypatch.setattr(worker, "ROW_STAGES", order)
     body = {"name": "s", "source": {"file": "x.jsonl"}, "shape": "messages"}
     turns = [{"role": "user", "content": "How are you today?"},
              {"role": "assistant", "content": "Quite well, thank you for asking."}]  # fmt: skip

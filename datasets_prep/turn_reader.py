@@ -1,0 +1,125 @@
+"""Lists of turns as messages: whose turn it is, what it says, and what says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from datasets_prep.cells import Unusable, parsed, plain, says_nothing, text_of
+from datasets_prep.conversation import Message
+from datasets_prep.definition import Definition
+from datasets_prep.roles import DEFAULT_ROLES, UnknownRole, by_position
+from datasets_prep.turn_lists import (
+    CONTENT_KEYS,
+    READ_KEYS,
+    ROLE_KEYS,
+    columns_to_rows,
+    first_key,
+    is_call,
+    message,
+)
+
+
+class TurnReader:
+    """Reads lists of turns as a definition says.
+
+    Attributes:
+        roles: role by the speaker's name, lower case.
+        nothing: cells of the present row that say nothing.
+        unread: keys of its turns that nothing reads.
+    """
+
+    def __init__(self, definition: Definition) -> None:
+        """Read the roles out of the definition."""
+        self.definition = definition
+        self.roles: dict[str, str] = {}
+        for role, names in DEFAULT_ROLES.items():
+            self.roles.update(dict.fromkeys(names, role))
+        for role, listed in definition.roles.items():
+            self.roles.update({name.strip().lower(): role for name in listed})
+        self.nothing: list[str] = []
+        self.unread: set[str] = set()
+
+    def start(self, unread: set[str]) -> None:
+        """Begin a row; ``unread`` takes the keys that nothing reads."""
+        self.nothing, self.unread = [], unread
+
+    def role(self, name: Any) -> str:
+        """The role of a speaker by name.
+
+        Raises:
+            UnknownRole: the definition does not map it.
+        """
+        key = plain(name).strip().lower()
+        role = self.roles.get(key)
+        if role is None:
+            raise UnknownRole(plain(name))
+        return role
+
+    def listed(self, value: Any) -> list[Message]:
+        """The turns of a cell: a list of objects or texts, a struct of lists, or JSON of one.
+
+        Raises:
+            Unusable: it holds none, or what is no text; names the turn.
+            UnknownRole: a turn has a role that the definition does not map.
+        """
+        if isinstance(value, str):
+            value = parsed(value) if value.strip() else []
+            if not isinstance(value, list | dict):
+                raise Unusable("the turns are neither a list nor JSON of one")
+        if isinstance(value, dict):
+            # datasets stores a list of structs as a struct of lists.
+            value = columns_to_rows(value)
+        if not isinstance(value, list) or not value:
+            raise Unusable("no turns")
+        if all(isinstance(item, list) for item in value):
+            # A list for each run of one speaker.
+            value = [item for run in value for item in run]
+        role = self.role_of_speaker()
+        return [self._one(item, index, role) for index, item in enumerate(value)]
+
+    def role_of_speaker(self) -> Callable[[Any], str]:
+        """How the speakers of one conversation become roles: as `Turns.roles_by` says."""
+        settings = self.definition.turns
+        if settings.roles_by == "name":
+            return self.role
+        if settings.roles_by == "position":
+            turn = count()
+            return lambda _: by_position(settings.first_speaker, next(turn))
+        first: list[str] = []
+
+        def by_appearance(name: Any) -> str:
+            first.append(plain(name))
+            return by_position(settings.first_speaker, int(first[-1] != first[0]))
+
+        return by_appearance
+
+    def _one(self, item: Any, index: int, role: Callable[[Any], str]) -> Message:
+        settings = self.definition.turns
+        where = f"turn {index + 1}"
+        if isinstance(item, str):
+            return Message(
+                by_position(settings.first_speaker, index), text_of(item, where, parts=True)
+            )
+        if not isinstance(item, dict):
+            raise Unusable(f"{where} is neither a text nor an object")
+        text_key = settings.content_key or first_key(item, CONTENT_KEYS)
+        role_key = (
+            self.definition.columns.speaker or settings.role_key or first_key(item, ROLE_KEYS)
+        )
+        nameless = role_key not in item and settings.roles_by != "position"
+        calls = bool(item.get("tool_calls") or item.get("function_call"))
+        if nameless or (text_key not in item and not calls):
+            raise Unusable(f"{where} has no role or no text: {', '.join(map(str, item))}")
+        name = item.get(role_key)
+        value = item.get(text_key)
+        if isinstance(value, str) and says_nothing(value):
+            self.nothing.append(value)
+        self.unread |= item.keys() - READ_KEYS - {role_key, text_key}
+        source_role = plain(name).strip().lower()
+        turn = message(item, role(name), source_role, value, where)
+        if calls or is_call(source_role):
+            # Whatever the definition makes of the answers of tools: a call is no talk.
+            turn.role = "assistant"
+        return turn
