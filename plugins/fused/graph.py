@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from plugins.fused.backends import also_chosen
 from plugins.fused.block import Batch, Block, backward_block, forward_block
 from plugins.fused.offload import Offload
 from plugins.fused.packed import PackedSequences
@@ -55,10 +56,12 @@ class Graphs:
     Attributes:
         shapes: by what a recording is for.
         bytes: of memory that belongs to the recordings alone.
+        recorded: how many recordings were made.
     """
 
     shapes: dict[tuple[Any, ...], _Shape] = field(default_factory=dict)
     bytes: int = 0
+    recorded: int = 0
     _pool: Any = None
     _waiting: Callable[[], _Waiting | None] = lambda: None
     _failed: bool = False
@@ -117,6 +120,8 @@ class Graphs:
             )
             return None
         self.bytes += torch.cuda.memory_reserved(x.device) - before
+        self.recorded += 1
+        also_chosen(passes_recorded=self.recorded)
         return recording
 
 

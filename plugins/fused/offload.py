@@ -6,10 +6,15 @@ A copy runs beside the next block's products: 74 MB of a Falcon-7B block over 8,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from functools import cache
 
 import torch
+
+from recipes.runner.core.fallbacks import note_fallback
+
+SLAB = 2**30  # bytes pinned at once, at most: PyTorch rounds each request up to a power of two
 
 
 class Offload:
@@ -19,11 +24,12 @@ class Offload:
     so that its memory is free for others in that stream's order; this holds in a CUDA graph too.
 
     Attributes:
-        host: [T, hidden] by block, pinned.
+        host: [T, hidden] by block, pinned; without those for which the host has no room.
     """
 
     def __init__(self) -> None:
         self.host: dict[int, torch.Tensor] = {}
+        self._slab: torch.Tensor | None = None
         self._leaving: tuple[int, torch.Tensor] | None = None
         self._stayed: dict[int, torch.Tensor] = {}
         self._coming: dict[int, torch.Tensor] = {}
@@ -31,12 +37,17 @@ class Offload:
     def reserve(self, blocks: Iterable[int], like: torch.Tensor) -> None:
         """Pin memory for the inputs of ``blocks``, each like ``like``; a recording can't."""
         for layer_idx in blocks:
-            self.host[layer_idx] = torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
+            room = self._pin(like)
+            if room is not None:
+                self.host[layer_idx] = room
 
     def put(self, layer_idx: int, x: torch.Tensor) -> None:
         """Send x [T, hidden], a block's input, to the host."""
         if layer_idx not in self.host:
             self.reserve([layer_idx], x)
+        if layer_idx not in self.host:
+            self._stayed[layer_idx] = x
+            return
         main, copies = torch.cuda.current_stream(x.device), _copies(x.device)
         if self._leaving is not None:  # the input before this one, while its block ran
             main.wait_stream(copies)
@@ -50,7 +61,7 @@ class Offload:
         if self._leaving is not None:
             layer_idx, x = self._leaving
             torch.cuda.current_stream(x.device).wait_stream(_copies(x.device))
-            self._stayed, self._leaving = {layer_idx: x}, None
+            self._stayed[layer_idx], self._leaving = x, None
 
     def get(self, layer_idx: int, device: torch.device) -> torch.Tensor:
         """A block's input [T, hidden], back on ``device``; the next one is on its way then."""
@@ -65,6 +76,20 @@ class Offload:
         if below is not None:
             self._coming[below] = self._fetch(below, main, device)
         return x
+
+    def _pin(self, like: torch.Tensor) -> torch.Tensor | None:
+        """Memory of the host like ``like``; None where there is none."""
+        size = -(-like.nbytes // 256) * 256
+        if self._slab is None or self._slab.numel() < size:
+            wanted = max(size, min(SLAB, 2 ** math.ceil(math.log2(16 * size))))
+            try:
+                self._slab = torch.empty(wanted, dtype=torch.uint8, pin_memory=True)
+            except RuntimeError as error:
+                reason = str(error).split("\n")[0]
+                note_fallback("fused.offload", "block inputs stay on the card", reason)
+                return None
+        room, self._slab = self._slab[: like.nbytes], self._slab[size:]
+        return room.view(like.dtype).view(like.shape)
 
     def _fetch(self, layer_idx: int, main: torch.cuda.Stream, device: torch.device) -> torch.Tensor:
         host, copies = self.host[layer_idx], _copies(device)
