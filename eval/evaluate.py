@@ -22,6 +22,7 @@ from eval.generation.generate import out_of_memory
 from eval.generation.heldout import HeldOut, read_held_out, score_held_out
 from eval.generation.remote import IN_PARALLEL, RemoteArm
 from eval.generation.version import generation_version
+from eval.labelled.pairs import labelled_pairs
 from eval.scoring.calibration import PAIRS, calibrate
 from eval.scoring.judge import PLANTED, Judge, judge_items, no_verdicts
 from eval.scoring.pairs import Item, pair
@@ -200,7 +201,8 @@ def judge_outcome(
         highlight=False,
     )
     with progress_bar(console) as bar:
-        total = 2 * (len(PAIRS) + len(items) + sum(bool(item.suite.rubric) for item in items))
+        pairs = len(PAIRS) + len(labelled_pairs())
+        total = 2 * (pairs + len(items) + sum(bool(item.suite.rubric) for item in items))
         task = bar.add_task("judge", total=total)
         judge = Judge(endpoint, folder / "judge.jsonl", lambda n: bar.advance(task, n))
         calibration = calibrate(judge.choose)

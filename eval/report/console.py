@@ -106,7 +106,10 @@ def _calibration_said(found: dict[str, Any] | None) -> str:
     if not found:
         return ""
     trusted = "" if found["trusted"] else "[red], so it decides nothing[/]"
-    return f"; on planted pairs it was right in {found['right']} of {found['asked']}{trusted}"
+    said = f"; on planted pairs it was right in {found['right']} of {found['asked']}"
+    if labelled := found.get("labelled"):
+        said += f", on labelled ones in {labelled['right']} of {labelled['asked']}"
+    return said + trusted
 
 
 def _wins(found: dict[str, Any] | None) -> str:

@@ -27,7 +27,7 @@ _PARALLEL = 4
 _TRIES = 3  # for a verdict, beyond what the endpoint tries for a reply
 _ROOM = 1024  # tokens; a judge that thinks first needs more than its verdict takes
 _REMINDER = "\n\nReply with the JSON object alone."
-PLANTED = "planted pairs"  # their place among the suites
+PLANTED = "planted and labelled pairs"  # their place among the suites
 FAULTS = ("cut", "refused", "no verdict")
 _MEANING = {
     "active_listening": "takes up what the person said, and asks about it",
@@ -175,7 +175,7 @@ class Judge:
         return fault
 
     def choose(self, orders: list[tuple[Messages, Messages]]) -> list[str | None]:
-        """``A``, ``B`` or ``tie`` for planted pairs; None for no verdict."""
+        """``A``, ``B`` or ``tie`` for planted and labelled pairs; None for no verdict."""
         prompts = [pair_prompt(*order) for order in orders]
         return self.verdicts(prompts, read_pair, [PLANTED] * len(prompts))
 

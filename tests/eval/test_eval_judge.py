@@ -17,6 +17,7 @@ from eval.answers import Answer, AnsweredConversation
 from eval.generation.decoding import Decoding
 from eval.generation.endpoint import ChatEndpoint, seconds_to_wait
 from eval.generation.remote import RemoteArm
+from eval.labelled.pairs import labelled_pairs
 from eval.scoring.calibration import PAIRS, calibrate
 from eval.scoring.judge import Judge, judge_items
 from eval.scoring.pairs import Item, pair
@@ -205,24 +206,41 @@ def by_length(order: Any, longer: bool) -> str:
 
 
 def sensible(order: Any) -> str:
-    """Knows the planted good answers."""
-    return "A" if order[0][-1]["content"] in {planted.good for planted in PAIRS} else "B"
+    """Knows the good answers."""
+    good = {planted.good for planted in PAIRS} | {good.answer for _, good, _ in labelled_pairs()}
+    return "A" if order[0][-1]["content"] in good else "B"
+
+
+def heartless(order: Any) -> str:
+    """Knows the planted ones, and of people's answers prefers those that do harm."""
+    planted = {one.good for one in PAIRS} | {one.bad for one in PAIRS}
+    choice = sensible(order)
+    return choice if order[0][-1]["content"] in planted else {"A": "B", "B": "A"}[choice]
 
 
 @pytest.mark.parametrize(
     ("choose", "trusted"),
     [
-        (sensible, True), (lambda o: "A", False), (lambda o: "tie", False), (lambda o: None, False),
+        (sensible, True), (heartless, False), (lambda o: "A", False), (lambda o: None, False),
+        (lambda o: "tie", False),
         (lambda o: by_length(o, True), False), (lambda o: by_length(o, False), False),
         (lambda o: random.Random(str(o)).choice("AB"), False),
     ],
 )  # fmt: skip
 def test_planted_pairs_find_out_who_can_judge(choose: Any, trusted: bool) -> None:
     found = calibrate(lambda orders: [choose(order) for order in orders])
-    assert found.trusted is trusted and found.asked == 2 * len(PAIRS)
-    said = found.to_json()
-    assert said["interval"]["low"] <= said["agreement"] <= said["interval"]["high"]
-    assert sum(kind["asked"] for kind in said["by_kind"].values()) == found.asked
+    assert found.trusted is trusted and found.planted.asked == 2 * len(PAIRS)
+    whole = found.to_json()
+    assert whole["labelled"]["pairs"] >= 40
+    for said in (whole, whole["labelled"]):
+        assert said["interval"]["low"] <= said["agreement"] <= said["interval"]["high"]
+        assert sum(kind["asked"] for kind in said["by_kind"].values()) == said["asked"]
+
+
+def test_labelled_pairs_are_one_message_and_two_kinds_of_answer() -> None:
+    for kind, good, bad in labelled_pairs():
+        assert good.question.casefold() == bad.question.casefold()
+        assert bad.labels[kind] and not good.labels.get(kind)
 
 
 def test_one_that_failed_decides_nothing(server: Server, tmp_path: Path) -> None:
