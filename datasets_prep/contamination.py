@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from datasets_prep.suites import Prompt, prompts_of, suite_files
 from datasets_prep.whole import WholeSet
 
 _SHINGLE = 3
+_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -113,21 +115,34 @@ def nearest_rows(prompts: list[str], file: Path) -> list[Nearness | None]:
         One for each prompt: None where no row shares a word with it. The similarity is the Jaccard
         of word sets, which tells unlike rows apart too.
     """
-    sets = [set(normalise(prompt).split()) for prompt in prompts]
+    from scipy.sparse import csr_matrix
+
+    sets = [sorted(set(normalise(prompt).split())) for prompt in prompts]
+    column = {word: n for n, word in enumerate(sorted({w for words in sets for w in words}))}
+    wanted = _as_matrix(csr_matrix, [[column[w] for w in words] for words in sets], len(column)).T
+    sizes = np.array([len(words) for words in sets])
     best: list[Nearness | None] = [None] * len(prompts)
     with file.open(encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            for turn in turns_of(row):
-                if turn["role"] != "user":
-                    continue
-                words = set(normalise(turn["content"]).split())
-                for index, wanted in enumerate(sets):
-                    shared = len(words & wanted)
-                    if not shared:
-                        continue
-                    similarity = shared / (len(words) + len(wanted) - shared)
-                    known = best[index]
-                    if known is None or similarity > known.similarity:
-                        best[index] = Nearness(row["id"], similarity, turn["content"])
+        turns = (
+            (row["id"], turn["content"], set(normalise(turn["content"]).split()))
+            for row in map(json.loads, lines)
+            for turn in turns_of(row)
+            if turn["role"] == "user"
+        )
+        while chunk := list(islice(turns, _CHUNK)):
+            known = [[column[w] for w in words if w in column] for _, _, words in chunk]
+            shared = (_as_matrix(csr_matrix, known, len(column)) @ wanted).toarray()
+            held = np.array([len(words) for _, _, words in chunk])
+            similarity = shared / np.maximum(1, held[:, None] + sizes[None, :] - shared)
+            for index, place in enumerate(similarity.argmax(axis=0).tolist()):
+                value, found = float(similarity[place, index]), best[index]
+                if value > (found.similarity if found else 0.0):
+                    best[index] = Nearness(chunk[place][0], value, chunk[place][1])
     return best
+
+
+def _as_matrix(kind: Any, columns: list[list[int]], width: int) -> Any:
+    """A sparse matrix with a row for each list of columns, 1 where one is named."""
+    ends = np.cumsum([0, *map(len, columns)])
+    flat = np.array([c for row in columns for c in row], np.int64)
+    return kind((np.ones(len(flat), np.float32), flat, ends), (len(columns), width))

@@ -9,6 +9,7 @@ from typing import Any
 
 from eval.evaluate import Evaluation
 from eval.report.page import render_report, report_id
+from eval.report.provenance import by_source, nearest_first, nearest_training_rows
 from eval.report.results import Results
 from eval.scoring.decided_by import scored_by_other_code
 from eval.scoring.metrics import HELD_OUT_LOSS
@@ -37,7 +38,10 @@ def write_results(
     """
     summary = summarise(suites, outcome.items, outcome.held_out, outcome.settings)
     summary["judge"] = outcome.judge
-    write_jsonl(folder / RESULTS, _result_rows(suites, outcome))
+    near = nearest_training_rows(suites, outcome, record)
+    summary["provenance"] = by_source(outcome)
+    summary["nearest_training_rows"] = nearest_first(near)
+    write_jsonl(folder / RESULTS, _result_rows(suites, outcome, near))
     rows = Results(folder / RESULTS)
     summary["report_id"] = report_id(rows)
     kept = folder / VOTES
@@ -47,12 +51,15 @@ def write_results(
     return summary
 
 
-def _result_rows(suites: list[Suite], outcome: Evaluation) -> Iterator[dict[str, Any]]:
+def _result_rows(
+    suites: list[Suite], outcome: Evaluation, near: dict[tuple[str, str], dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
     yield from held_out_rows(outcome)
     for suite in suites:
         decoding = outcome.settings["decoding"][suite.name]
         for item in outcome.items[suite.name]:
-            yield item.to_json(decoding)
+            nearest = near.get((suite.name, item.prompt.id))
+            yield {**item.to_json(decoding), "nearest_training_row": nearest}
 
 
 def add_votes(folder: Path, votes_file: Path, record: dict[str, Any]) -> dict[str, Any]:

@@ -179,6 +179,14 @@ def crisis_lines() -> list[str]:
     return sorted({number for line in lines for number in line.get("numbers", [])})
 
 
+def test_every_crisis_line_has_its_source_and_was_seen_elsewhere() -> None:
+    folder = Path(name_rules.__file__).parent / "lexicons"
+    lines = yaml.safe_load((folder / "crisis_lines.yaml").read_text(encoding="utf-8"))
+    places = {"findahelpline", "aidlines", "lists"}
+    for line in lines:
+        assert "." in line["source"] and line["seen"] and {*line["seen"]} <= places, line
+
+
 @pytest.mark.parametrize("number", crisis_lines())
 def test_every_crisis_line_stays(number: str) -> None:
     text = f"Please call {number} now, or text {number}."
