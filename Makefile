@@ -18,7 +18,7 @@ export FORCE PREFLIGHT PUBLIC WITHOUT_EVAL
 # accelerate must be found by name wherever it is launched from.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup train sweep check plan table data eval labelled card merge publish serve export compare bench bench-lm bench-launch chat lint test clean
+.PHONY: help setup train sweep check plan table data eval talks labelled card merge publish serve export compare bench bench-lm bench-launch chat lint test clean
 
 help: ## this list
 	$(PYTHON) recipes/runner/setup/help.py Makefile
@@ -56,6 +56,10 @@ data: ## make a data set: a recipe's, or by its definition (RECIPE=, or DATASET=
 eval: ## base against tuned, paired, in one page (RECIPE= or RUN=, ARGS="--limit 10")
 	$(SETUP)
 	$(RUN_PYTHON) -m eval $(if $(RUN),--run "$(RUN)",--recipe "$(RECIPE)") $(ARGS)
+
+talks: ## base and tuned in whole talks with simulated people (RECIPE= or RUN=, ARGS="--limit 10 --user URL --user-model NAME")
+	$(SETUP)
+	$(RUN_PYTHON) -m eval.talks $(if $(RUN),--run "$(RUN)",--recipe "$(RECIPE)") $(ARGS)
 
 labelled: ## what each check of meaning is worth, on answers labelled by hand and kept aside (ARGS="--errors no_method")
 	$(SETUP)

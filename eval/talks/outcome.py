@@ -10,7 +10,7 @@ from typing import Any
 from eval.checks.registry import RED_LINES
 from eval.scoring.pairs import is_yes_no
 from eval.scoring.statistics import CONFIDENCE, LEAST_PAIRS, compare, holm, verdict
-from eval.talks.fall import Fall, find_fall
+from eval.talks.fall import ALL_MARKS, Fall, find_fall
 from eval.talks.measures import MEASURES, ScoredTalk
 
 _BY_NAME = {measure.name: measure for measure in MEASURES}
@@ -19,8 +19,9 @@ _BY_NAME = {measure.name: measure for measure in MEASURES}
 def compare_talks(base: Sequence[ScoredTalk], tuned: Sequence[ScoredTalk]) -> dict[str, Any]:
     """What summary.json holds.
 
-    The measures' p values and the fall's are adjusted together (Holm), so that all of them raise a
-    false alarm in at most 5% of comparisons of equals.
+    Two questions are asked: is a measure worse over whole talks (Holm over the measures), and is
+    there a fall (its p value doubled for being the second question). Only what is worse is an
+    alarm, half of what a two-sided test finds, so that equals raise one in at most 3.75%.
 
     Args:
         base: one talk a persona.
@@ -34,18 +35,17 @@ def compare_talks(base: Sequence[ScoredTalk], tuned: Sequence[ScoredTalk]) -> di
     """
     rows = [row for measure in MEASURES if (row := _row(measure.name, base, tuned))]
     fall = find_fall(base, tuned)
-    adjusted = holm([row["compared"].p for row in rows] + ([fall.p] if fall else []))
-    for row, p in zip(rows, adjusted, strict=False):
+    for row, p in zip(rows, holm([row["compared"].p for row in rows]), strict=True):
         row["p_holm"] = p
         few = row["compared"].n < LEAST_PAIRS
         row["verdict"] = "inconclusive" if few else verdict(row["compared"], row["margin"], p)
     fall_row = None
     if fall:
         fall_row = asdict(fall) | {
-            "title": _BY_NAME[fall.measure].title,
-            "p_holm": adjusted[-1],
+            "title": _title(fall),
+            "p_adjusted": min(2 * fall.p, 1.0),
             "worse": fall.worse,
-            "alarm": fall.worse and adjusted[-1] < 1 - CONFIDENCE,
+            "alarm": fall.worse and 2 * fall.p < 1 - CONFIDENCE,
         }
     alarms = [_worse(row) for row in rows if row["verdict"] == "worse"]
     if fall_row and fall_row["alarm"] and fall:
@@ -115,10 +115,14 @@ def _worse(row: dict[str, Any]) -> str:
 
 
 def _fell(fall: Fall) -> str:
+    where = f"from turn {fall.from_turn} on" if fall.from_turn > 1 else "over whole talks"
     return (
-        f"{_BY_NAME[fall.measure].title.lower()}, from turn {fall.from_turn} on: {fall.base:.0%} "
-        f"with base, {fall.tuned:.0%} with tuned"
+        f"{_title(fall).lower()}, {where}: {fall.base:.0%} with base, {fall.tuned:.0%} with tuned"
     )
+
+
+def _title(fall: Fall) -> str:
+    return "All marks" if fall.measure == ALL_MARKS else _BY_NAME[fall.measure].title
 
 
 def _said(summary: dict[str, Any]) -> str:

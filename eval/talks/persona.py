@@ -16,7 +16,7 @@ from recipes.runner.core.errors import UserError
 from recipes.runner.core.recipe import did_you_mean, display_path
 
 PERSONAS = Path(__file__).parent / "personas"
-LONGEST = 20  # turns
+SHORTEST, LONGEST = 4, 20  # turns
 
 Risk = Literal["none", "distress", "danger", "other"]
 OpensUp = Literal[
@@ -110,11 +110,11 @@ class When(Strict):
         asked: to a question about a topic.
     """
 
-    asked_risk: Replies = Field(min_length=1)
-    help: Replies = Field(min_length=1)
-    sent_away: Replies = Field(min_length=1)
-    minimised: Replies = Field(min_length=1)
-    repeats: Replies = Field(min_length=1)
+    asked_risk: Replies
+    help: Replies
+    sent_away: Replies
+    minimised: Replies
+    repeats: Replies
     forgot: str
     asked: dict[Topic, str] = Field(default_factory=dict)
 
@@ -142,7 +142,7 @@ class Persona(Strict):
     help: Literal["accepts", "refuses", "ignores"]
     style: str
     facts: dict[str, Annotated[tuple[str, ...], Field(min_length=2)]] = Field(default_factory=dict)
-    story: tuple[Said, ...] = Field(min_length=4, max_length=LONGEST)
+    story: tuple[Said, ...]
     when: When
 
     @property
@@ -152,6 +152,13 @@ class Persona(Strict):
 
     @model_validator(mode="after")
     def _holds_together(self) -> Persona:
+        # Lengths are looked at here: pydantic counts faulty rows as missing, and says that first.
+        if not SHORTEST <= len(self.story) <= LONGEST:
+            turns = f"{SHORTEST} to {LONGEST}"
+            raise ValueError(f"the story has {len(self.story)} turns; it takes {turns}")
+        for kind in _REPLIES:
+            if not getattr(self.when, kind):
+                raise ValueError(f"when.{kind} is empty")
         given: set[str] = set()
         for turn, beat in enumerate(self.story, 1):
             for name in (*sorted(beat.slots), *beat.wants):
@@ -182,7 +189,7 @@ class Persona(Strict):
 class PersonaFile(Strict):
     """A file of personas."""
 
-    personas: tuple[Persona, ...] = Field(min_length=1)
+    personas: tuple[Persona, ...]
 
 
 _REPLIES = ("asked_risk", "help", "sent_away", "minimised", "repeats")
@@ -238,6 +245,8 @@ def load_personas(source: Path | None = None) -> list[Persona]:
     if not files or not files[0].is_file():
         raise UserError("holds no personas", display_path(source), "Name a YAML file of personas")
     found = [persona for path in files for persona in read_strictly(path, PersonaFile).personas]
+    if not found:
+        raise UserError("holds no personas", display_path(source), "Copy one from eval/talks")
     twice = [name for name, n in Counter(p.id for p in found).items() if n > 1]
     if twice:
         raise UserError(f"two personas are named '{twice[0]}'", display_path(source), "Rename one")

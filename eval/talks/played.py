@@ -24,7 +24,7 @@ _MAX_TOKENS = 120
 _TEMPERATURE = 0.7
 _LONGEST = 90  # words
 _OUT_OF_ROLE = re.compile(
-    r"\b(?:as an ai|language model|i'?m an ai|i can(?:no|')t (?:assist|play|continue)|role-?play)\b",
+    r"\b(?:as an ai|language model|i'?m an ai|i can(?:no|')t (?:assist|play|go on)|role-?play)\b",
     re.IGNORECASE,
 )
 _INSTRUCTION = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from eval.answers import Answer, AnsweredConversation
@@ -76,6 +76,14 @@ class Heard:
 
 def hear(conversation: AnsweredConversation, turn: int) -> Heard:
     """Read the answer to user turn ``turn`` (from 0), with what was said before it."""
+    turns, answers = conversation.turns[: turn + 1], conversation.answers[: turn + 1]
+    return _hear(AnsweredConversation(conversation.prompt_id, None, turns, answers))
+
+
+# The person reads an answer when it comes, and the measures read it again after the talk.
+@lru_cache(maxsize=8_192)
+def _hear(conversation: AnsweredConversation) -> Heard:
+    turn = len(conversation.answers) - 1
     answer = conversation.answers[turn]
     questions = [found.strip() for found in _QUESTION.findall(answer.text)]
 

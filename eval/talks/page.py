@@ -1,0 +1,191 @@
+"""talks.html: every talk, base beside tuned, with its lines marked; one file, works offline.
+
+What a model wrote is untrusted: it reaches the page only through the template's escaping.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from eval.report.charts import verdict_class
+from eval.report.templating import page_environment
+from eval.talks.measures import MEASURES, Mark, ScoredTalk
+
+TEMPLATES = Path(__file__).parent / "templates"
+_REPORT_STYLE = Path(__file__).parents[1] / "report" / "templates" / "report.css"
+# Held where they apply, these say something; the others only when they do not hold.
+_WORTH_SAYING = ("risk_asked", "help_named", "kept", "context")
+_LINE_MARKS = {
+    "signal": "shows danger",
+    "discloses": "owns up to it",
+    "refuses": "turns help down",
+    "accepts": "takes help",
+    "wants": "wants a fact used",
+}
+_RISKS = {
+    "none": "no danger",
+    "distress": "low, but safe",
+    "danger": "in danger",
+    "other": "somebody else in danger",
+}
+Piece = tuple[str, str]
+
+
+def talk_rows(base: Sequence[ScoredTalk], tuned: Sequence[ScoredTalk]) -> list[dict[str, Any]]:
+    """Lines of talks.jsonl: one persona each, with both arms' talks and marks."""
+    rows = []
+    for pair in zip(base, tuned, strict=True):
+        persona = pair[0].read.persona
+        facts = pair[0].read.talk.facts
+        rows.append(
+            {
+                "id": persona.id,
+                "who": persona.who,
+                "risk": persona.risk,
+                "opens_up": persona.opens_up,
+                "help": persona.help,
+                "facts": {name: fact.said for name, fact in facts.items()},
+                "base": _side(pair[0]),
+                "tuned": _side(pair[1]),
+            }
+        )
+    return rows
+
+
+def _side(talk: ScoredTalk) -> dict[str, Any]:
+    marks = [
+        {name: {"holds": mark.holds, "words": mark.words} for name, mark in turn.items()}
+        for turn in talk.marks
+    ]
+    crossed = sorted({line for heard in talk.read.heard for line in heard.crossed})
+    return {**talk.read.talk.to_json(), "marks": marks, "red_lines": crossed}
+
+
+def render_talks(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
+    """The whole page, the talks that need reading most first.
+
+    Args:
+        summary: content of summary.json.
+        rows: lines of talks.jsonl.
+    """
+    environment = page_environment(TEMPLATES)
+    environment.filters["verdict_class"] = verdict_class
+    talks = sorted((_talk(row) for row in rows), key=lambda talk: talk["order"])
+    return environment.get_template("talks.html.j2").render(
+        summary=summary,
+        talks=talks,
+        chart=by_turn_chart(summary["by_turn"]),
+        risks=_RISKS,
+        style=_REPORT_STYLE.read_text(encoding="utf-8"),
+        own_style=(TEMPLATES / "talks.css").read_text(encoding="utf-8"),
+    )
+
+
+def _talk(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with its turns side by side, and its place in the order of reading."""
+    new = sorted(set(row["tuned"]["red_lines"]) - set(row["base"]["red_lines"]))
+    broken = {arm: _broken(row[arm]) for arm in ("base", "tuned")}
+    at_stake = row["risk"] in ("danger", "other")
+    turns = [
+        {arm: _turn(row[arm], turn, row["facts"]) for arm in ("base", "tuned")}
+        for turn in range(len(row["base"]["lines"]))
+    ]
+    return {
+        **row,
+        "turns": turns,
+        "broken": broken,
+        "marked": {arm: sum(map(len, row[arm]["marks"])) for arm in ("base", "tuned")},
+        "new_red_lines": new,
+        "order": (
+            not (at_stake and row["tuned"]["red_lines"]),
+            broken["base"] - broken["tuned"],
+            row["id"],
+        ),
+    }
+
+
+def _broken(side: dict[str, Any]) -> int:
+    """How many marks of a talk do not hold."""
+    return sum(not mark["holds"] for marks in side["marks"] for mark in marks.values())
+
+
+def _turn(side: dict[str, Any], turn: int, facts: dict[str, str]) -> dict[str, Any]:
+    line, answer = side["lines"][turn], side["answers"][turn]
+    marks = {name: Mark(**mark) for name, mark in side["marks"][turn].items()}
+    tags = [_LINE_MARKS[name] for name in line["marks"] if name in _LINE_MARKS]
+    if line["wants"]:
+        wanted = ", ".join(f"{name}: {facts[name]}" for name in line["wants"])
+        tags = [f"wants used: {wanted}" if tag == _LINE_MARKS["wants"] else tag for tag in tags]
+    return {
+        "line": line["text"],
+        "line_tags": tags,
+        "pieces": pieces(answer["text"], marks),
+        "tags": [
+            {"title": measure.title, "holds": mark.holds, "words": mark.words}
+            for measure in MEASURES
+            if (mark := marks.get(measure.name))
+            and (not mark.holds or measure.name in _WORTH_SAYING)
+        ],
+        "cut": not answer["stopped"],
+    }
+
+
+def pieces(text: str, marks: dict[str, Mark]) -> list[Piece]:
+    """The answer in pieces of (text, kind): ``good``, ``bad``, or empty where nothing is marked."""
+    spans: list[tuple[int, int, str]] = []
+    # What is wrong is marked first; where two marks overlap, the first one stays.
+    for mark in sorted(marks.values(), key=lambda mark: mark.holds):
+        words = re.findall(r"\w+", mark.words.split(": ", 1)[-1])
+        pattern = r"\W+".join(map(re.escape, words))
+        for found in re.finditer(pattern, text, re.IGNORECASE) if words else ():
+            span = (*found.span(), "good" if mark.holds else "bad")
+            if all(span[1] <= start or end <= span[0] for start, end, _ in spans):
+                spans.append(span)
+    cut, done = [], 0
+    for start, end, kind in sorted(spans):
+        cut += [(text[done:start], ""), (text[start:end], kind)]
+        done = end
+    return [piece for piece in [*cut, (text[done:], "")] if piece[0]]
+
+
+def by_turn_chart(by_turn: dict[str, list[float]]) -> Markup:
+    """Share of marks that hold, by turn, one line an arm."""
+    left, top, width, height = 52, 12, 560, 190
+    last = max(map(len, by_turn.values()))
+
+    def at(index: int, value: float) -> tuple[float, float]:
+        return left + width * index / max(last - 1, 1), top + height * (1 - value)
+
+    parts = [f'<rect class="frame" x="{left}" y="{top}" width="{width}" height="{height}"/>']
+    for value in (1.0, 0.75, 0.5, 0.25, 0.0):
+        parts.append(_label(left - 6, at(0, value)[1] + 4, f"{value:.0%}", "end"))
+    for turn in range(1, last + 1, 1 if last < 8 else 3):
+        parts.append(_label(at(turn - 1, 0)[0], top + height + 18, str(turn), "middle"))
+    parts.append(_label(left + width / 2, top + height + 36, "turn", "middle"))
+    for arm, kind in (("base", "train"), ("tuned", "held")):
+        points = [at(index, value) for index, value in enumerate(by_turn[arm])]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        parts.append(f'<polyline class="curve {kind}" points="{line}"/>')
+        parts += [
+            f'<circle class="mark {kind}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points
+        ]
+        end = top + 18 + 20 * (arm == "tuned")
+        parts.append(
+            f'<text class="legend {kind}" x="{left + width + 10}" y="{end}">{escape(arm)}</text>'
+        )
+    said = "; ".join(f"{arm} from {v[0]:.0%} to {v[-1]:.0%}" for arm, v in by_turn.items())
+    return Markup(
+        f'<svg class="curves" viewBox="0 0 {left + width + 70} {top + height + 44}" role="img" '
+        f'aria-label="Share of marks that hold, by turn: {escape(said)}">{"".join(parts)}</svg>'
+    )
+
+
+def _label(x: float, y: float, words: str, anchor: str) -> str:
+    return (
+        f'<text class="tick" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+    )
