@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from eval.quiet import quiet_libraries
 from recipes.runner.core.arguments import positive
 from recipes.runner.core.errors import UserError, user_errors_exit
-from recipes.runner.core.recipe import did_you_mean, display_path
+from recipes.runner.core.nearest import did_you_mean
+from recipes.runner.core.paths import display_path
 
 if TYPE_CHECKING:
     from eval.generation.endpoint import ChatEndpoint

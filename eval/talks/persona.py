@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from eval.strict import Strict, read_strictly, register_keys
 from recipes.runner.core.errors import UserError
-from recipes.runner.core.recipe import did_you_mean, display_path
+from recipes.runner.core.nearest import did_you_mean
+from recipes.runner.core.paths import display_path
+from recipes.runner.core.yaml_model import Strict, read_model
 
 PERSONAS = Path(__file__).parent / "personas"
 SHORTEST, LONGEST = 4, 20  # turns
@@ -193,9 +194,6 @@ class PersonaFile(Strict):
 
 
 _REPLIES = ("asked_risk", "help", "sent_away", "minimised", "repeats")
-_KEYS: dict[str, type[Strict]] = {"personas": Persona, "story": Beat, "when": When}
-for _key, _model in _KEYS.items():
-    register_keys(_key, _model)
 
 
 @dataclass(frozen=True)
@@ -244,9 +242,10 @@ def load_personas(source: Path | None = None) -> list[Persona]:
     files = sorted(source.glob("*.yaml")) if source.is_dir() else [source]
     if not files or not files[0].is_file():
         raise UserError("holds no personas", display_path(source), "Name a YAML file of personas")
-    found = [persona for path in files for persona in read_strictly(path, PersonaFile).personas]
+    todo = "Copy one from eval/talks/personas"
+    found = [p for path in files for p in read_model(path, PersonaFile, todo).personas]
     if not found:
-        raise UserError("holds no personas", display_path(source), "Copy one from eval/talks")
+        raise UserError("holds no personas", display_path(source), todo)
     twice = [name for name, n in Counter(p.id for p in found).items() if n > 1]
     if twice:
         raise UserError(f"two personas are named '{twice[0]}'", display_path(source), "Rename one")
