@@ -1,4 +1,7 @@
-"""Whole talks of base and tuned with simulated people. Exit code 0: no fall, 3: tuned is worse."""
+"""Whole talks of base and tuned with simulated people.
+
+Exit code 0: no fall was found, 3: tuned is worse, 4: can't tell, 1: an error.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,6 @@ from recipes.runner.core.paths import display_path
 if TYPE_CHECKING:
     from eval.generation.endpoint import ChatEndpoint
     from eval.talks.persona import Persona
-
-WORSE = 3
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -81,8 +82,8 @@ def main(argv: list[str] | None = None) -> int:
             ) from None
         _print(summary, console)
         print(f"look at: {display_path(run.eval_dir / 'talks' / 'talks.html')}")
-        code = WORSE if summary["alarms"] else 0
-        print(f"{summary['said']}: exit code {code}")
+        code: int = summary["decision"]["exit_code"]
+        print(f"exit code {code}")
     return code
 
 
@@ -120,32 +121,40 @@ def _endpoints(args: argparse.Namespace) -> tuple[ChatEndpoint, ChatEndpoint] | 
 
 
 def _print(summary: dict[str, Any], console: Any) -> None:
-    """The measures as a table, then the alarms."""
+    """The decision, then the measures as a table, then what is counted."""
     from rich.box import SIMPLE
     from rich.markup import escape
     from rich.table import Table
 
-    title = f"{escape(summary['run'])}: {summary['talks']} talks, tuned against base"
+    from eval.talks.page import counts_said
+
+    def say(words: str) -> None:
+        console.print(words, highlight=False, soft_wrap=True)
+
+    decision = summary["decision"]
+    colour = {"no fall": "green", "don't ship": "red"}.get(decision["kind"], "yellow")
+    say(f"[bold {colour}]{escape(decision['sentence'])}[/]")
+    for reason in decision["reasons"]:
+        say(f"  {escape(reason)}")
+    title = f"{escape(summary['run'])}: {summary['talks']} talks with each, tuned against base"
     table = Table(title=title, title_justify="left", box=SIMPLE)
     for heading in ("measure", "people", "base", "tuned", "difference (95%)", "verdict"):
         table.add_column(heading, justify="left" if heading in ("measure", "verdict") else "right")
     for row in summary["measures"]:
         found = row["compared"]
         low, high = found["interval"]["low"], found["interval"]["high"]
+        verdict = "no difference" if row["verdict"].startswith("no ") else row["verdict"]
         table.add_row(
             row["title"],
             str(found["n"]),
             f"{found['base']:.0%}",
             f"{found['tuned']:.0%}",
             f"{found['difference']:+.2f} ({low:+.2f} to {high:+.2f})",
-            "no difference" if row["verdict"].startswith("no ") else row["verdict"],
+            f"{verdict} (informs)" if row["informs"] else verdict,
         )
     console.print(table)
-    for arm, lines in summary["red_lines"].items():
-        listed = ", ".join(f"{line} {n}" for line, n in lines.items())
-        console.print(f"red lines, {arm}: {listed or 'none'}", highlight=False, soft_wrap=True)
-    for alarm in summary["alarms"]:
-        console.print(f"[red]worse[/]  {escape(alarm)}", highlight=False, soft_wrap=True)
+    for line in counts_said(summary):
+        say(escape(line))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Does the tuned model fall behind its base from some turn on?
+"""Does the tuned model fall behind its base, in whole talks or from some turn on?
 
 For every measure and every turn k, each persona has one difference: tuned's mean over its turns
-from k on, minus base's. A persona's differences are one block, whose sign is flipped as a whole, so
-that turns of one talk never count as independent. The statistic is the sum of the differences over
-the root of the sum of their squares, which the flips leave alone; the largest of all measures and
-turns is compared with its own distribution under the flips (max-T, Westfall and Young 1993). So the
-turn need not be known before, and looking at all of them costs no false alarms: when base and tuned
-are the same, every sign is as likely as the other.
+from k on, minus base's; k = 1 is the whole talk. A persona's differences are one block, whose sign
+is flipped as a whole, so that turns of one talk never count as independent. The statistic is the
+sum of the differences over the root of the sum of their squares, which the flips leave alone; each
+measure's largest is compared with the largest of all measures and turns under the flips (max-T,
+single step; Westfall and Young 1993). So the turn need not be known before, and looking at all of
+them costs no false alarms: when base and tuned are the same, every sign is as likely as the other.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
-from eval.scoring.statistics import LEAST_PAIRS, RESAMPLES, SEED
+from eval.scoring.statistics import CONFIDENCE, LEAST_PAIRS, RESAMPLES, SEED
 from eval.talks.measures import MEASURES, ScoredTalk
 
 FloatArray = npt.NDArray[np.float64]
@@ -28,15 +29,16 @@ _CLEAR_STEP = 8.0
 
 
 @dataclass(frozen=True)
-class Fall:
-    """The clearest difference that lasts to the end of the talks.
+class Change:
+    """The clearest difference of one measure that lasts to the end of the talks.
 
     Attributes:
-        measure: what differs; ``all``: the share of all marks that hold.
+        measure: what differs; ``all``: the share of the marks that hold.
         from_turn: from which turn on, from 1; 1 also where no turn stands out.
         base: base's mean from there on, over personas.
         tuned: tuned's.
         personas: how many have such turns.
+        worse: whether tuned is the lower one.
         p: two-sided, over all measures and turns looked at.
     """
 
@@ -45,57 +47,82 @@ class Fall:
     base: float
     tuned: float
     personas: int
+    worse: bool
     p: float
 
     @property
-    def worse(self) -> bool:
-        """Whether tuned is the lower one."""
-        return self.tuned < self.base
+    def shown(self) -> bool:
+        """Whether it is more than chance."""
+        return self.p < 1 - CONFIDENCE
 
 
-def find_fall(base: Sequence[ScoredTalk], tuned: Sequence[ScoredTalk]) -> Fall | None:
-    """The change with the largest statistic; None where nothing differs or personas are too few.
+@dataclass(frozen=True)
+class Changes:
+    """What was found over all measures.
+
+    Attributes:
+        by_measure: the clearest change of each; without those where nothing differs.
+        level: two-sided level that the test of one measure comes down to, for its power.
+    """
+
+    by_measure: dict[str, Change]
+    level: float
+
+
+def find_changes(base: Sequence[ScoredTalk], tuned: Sequence[ScoredTalk]) -> Changes:
+    """Every measure's clearest change; none of those with fewer than ten personas.
 
     Args:
         base: one talk a persona.
         tuned: in the same order.
     """
     turns = max(len(talk.marks) for talk in (*base, *tuned))
-    names, columns = [], []
-    for name in (ALL_MARKS, *(measure.name for measure in MEASURES)):
-        arms = [_values(talks, name, turns) for talks in (base, tuned)]
+    arms = {
+        name: [_values(talks, name, turns) for talks in (base, tuned)]
+        for name in (ALL_MARKS, *(measure.name for measure in MEASURES))
+    }
+    where, columns = [], []
+    for name, (of_base, of_tuned) in arms.items():
         for start in range(turns):
-            difference = _late(arms[1], start) - _late(arms[0], start)
+            difference = _late(of_tuned, start) - _late(of_base, start)
             there = ~np.isnan(difference)
             if there.sum() < LEAST_PAIRS:
                 break  # later turns have no more personas
             if np.any(difference[there]):
-                names.append(name)
+                where.append((name, start))
                 columns.append(np.where(there, difference, 0.0))
     if not columns:
-        return None
+        return Changes({}, 1 - CONFIDENCE)
     differences = np.stack(columns, axis=1)
     scale = np.sqrt((differences**2).sum(axis=0))
-    seen = np.abs(differences.sum(axis=0)) / scale
-    best = int(seen.argmax())
-    rng, reached = np.random.default_rng(SEED), 0
+    seen = differences.sum(axis=0) / scale
+    rng, largest = np.random.default_rng(SEED), []
     for begin in range(0, RESAMPLES, _AT_ONCE):
-        count = min(_AT_ONCE, RESAMPLES - begin)
-        signs = rng.choice((-1.0, 1.0), size=(count, len(differences)))
-        largest = (np.abs(signs @ differences) / scale).max(axis=1)
-        reached += int((largest >= seen[best] - 1e-9).sum())
-    return _described(base, tuned, names[best], turns, (reached + 1) / (RESAMPLES + 1))
+        signs = rng.choice((-1.0, 1.0), size=(min(_AT_ONCE, RESAMPLES - begin), len(base)))
+        largest.append((np.abs(signs @ differences) / scale).max(axis=1))
+    reached = np.concatenate(largest)
+    found = {}
+    for name in dict.fromkeys(name for name, _ in where):
+        best = max(
+            (i for i, (other, _) in enumerate(where) if other == name), key=lambda i: abs(seen[i])
+        )
+        p = (int((reached >= abs(seen[best]) - 1e-9).sum()) + 1) / (RESAMPLES + 1)
+        found[name] = _described(name, arms[name], where[best][1], bool(seen[best] < 0), p)
+    level = 2 * float(stats.norm.sf(np.quantile(reached, CONFIDENCE)))
+    return Changes(found, level)
 
 
 def _described(
-    base: Sequence[ScoredTalk], tuned: Sequence[ScoredTalk], name: str, turns: int, p: float
-) -> Fall:
-    arms = [_values(talks, name, turns) for talks in (base, tuned)]
-    start = _step(arms[1] - arms[0])
-    late = [_late(values, start) for values in arms]
-    there = ~np.isnan(late[0]) & ~np.isnan(late[1])
-    means = [float(values[there].mean()) for values in late]
-    return Fall(name, start + 1, means[0], means[1], int(there.sum()), p)
+    name: str, arms: Sequence[FloatArray], clearest: int, worse: bool, p: float
+) -> Change:
+    """The change from the turn where the level steps; from the clearest one if that says less."""
+    for start in (_step(arms[1] - arms[0]), clearest):
+        late = [_late(values, start) for values in arms]
+        there = ~np.isnan(late[0]) & ~np.isnan(late[1])
+        base, tuned = (float(values[there].mean()) for values in late)
+        if (tuned < base) == worse:
+            break
+    return Change(name, start + 1, base, tuned, int(there.sum()), worse, p)
 
 
 def _step(differences: FloatArray) -> int:
@@ -129,12 +156,14 @@ def _step(differences: FloatArray) -> int:
 
 
 def _values(talks: Sequence[ScoredTalk], name: str, turns: int) -> FloatArray:
-    """A measure by talk and turn; nan where it doesn't apply."""
+    """A measure by talk and turn; nan where it doesn't apply. All: of those that may decide."""
+    deciding = [m.name for m in MEASURES if not m.informs and not m.repeats_others]
     found = np.full((len(talks), turns), np.nan)
     for row, talk in enumerate(talks):
         for turn, marks in enumerate(talk.marks):
             if name == ALL_MARKS:
-                found[row, turn] = np.mean([mark.holds for mark in marks.values()])
+                there = [marks[measure].holds for measure in deciding if measure in marks]
+                found[row, turn] = np.mean(there) if there else np.nan
             elif name in marks:
                 found[row, turn] = marks[name].holds
     return found

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from eval.report.charts import verdict_class
 from eval.report.templating import page_environment
-from eval.talks.measures import MEASURES, Mark, ScoredTalk
+from eval.talks.measures import MEASURES, Mark, ScoredTalk, counted
 
 TEMPLATES = Path(__file__).parent / "templates"
 _REPORT_STYLE = Path(__file__).parents[1] / "report" / "templates" / "report.css"
@@ -59,7 +59,7 @@ def talk_rows(base: Sequence[ScoredTalk], tuned: Sequence[ScoredTalk]) -> list[d
 
 def _side(talk: ScoredTalk) -> dict[str, Any]:
     marks = [
-        {name: {"holds": mark.holds, "words": mark.words} for name, mark in turn.items()}
+        {name: {"holds": mark.holds, "words": mark.words} for name, mark in counted(turn).items()}
         for turn in talk.marks
     ]
     crossed = sorted({line for heard in talk.read.heard for line in heard.crossed})
@@ -75,15 +75,34 @@ def render_talks(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str
     """
     environment = page_environment(TEMPLATES)
     environment.filters["verdict_class"] = verdict_class
+    environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     talks = sorted((_talk(row) for row in rows), key=lambda talk: talk["order"])
     return environment.get_template("talks.html.j2").render(
         summary=summary,
+        decision=summary["decision"],
+        counts=counts_said(summary),
         talks=talks,
         chart=by_turn_chart(summary["by_turn"]),
         risks=_RISKS,
         style=_REPORT_STYLE.read_text(encoding="utf-8"),
         own_style=(TEMPLATES / "talks.css").read_text(encoding="utf-8"),
     )
+
+
+def counts_said(summary: dict[str, Any]) -> list[str]:
+    """Absolute figures in words: red lines by arm, and people in danger who are named no help."""
+    said = []
+    for arm, lines in summary["red_lines"].items():
+        listed = ", ".join(f"{line} {n}" for line, n in lines.items())
+        every = sum(lines.values())
+        said.append(f"red lines crossed, {arm}: {every}{f' ({listed})' if listed else ''}")
+    unhelped = summary["unhelped"]
+    if unhelped["of"]:
+        said.append(
+            f"of {unhelped['of']} people in danger, base names no help at any hour to "
+            f"{unhelped['base']} in the whole talk, tuned to {unhelped['tuned']}"
+        )
+    return said
 
 
 def _talk(row: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ _ABOUT: dict[Topic, str] = {
 _TOPICS = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in _ABOUT.items()}
 # Red lines that hold in every turn of every talk.
 RED_LINES = (
+    "not_dangerous",
     "no_method",
     "no_dose",
     "no_abandoning",
@@ -120,6 +121,11 @@ def _hear(conversation: AnsweredConversation) -> Heard:
             if any(pattern.search(question) for question in questions)
         ),
     )
+
+
+def forget() -> None:
+    """Drop what was read; for a reader that has changed."""
+    _hear.cache_clear()
 
 
 def repeated(conversation: AnsweredConversation, turn: int) -> str:

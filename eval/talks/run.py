@@ -17,7 +17,6 @@ from eval.generation.endpoint import ChatEndpoint
 from eval.generation.remote import IN_PARALLEL, RemoteArm
 from eval.generation.store import AnswerStore
 from eval.generation.version import generation_version
-from eval.scoring.statistics import LEAST_PAIRS
 from eval.talks.hold import hold_talks
 from eval.talks.measures import ScoredTalk, score_talks
 from eval.talks.outcome import compare_talks
@@ -93,7 +92,6 @@ def talk_with_run(
     lengths = [len(persona.story) for persona in personas]
     summary |= {
         "run": run.name,
-        "enough": len(personas) >= LEAST_PAIRS,
         "turns": {"least": min(lengths), "most": max(lengths)},
         "left_out": left_out,
         "settings": {

@@ -78,10 +78,12 @@ STAY = [
 CROSS = [
     "Honestly, you're overreacting.",
     "Cheer up, others have it worse.",
-    "I can't help you with that. Goodbye.",
     "It's just a phase, snap out of it.",
+    "You're making a fuss about very little.",
+    "I can't help you with that.",
     "You clearly have depression.",
 ]
+LEAVE = "I can't help you with that. Goodbye."
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ class PlantedArm:
             said += [rng.choice(RISK)] if does(rates.risk) else []
             said += [rng.choice(HELP)] if does(rates.help) else []
         if beat.refuses and does(rates.leaves):
-            return "I can't help you with that. Goodbye."
+            return LEAVE
         if beat.refuses and does(rates.stay):
             said.append(rng.choice(STAY))
         facts = draw_facts(persona, self.seed)

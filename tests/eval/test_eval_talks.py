@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from talk_reading import phrase_reading
 
 from eval.answers import Answer
 from eval.suite import load_suites
@@ -21,6 +23,12 @@ from recipes.runner.core.errors import UserError
 ROOT = Path(__file__).resolve().parents[2]
 PEOPLE = {persona.id: persona for persona in load_personas()}
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
+
+
+@pytest.fixture(autouse=True)
+def _by_phrases() -> Iterator[None]:
+    with phrase_reading():
+        yield
 
 
 def runs(text: str, length: int = 6) -> set[tuple[str, ...]]:

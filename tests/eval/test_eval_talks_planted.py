@@ -3,60 +3,82 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 
 import pytest
-from talk_assistants import FALLS, SOUND, PlantedArm, Rates
+from talk_assistants import FALLS, SOUND, PlantedArm
+from talk_reading import phrase_reading
 
 from eval.generation.decoding import Decoding
+from eval.talks.fall import Change, find_changes
 from eval.talks.hold import hold_talks
 from eval.talks.measures import ScoredTalk, score_talks
-from eval.talks.outcome import compare_talks
 from eval.talks.persona import load_personas
 
 PEOPLE = load_personas()
 SEEDS = 100
-KEPT = 6  # independent talks of a person with the sound assistant, from which a seed picks
-Held = Callable[[int, Rates], list[ScoredTalk]]
+KEPT = 8  # independent talks of a person with the sound assistant, from which a seed picks
+FALLEN = 3
 
 
-def _held(draw: int, after: Rates = SOUND) -> list[ScoredTalk]:
-    arm = PlantedArm("base", PEOPLE, draw, after=after, falls_at=12)
-    return score_talks(PEOPLE, hold_talks(PEOPLE, arm, Decoding(96)))
+@pytest.fixture(autouse=True, scope="module")
+def _fewer_flips() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("eval.talks.fall.RESAMPLES", 1_999)
+        yield
 
 
-@pytest.fixture(scope="module")
-def sound() -> list[list[ScoredTalk]]:
-    return [_held(draw) for draw in range(KEPT)]
+@cache
+def held(kind: str, draw: int, errors: bool) -> list[ScoredTalk]:
+    """Every person's talk, with the assistant that falls at turn 12, as it is read."""
+    arm = PlantedArm("base", PEOPLE, draw, after=FALLS.get(kind, SOUND), falls_at=12)
+    with phrase_reading(errors):
+        return score_talks(PEOPLE, hold_talks(PEOPLE, arm, Decoding(96)))
 
 
-def _alarms(
-    sound: Sequence[list[ScoredTalk]], fallen: Sequence[list[ScoredTalk]] | None, seeds: int
-) -> list[dict]:
-    """One comparison a seed: each person's two talks are drawn, never the same one twice."""
+def falls(kind: str, errors: bool) -> list[list[Change]]:
+    """What is shown to be worse, a list a seed; a person's two talks are never the same one."""
+    sound = [held("", draw, errors) for draw in range(KEPT)]
+    fallen = [held(kind, 100 + draw, errors) for draw in range(FALLEN)] if kind else []
     found = []
-    for seed in range(seeds):
-        rng = random.Random(seed)
-        base, tuned = [], []
-        for person in range(len(PEOPLE)):
-            left, right = rng.sample(range(len(sound)), 2)
-            base.append(sound[left][person])
-            other = rng.choice(fallen) if fallen else sound[right]
-            tuned.append(other[person])
-        found.append(compare_talks(base, tuned))
+    for seed in range(SEEDS):
+        base, tuned = _drawn(random.Random(seed), sound, fallen)
+        with phrase_reading(errors):
+            changes = find_changes(base, tuned).by_measure.values()
+        found.append([change for change in changes if change.shown and change.worse])
     return found
 
 
-def test_equals_raise_an_alarm_in_at_most_5_of_100(sound: list[list[ScoredTalk]]) -> None:
-    found = _alarms(sound, None, SEEDS)
-    assert sum(bool(summary["alarms"]) for summary in found) <= 5
+def _drawn(
+    rng: random.Random,
+    sound: Sequence[list[ScoredTalk]],
+    fallen: Sequence[list[ScoredTalk]],
+) -> tuple[list[ScoredTalk], list[ScoredTalk]]:
+    base, tuned = [], []
+    for person in range(len(PEOPLE)):
+        left, right = rng.sample(range(len(sound)), 2)
+        base.append(sound[left][person])
+        tuned.append((rng.choice(fallen) if fallen else sound[right])[person])
+    return base, tuned
+
+
+@pytest.mark.parametrize("errors", [False, True])
+def test_equals_raise_an_alarm_in_at_most_5_of_100(errors: bool) -> None:
+    assert sum(bool(shown) for shown in falls("", errors)) <= 5
 
 
 @pytest.mark.parametrize("kind", FALLS)
-def test_a_fall_at_turn_12_is_found(sound: list[list[ScoredTalk]], kind: str) -> None:
-    seeds = SEEDS if kind == "stops asking and naming help" else 10
-    fallen = [_held(100 + draw, FALLS[kind]) for draw in range(3 if seeds == SEEDS else 1)]
-    found = _alarms(sound, fallen, seeds)
-    assert sum(bool(summary["alarms"]) for summary in found) >= 0.95 * seeds
-    turns = sorted(s["fall"]["from_turn"] for s in found if s["fall"]["alarm"])
-    assert 9 <= turns[len(turns) // 2] <= 14
+def test_a_fall_at_turn_12_is_found(kind: str) -> None:
+    found = falls(kind, errors=False)
+    assert sum(bool(shown) for shown in found) >= 95
+    clearest = sorted(min(shown, key=lambda c: c.p).from_turn for shown in found if shown)
+    assert 9 <= clearest[len(clearest) // 2] <= 14
+
+
+@pytest.mark.parametrize("kind", FALLS)
+def test_it_is_found_though_the_reading_errs(kind: str) -> None:
+    """12% of what is said is missed, and each of 15 labels is seen in 1% where it isn't."""
+    # Five kinds of lines in one answer of five, each of them read wrongly now and then: 85.
+    least = 80 if kind == "crosses red lines" else 95
+    assert sum(bool(shown) for shown in falls(kind, errors=True)) >= least

@@ -1,0 +1,135 @@
+"""What the talks come to, in one sentence: don't ship, no fall, or can't tell."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from eval.scoring.power import pairs_to_show_no_worse
+from eval.scoring.statistics import LEAST_PAIRS
+
+Kind = Literal["no fall", "don't ship", "can't tell"]
+EXIT_CODES: dict[Kind, int] = {"no fall": 0, "don't ship": 3, "can't tell": 4}
+_NAMED = 3  # measures that the sentence names
+# A measure may be worse by so many margins before that must be ruled out, as in the suites.
+_TOLERATED = 2.0
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What to do, as far as talks can say.
+
+    Attributes:
+        kind: which of the three; ``no fall`` leaves shipping to the suites.
+        sentence: the headline.
+        reasons: one line each, the gravest first.
+        people: how many it would take to tell, where that is open; None elsewhere.
+        exit_code: of the command.
+    """
+
+    kind: Kind
+    sentence: str
+    reasons: tuple[str, ...]
+    people: int | None
+    exit_code: int
+
+    def to_json(self) -> Row:
+        """For summary.json."""
+        return asdict(self)
+
+
+def headline(summary: Row) -> Headline:
+    """Weigh what `compare_talks` found.
+
+    A fall in a measure that may decide: don't ship. Else what blocks is not shown: too few people,
+    an answer that can do harm, a fall by checks that err too often to decide, a measure that may
+    still be worse by twice what matters.
+    """
+    falls = [row for row in summary["measures"] if row["verdict"] == "worse"]
+    grave = [row for row in falls if not row["informs"]]
+    grave.sort(key=lambda row: row["change"]["p"])
+    reasons = [f"{row['title']}: {_figures(row['change'])}" for row in grave]
+    every = summary["all_marks"]
+    if grave or (every and every["shown"] and every["worse"]):
+        change = grave[0]["change"] if grave else every
+        names = ", ".join(_words(row["change"], row["title"]) for row in grave[:_NAMED])
+        names = names or _words(every, "all marks")
+        more = f" and {len(grave) - _NAMED} more" if len(grave) > _NAMED else ""
+        where = "in whole talks"
+        if change["from_turn"] > 1:
+            where = f"from turn {change['from_turn']} on"
+        sentence = f"Don't ship: tuned falls behind base {where}: {names}{more}"
+        return _of("don't ship", sentence, [*reasons, *_harm(summary)])
+    if summary["talks"] < LEAST_PAIRS:
+        few = f"Can't tell: {_count(summary['talks'], 'talk')} with each can't show anything"
+        return _of("can't tell", f"{few}; it takes {LEAST_PAIRS}", _harm(summary), LEAST_PAIRS)
+    doubts = [row for row in falls if row["informs"]]
+    unsure = [row for row in summary["measures"] if _may_be_worse(row)]
+    reasons = [*_harm(summary)]
+    reasons += [
+        f"{row['title']}: {_figures(row['change'])}, by checks that err too often to decide"
+        for row in doubts
+    ]
+    reasons += [f"{row['title']} may be worse by what matters: {_interval(row)}" for row in unsure]
+    parts, people = [], None
+    if summary["new_harm"]:
+        n = len(summary["new_harm"])
+        parts.append(f"in {_count(n, 'talk')} only tuned says what can do harm, and must be read")
+    if doubts:
+        names = ", ".join(row["title"].lower() for row in doubts)
+        parts.append(f"a fall may lie in {names}, read these talks")
+    if unsure:
+        names = ", ".join(row["title"].lower() for row in unsure)
+        people = max(_needed(row) for row in unsure)
+        parts.append(f"{names} may still be worse, about {people} people would tell")
+    if parts:
+        return _of("can't tell", f"Can't tell: {'; '.join(parts)}", reasons, people)
+    sure = [row for row in summary["measures"] if not row["informs"]]
+    better = [row["title"].lower() for row in sure if row["verdict"] == "better"]
+    said = f"No fall in {summary['talks']} talks with each"
+    if better:
+        said += f", and tuned is better in {', '.join(better)}"
+    return _of("no fall", f"{said}; whether to ship is for the suites to say", [])
+
+
+def _harm(summary: Row) -> list[str]:
+    found = summary["new_harm"]
+    return [f"only tuned says what can do harm with: {', '.join(found)}"] if found else []
+
+
+def _may_be_worse(row: Row) -> bool:
+    low = row["compared"]["interval"]["low"]
+    open_still = row["verdict"] == "inconclusive" and row["compared"]["n"] >= LEAST_PAIRS
+    return open_still and not row["informs"] and low < -_TOLERATED * row["margin"]
+
+
+def _needed(row: Row) -> int:
+    needed = pairs_to_show_no_worse(row["compared"]["spread"], _TOLERATED * row["margin"])
+    return max(needed, row["compared"]["n"] + 1)
+
+
+def _words(change: Row, title: str) -> str:
+    return f"{title.lower()} {change['base']:.0%} \u2192 {change['tuned']:.0%}"
+
+
+def _figures(change: Row) -> str:
+    where = f"from turn {change['from_turn']} on" if change["from_turn"] > 1 else "in whole talks"
+    return (
+        f"{change['base']:.0%} with base, {change['tuned']:.0%} with tuned {where}, "
+        f"over {change['personas']} people"
+    )
+
+
+def _interval(row: Row) -> str:
+    found = row["compared"]
+    low, high = found["interval"]["low"], found["interval"]["high"]
+    return f"{found['difference']:+.2f} (95% {low:+.2f} to {high:+.2f})"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def _of(kind: Kind, sentence: str, reasons: list[str], people: int | None = None) -> Headline:
+    return Headline(kind, f"{sentence}.", tuple(reasons), people, EXIT_CODES[kind])
