@@ -172,7 +172,7 @@ learning_rate: 1.0e-9 | far from what trains
 early_stopping_patience: 0 | no early stopping
 early_stopping_patience: 1000 | it can't act
 sequence_len: 8192 | the model was made for 2,048
-adapter: lora | that is qlora
+adapter: lora | quantises to 4 bits for qlora alone
 greater_is_better: true | keeps the worst checkpoint
 max_steps: 100 | num_epochs: is not read
 weight_decay: 5 | usual are 0 to 0.1

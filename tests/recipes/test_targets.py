@@ -19,6 +19,11 @@ FALCON = {
 }  # fmt: skip
 GPT2 = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 96}
 MIXTRAL = {**LLAMA, "model_type": "mixtral", "num_local_experts": 4}
+QWEN2_MOE = {
+    **LLAMA, "model_type": "qwen2_moe", "num_experts": 4, "moe_intermediate_size": 48,
+    "shared_expert_intermediate_size": 80,
+}  # fmt: skip
+QWEN3_MOE = {**LLAMA, "model_type": "qwen3_moe", "num_experts": 4, "moe_intermediate_size": 48}
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 # Each trains something: base, keys.
@@ -82,6 +87,17 @@ CASES = {
             "lora_target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"],
         },
     ),
+    "single experts": (MIXTRAL, {"lora_target_modules": ["q_proj", "w1", "w2", "w3"]}),
+    "router": (MIXTRAL, {"lora_target_modules": ["v_proj", "gate"]}),
+    "experts, linear": (MIXTRAL, {"lora_target_linear": True}),
+    "experts, all-linear": (MIXTRAL, {"lora_target_modules": "all-linear"}),
+    "experts, a text": (MIXTRAL, {"lora_target_modules": ".*(q_proj|w2)"}),
+    "shared expert": (
+        QWEN2_MOE,
+        {"lora_target_modules": ["q_proj", "gate_proj", "up_proj", "down_proj"]},
+    ),
+    "shared expert, linear": (QWEN2_MOE, {"lora_target_linear": True}),
+    "experts of qwen3": (QWEN3_MOE, {"lora_target_modules": ["o_proj", "down_proj"]}),
 }
 
 
@@ -171,6 +187,14 @@ WRONG = {
     "nothing": ({}, "no layer gets an adapter, and lora is asked for"),
     "rank": ({"lora_target_modules": ["q_proj"], "lora_r": 0}, "lora_r: is 0, and a rank is"),
 }  # fmt: skip
+
+
+def test_a_layer_that_is_one_with_another_in_every_expert_is_not_adapted_alone():
+    keys = {"adapter": "lora", "lora_r": 4, "lora_target_modules": ["q_proj", "w1"]}
+    (problem,) = resolve(keys, build(dict(MIXTRAL))).problems
+    assert problem.todo == "Name w3 too"
+    with pytest.raises(ValueError, match="without also targeting w3"):
+        adapted_by_axolotl(MIXTRAL, keys)
 
 
 @pytest.mark.parametrize("name", WRONG)

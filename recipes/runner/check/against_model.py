@@ -39,7 +39,7 @@ def check_against_model(config: dict[str, Any]) -> Iterator[Finding]:
 def _adapter(config: dict[str, Any]) -> Iterator[Finding]:
     adapter = config.get("adapter")
     if adapter == "lora" and config.get("load_in_4bit") is True:
-        what = "is lora, and load_in_4bit quantises the base under it: that is qlora"
+        what = "is lora, and Axolotl quantises to 4 bits for qlora alone: the base stands in fp32"
         yield Finding(("adapter",), what, "Write qlora, or load_in_4bit: false", "warning")
     if not adapter and not config.get("lora_model_dir"):
         for key in ("lora_r", "lora_target_modules", "lora_target_linear"):

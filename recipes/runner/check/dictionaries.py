@@ -27,8 +27,8 @@ def check_dictionaries(config: dict[str, Any]) -> Iterator[Finding]:
                 what = f"is {spelt(given[name])}, which is no true or false"
                 yield Finding((key, name), what, "Give one")
     yield from _quantisation(mapping(config, "bnb_config_kwargs"))
-    if config.get("bnb_config_kwargs") and not config.get("load_in_4bit"):
-        what = "is not read: Axolotl hands it on where load_in_4bit is true"
+    if config.get("bnb_config_kwargs") and config.get("adapter") != "qlora":
+        what = "is not read: Axolotl hands it on for adapter: qlora alone"
         yield Finding(("bnb_config_kwargs",), what, "Take it out", "warning")
     yield from _scheduler(config)
     yield from _optimizer(config)

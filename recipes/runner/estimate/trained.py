@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from recipes.runner.core.errors import UserError, UserErrors
+from recipes.runner.models.adapted import Targets
 from recipes.runner.models.architecture import Architecture, CannotEstimate, Module
 from recipes.runner.models.families import family_of
-from recipes.runner.models.targets import Targets, resolve
+from recipes.runner.models.targets import resolve
 
 _ADAPTERS = ("lora", "qlora")
 FLOAT32 = 4
@@ -113,12 +114,14 @@ def held(config: dict[str, Any], shape: Architecture) -> Held:
     """
     computing = computing_bytes(config)
     quantised = _quantised(config)
+    # PEFT's k-bit preparation, which Axolotl calls whether or not anything was quantised.
+    lifted = config.get("adapter") and (config.get("load_in_4bit") or config.get("load_in_8bit"))
     if config.get("fsdp_config") or config.get("adapter") or config.get("cut_cross_entropy"):
         upcast = computing
     else:
         attention = str(config.get("attn_implementation") or "")
         upcast = computing if "flash" in attention or "xformers" in attention else FLOAT32
-    return Held(FLOAT32 if quantised else computing, upcast, quantised)
+    return Held(FLOAT32 if lifted else computing, upcast, quantised)
 
 
 def computing_bytes(config: dict[str, Any]) -> int:
@@ -132,10 +135,12 @@ def computing_bytes(config: dict[str, Any]) -> int:
 
 
 def _quantised(config: dict[str, Any]) -> Literal["nf4", "nf4 single", "int8"] | None:
-    if config.get("load_in_4bit"):
+    """How Axolotl 0.19 quantises (`_set_quantization_config`): 4 bits for qlora, 8 for lora."""
+    if config.get("load_in_4bit") and config.get("adapter") == "qlora":
         keywords = config.get("bnb_config_kwargs") or {}
         return "nf4" if keywords.get("bnb_4bit_use_double_quant", True) else "nf4 single"
-    return "int8" if config.get("load_in_8bit") else None
+    eight = config.get("load_in_8bit") and config.get("adapter") == "lora"
+    return "int8" if eight else None
 
 
 def base_bytes(config: dict[str, Any], shape: Architecture) -> tuple[float, float]:

@@ -9,71 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.recipe import did_you_mean
+from recipes.runner.models.adapted import Adapted, Problem, Targets
 from recipes.runner.models.architecture import Architecture, Module, architecture
+from recipes.runner.models.experts import expert_names
 from recipes.runner.models.families import family_of
 
 ALL_LINEAR = "all-linear"
 _KEY, _SAVED, _LAYERS = "lora_target_modules", "lora_modules_to_save", "peft_layers_to_transform"
-# Of single experts, which transformers 5 keeps as one parameter (`convert_peft_config_for_...`).
-_EXPERT_NAMES = ("w1", "w2", "w3", "gate_proj", "up_proj", "down_proj")
 _LAYER_NUMBER = r".*?\.{}\.(\d+)\."
-
-
-@dataclass(frozen=True)
-class Adapted:
-    """A module with a LoRA beside it, and the LoRA's rank."""
-
-    module: Module
-    rank: int
-
-    @property
-    def shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Of A (rank, in) and B (out, rank); an embedding's are (rank, rows) and (width, rank)."""
-        return (self.rank, self.module.in_features), (self.module.out_features, self.rank)
-
-
-class Problem(NamedTuple):
-    """A name that the model has no use for.
-
-    Attributes:
-        place: its key in the recipe, and its place in the list where it is one of several.
-        what: what is wrong.
-        todo: what to do about it.
-    """
-
-    place: tuple[str | int, ...]
-    what: str
-    todo: str
-
-    def error(self) -> UserError:
-        """The same as a line."""
-        return UserError(self.what, str(self.place[0]), self.todo)
-
-
-@dataclass(frozen=True)
-class Targets:
-    """What an adapter trains, and what a recipe asked for in vain.
-
-    Attributes:
-        adapted: modules with a LoRA.
-        saved: modules trained whole, each a copy beside the frozen one (`lora_modules_to_save`).
-        experts: shapes of the LoRA of parameters that stand in no layer (`lora_target_parameters`).
-        tokens: shapes of single embeddings that are trained (`peft_trainable_token_indices`).
-        problems: every name that matches nothing, or nothing that can be adapted.
-        remarks: what the recipe may not mean, in words.
-    """
-
-    adapted: tuple[Adapted, ...]
-    saved: tuple[Module, ...]
-    experts: tuple[tuple[int, ...], ...]
-    tokens: tuple[tuple[int, int], ...]
-    problems: tuple[Problem, ...]
-    remarks: tuple[str, ...]
 
 
 def find_target_problems(config: dict[str, Any]) -> list[UserError]:
@@ -113,6 +60,8 @@ class _Search:
             self.known[module.path] = module
         self.problems: list[Problem] = []
         self.remarks: list[str] = []
+        self.experts = expert_names(shape)
+        self.of_experts: dict[str, set[str]] = {}
 
     def result(self) -> Targets:
         saved = self._saved()
@@ -149,11 +98,13 @@ class _Search:
     def _targeted(self) -> list[Module]:
         """The modules that the recipe's target names match, in the model's order."""
         wanted = self.config.get(_KEY) or []
+        if isinstance(wanted, str) and self.experts.joined:
+            wanted = self._as_leaves(wanted)
         if isinstance(wanted, str) and not self.config.get("lora_target_linear"):
             if wanted.lower() == ALL_LINEAR:
                 return self._note_bypassed(list(self.shape.body))
             return self._by_expression(wanted)
-        names = _texts(wanted)
+        names = self._without_experts(_texts(wanted))
         found: dict[str, Module] = {}
         for index, name in enumerate(names):
             place = (_KEY, index) if isinstance(wanted, list) else (_KEY,)
@@ -162,10 +113,11 @@ class _Search:
             # Axolotl adds the last name of every linear layer but the head's.
             head = (self.shape.head or "").rsplit(".", 1)[-1]
             last = {module.name for module in self.shape.linears} - {head}
+            last = set(self._without_experts(sorted(last)))
             linear = [module for name in sorted(last) for module in self._matching(name)]
             linear = [module for module in linear if module.kind != "other"]
             found |= {module.path: module for module in self._note_bypassed(linear)}
-        elif not names and not self.config.get("lora_target_parameters"):
+        elif not (names or self.of_experts or self.config.get("lora_target_parameters")):
             self._problem(
                 f"no layer gets an adapter, and {self.config.get('adapter')} is asked for",
                 _KEY,
@@ -200,8 +152,6 @@ class _Search:
 
     def _by_name(self, name: str, place: tuple[str | int, ...]) -> list[Module]:
         matches = [path for path in self.known if path == name or path.endswith(f".{name}")]
-        if not matches and self._is_of_experts(name):
-            return []
         if not matches:
             hint = did_you_mean(name, self._names(), "Its layers")
             if name.lower() == ALL_LINEAR:
@@ -216,17 +166,40 @@ class _Search:
             )
         return self._adaptable(matches, name, place)
 
-    def _is_of_experts(self, name: str) -> bool:
-        """Whether PEFT turns a name of single experts into their common parameters."""
-        joined = any(
-            len(sizes) == 3 and module.kind == "other"
-            for module in self.shape.modules
-            for _, sizes in module.parameters
-        )
-        if not joined or name not in _EXPERT_NAMES:
-            return False
-        self.remarks.append(f"PEFT adapts the experts for {name}; what that takes is not counted")
-        return True
+    def _as_leaves(self, text: str) -> list[str]:
+        """One text as PEFT reads it where experts are joined: the last names that it stands for."""
+        if text.lower() == ALL_LINEAR:
+            return sorted({module.name for module in self.shape.body} | self.experts.joined.keys())
+        paths = [*self.known]
+        for module in self.shape.modules:
+            for parameter, _ in module.parameters:
+                joined = [old for old, new in self.experts.joined.items() if new == parameter]
+                paths += [f"{module.path}.{name}" for name in (parameter, *joined)]
+        try:
+            return sorted({p.rsplit(".", 1)[-1] for p in paths if re.fullmatch(text, p)}) or [text]
+        except re.error:
+            return [text]
+
+    def _without_experts(self, names: list[str]) -> list[str]:
+        """The names that stay; those of single experts go to the parameter that holds them all."""
+        kept = []
+        for name in names:
+            old = name.rsplit(".", 1)[-1]
+            if old in self.experts.joined:
+                self.of_experts.setdefault(self.experts.joined[old], set()).add(old)
+            else:
+                kept.append(name)
+        for parameter, together in self.experts.fused.items():
+            found = self.of_experts.get(parameter, set())
+            if found and found != set(together):
+                missing = ", ".join(sorted(set(together) - found))
+                self._problem(
+                    f"{', '.join(sorted(found))} and {missing} are one parameter in every expert,"
+                    " and PEFT stops where one of them is named alone",
+                    _KEY,
+                    f"Name {missing} too",
+                )
+        return kept
 
     def _matching(self, name: str) -> list[Module]:
         return [module for module in self.shape.modules if module.name == name]
@@ -344,23 +317,26 @@ class _Search:
 
     def _experts(self) -> tuple[tuple[int, ...], ...]:
         """A and B of a weight for all experts at once, (experts, a, b): a rank for each expert."""
-        rank = _rank(self.config.get("lora_r"))
+        wanted = dict.fromkeys(_texts(self.config.get("lora_target_parameters")), 1)
+        # What was several layers has the rank of them all.
+        wanted |= {name: len(olds) for name, olds in self.of_experts.items()}
         shapes: list[tuple[int, ...]] = []
-        for name in _texts(self.config.get("lora_target_parameters")):
+        for name, times in wanted.items():
             found = [
                 sizes
                 for module in self.shape.modules
                 for parameter, sizes in module.parameters
-                if f"{module.path}.{parameter}".endswith(name) and len(sizes) in (2, 3)
+                if f".{module.path}.{parameter}".endswith(f".{name}") and len(sizes) in (2, 3)
             ]
-            if not found:
+            if not found and name not in self.of_experts:
                 self._problem(
                     f"{name} matches no parameter of this model",
                     "lora_target_parameters",
                     did_you_mean(name, {p for m in self.shape.modules for p, _ in m.parameters}),
                 )
             for sizes in found:
-                ranks = rank * (sizes[0] if len(sizes) == 3 else 1)
+                ranks = _rank(self.config.get("lora_r")) * times
+                ranks *= sizes[0] if len(sizes) == 3 else 1
                 shapes += [(ranks, sizes[-1]), (sizes[-2], ranks)]
         return tuple(shapes)
 
