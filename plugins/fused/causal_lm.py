@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -57,10 +58,16 @@ def put_before(mixin: type, instance: Any) -> None:
 
     The name stays, since transformers writes it into a saved model's ``architectures``.
     """
-    plain = plain_class(instance)
-    instance.__class__ = type(
-        plain.__name__, (mixin, plain), {"__module__": plain.__module__, "plain_class": plain}
-    )
+    plain: Any = plain_class(instance)
+
+    # The Trainer reads from its parameters which columns of a data set the model takes.
+    @functools.wraps(plain.forward)
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return super(changed, self).forward(*args, **kwargs)  # type: ignore[arg-type]
+
+    names = {"__module__": plain.__module__, "plain_class": plain, "forward": forward}
+    changed: type = type(plain.__name__, (mixin, plain), names)
+    instance.__class__ = changed
 
 
 def plain_class(instance: Any) -> type:

@@ -12,6 +12,8 @@ import pytest
 
 from recipes.runner.core.overrides import apply
 from recipes.runner.core.recipe import load_recipe
+from recipes.runner.estimate.measure.cases import CASES
+from recipes.runner.estimate.measure.peaks import PEAKS, planned
 from recipes.runner.estimate.memory import GIB, estimate
 from recipes.runner.estimate.sharding import strategy_settings
 from recipes.runner.estimate.shards import estimate_shared
@@ -74,6 +76,19 @@ TWO_GPUS = {
     "stock QLoRA, ddp": (47.13, "ddp", LONG | STOCK),
     "stock LoRA, ddp": (34.71, "ddp", LONG | STOCK | LORA),
 }
+
+
+@pytest.mark.parametrize("name", PEAKS)
+def test_what_axolotl_took(name):
+    (case,) = [case for case in CASES if case.name == name]
+    assert planned(case).allocated / GIB == pytest.approx(PEAKS[name], rel=0.06)
+
+
+def test_three_families_were_measured_and_more():
+    cases = [case for case in CASES if case.name in PEAKS]
+    assert len(cases) == len(PEAKS) >= 12
+    assert len({case.base for case in cases}) >= 3
+    assert {512, 8192} <= {case.length for case in cases}
 
 
 def as_measured(changes: dict[str, Any]) -> tuple[dict[str, Any], Architecture]:

@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from recipes.runner.estimate.trained import FLOAT32, computing_bytes, held, is_quantised
+from recipes.runner.estimate.trained import (
+    FLOAT32,
+    computing_bytes,
+    head_of,
+    held,
+    is_quantised,
+    trains,
+)
 from recipes.runner.models.architecture import Architecture, Module
 from recipes.runner.models.families import family_of
 from recipes.runner.models.targets import resolve
@@ -171,6 +178,8 @@ def block_of(config: Mapping[str, Any], shape: Architecture, sharded: bool = Fal
         inputs = 2 * width.hidden * computing
         inputs += (2 * width.hidden + width.query) * dropped
         passing = float((2 * width.middle + width.hidden) * computing)
+        if config.get("peft_use_dora"):
+            inputs += _outputs_of_dora(keys, shape, computing)
     else:
         inputs = _adapter_inputs(keys, shape, computing)
         passing = float((2 * FLOAT32 + 2 * computing) * width.middle)
@@ -223,12 +232,17 @@ def _adapter_inputs(config: dict[str, Any], shape: Architecture, computing: int)
     each = computing + (_DROPOUT_MASK if config.get("lora_dropout") else 0)
     adapted = resolve(config, shape).adapted
     inputs = sum(one.module.in_features * each + one.rank * computing for one in adapted)
-    if config.get("peft_use_dora"):
-        # The base's output, by which the magnitude is scaled, and the adapter's own.
-        inputs += sum(2 * one.module.out_features * computing for one in adapted)
     if config.get("load_in_8bit"):
         inputs += sum(module.in_features * computing for module in shape.body)
-    return inputs / max(shape.layers, 1)
+    outputs = _outputs_of_dora(config, shape, computing) if config.get("peft_use_dora") else 0.0
+    return inputs / max(shape.layers, 1) + outputs
+
+
+def _outputs_of_dora(config: dict[str, Any], shape: Architecture, computing: int) -> float:
+    """The base's output, by which the magnitude is scaled, and the adapter's own."""
+    adapted = resolve(config, shape).adapted
+    outputs = sum(2 * one.module.out_features * computing for one in adapted)
+    return outputs / max(shape.layers, 1)
 
 
 def _cast_weights(config: dict[str, Any], shape: Architecture, computing: int) -> float:
@@ -262,6 +276,11 @@ def _liger(config: Mapping[str, Any]) -> set[str]:
     return {key for key, value in config.items() if str(key).startswith("liger_") and value}
 
 
+def _trains_head(config: Mapping[str, Any], shape: Architecture) -> bool:
+    head = head_of(shape)
+    return head is not None and trains(head, dict(config), shape)
+
+
 Loss = Literal["plain", "fused", "cut", "chunked"]
 
 
@@ -276,7 +295,8 @@ def loss_of(config: Mapping[str, Any], shape: Architecture, sharded: bool = Fals
     family = family_of(shape.model_type)
     options = config.get(str(family.options)) or {}
     if family.helped(config) and options.get("enabled", True):
-        return "fused" if family.fuses_loss(config, sharded) else "plain"
+        fused = family.fuses_loss(config, sharded) and not _trains_head(config, shape)
+        return "fused" if fused else "plain"
     if config.get("rl"):
         return "plain"
     if "liger_fused_linear_cross_entropy" in _liger(config):

@@ -18,9 +18,14 @@ from recipes.runner.estimate.passes import copies_reference, passes_of
 from recipes.runner.estimate.settings import refuse_unreadable, whole
 from recipes.runner.estimate.trained import (
     FLOAT32,
+    Tensor,
     base_bytes,
     computing_bytes,
+    head_of,
+    held,
     trained_tensors,
+    trains,
+    width_of,
 )
 from recipes.runner.models.architecture import Architecture
 from recipes.runner.models.families import family_of
@@ -30,11 +35,14 @@ DEFAULT_LENGTH = 512  # Axolotl's `sequence_len`
 
 # What a CUDA process holds before the first tensor.
 _CUDA_CONTEXT = 0.6 * GIB
+# cuBLAS's, of the thread that goes forward and of autograd's: 32 MiB each on a Hopper card, 8 on
+# others (torch/aten: `getChosenWorkspaceSize`); torch counts them.
+_WORKSPACE = 64 * 2**20
 _LOGIT = 12  # bytes a logit in the backward: log-softmax, its gradient, the logits' one, in float32
 _LOGIT_FORWARD = 8  # and without a backward, beside the 16-bit logits: float32 copy, log-softmax
 _SCORE_FORWARD = 2 * FLOAT32  # bytes of a score without a backward: itself and its softmax
 _CHUNKS = 8  # of a chunked cross entropy
-_NO_PARTS = ("accumulates", "paged")
+_NO_PARTS = ("accumulates", "paged", "added")
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,9 @@ class Memory:
         logits: of the loss.
         evaluation: logits and one block of a held-out batch, when nothing is kept for a backward.
         step: copies of the trained weights while the optimizer steps.
+        added: the largest gradient that is made beside the one it is added to, at the end of the
+            backward.
+        workspace: of matrix products.
         context: CUDA's own.
         accumulates: whether gradients stand through the next forward.
         paged: what of the optimizer moves to the host where the card has no room for it; never in
@@ -68,6 +79,8 @@ class Memory:
     logits: float
     evaluation: float
     step: float
+    added: float
+    workspace: float
     context: float
     accumulates: bool
     paged: float
@@ -78,7 +91,7 @@ class Memory:
         return {
             "the loss": before + self.activations + self.logits,
             "the backward": before + self.activations + self.block,
-            "the end of the backward": self.gradients + self.block,
+            "the end of the backward": self.gradients + max(self.block, self.added),
             "the optimizer's step": self.gradients + self.step,
             "evaluation": self.evaluation,
         }
@@ -93,6 +106,7 @@ class Memory:
     def allocated(self) -> float:
         """Most bytes in tensors at once, as `torch.cuda.max_memory_allocated` counts them."""
         fixed = self.weights + self.adapters + self.reference + self.optimizer - self.paged
+        fixed += self.workspace
         return fixed + max(self.moments().values())
 
     @property
@@ -146,10 +160,23 @@ def estimate(
         logits=_logits(config, shape, loss, batch),
         evaluation=_evaluation(config, shape, block, loss),
         step=kind.copies * weight_bytes,
+        added=_added_gradient(config, shape, trained),
+        workspace=_WORKSPACE if on_gpu else 0.0,
         context=_CUDA_CONTEXT if on_gpu else 0.0,
         accumulates=whole(config, "gradient_accumulation_steps", 1) > 1,
         paged=state_bytes(kind, trained) - state_bytes(kind, trained, paged=False),
     )
+
+
+def _added_gradient(config: dict[str, Any], shape: Architecture, trained: list[Tensor]) -> float:
+    """A tied head's gradient stands already when the embeddings' own comes; any, over several
+    micro-batches."""
+    if whole(config, "gradient_accumulation_steps", 1) > 1:
+        return float(max((tensor.bytes for tensor in trained), default=0))
+    head = head_of(shape)
+    if head is None or head.path == shape.head or not trains(head, config, shape):
+        return 0.0
+    return float(math.prod(head.weight) * width_of(head, held(config, shape), shape))
 
 
 @dataclass(frozen=True)
@@ -241,16 +268,35 @@ def _logits(config: dict[str, Any], shape: Architecture, loss: Loss, batch: Batc
     reference = 0.0
     if passes_of(config).reference:
         reference = rows * (computing + FLOAT32)
+    head = _head_in_the_loss(config, shape, loss)
     if loss == "fused":
         # liger cuts the tokens into as many chunks as the vocabulary is wider than the model.
         chunks = math.ceil(shape.vocabulary / shape.hidden_size)
         each = 2 ** math.ceil(math.log2(max(math.ceil(batch.tokens / chunks), 1)))
-        return hidden + min(each, batch.tokens) * shape.vocabulary * 2 * computing + reference
+        logits = min(each, batch.tokens) * shape.vocabulary * 2 * computing
+        return hidden + logits + reference + head
     if loss == "cut":
         return hidden + reference
     if loss == "chunked":
         return rows * (2 * computing + _LOGIT / _CHUNKS) + reference
-    return rows * _LOGIT + reference
+    return rows * _LOGIT + reference + head
+
+
+def _head_in_the_loss(config: dict[str, Any], shape: Architecture, loss: Loss) -> float:
+    """The output layer's weight beside itself: cast to 16 bits, and its gradient.
+
+    liger 0.8 makes that gradient in the forward, and each part of it beside the sum.
+    """
+    head = head_of(shape)
+    if head is None:
+        return 0.0
+    computing, elements = computing_bytes(config), math.prod(head.weight)
+    width = width_of(head, held(config, shape), shape)
+    cast = elements * computing if width > computing else 0
+    if loss != "fused" or not trains(head, config, shape):
+        return float(cast)
+    part = cast if cast else elements * (computing + FLOAT32)
+    return float(elements * width + cast + part)
 
 
 def _evaluation(config: dict[str, Any], shape: Architecture, block: Block, loss: Loss) -> float:

@@ -9,6 +9,7 @@ from recipes.runner.estimate.activations import way_through, widths_of
 from recipes.runner.estimate.memory import GIB, Memory, offloads, recomputes
 from recipes.runner.estimate.optimizer import kind_of
 from recipes.runner.estimate.passes import copies_reference, passes_of
+from recipes.runner.estimate.shards import own_strategy
 from recipes.runner.estimate.trained import is_quantised
 from recipes.runner.models.architecture import Architecture
 from recipes.runner.models.families import FAMILIES, family_of
@@ -88,11 +89,20 @@ def _assumed(
     if config.get("adapter"):
         yield from resolve(config, shape).remarks
     bits = config.get("load_in_4bit") or config.get("load_in_8bit")
-    if bits and not any(is_quantised(module, config, shape) for module in shape.body):
+    own = family.own_linear and not family.helped(config)
+    if bits and own and not any(is_quantised(module, config, shape) for module in shape.body):
         yield (
             f"{shape.model_type}'s linear layers are its own class, which is not quantised without"
             " this repository's plugin: the base stands in float32"
         )
+    whole_bits = config.get("adapter") and not bits
+    if whole_bits and (config.get("deepspeed") and own_strategy(config) == "zero3"):
+        yield (
+            "DeepSpeed held 10 GiB more than this for Falcon-7B on two cards, and why is not known"
+            " (recipes/launch/README.md)"
+        )
+    if bits and config.get("adapter") == "lora" and not config.get("load_in_8bit"):
+        yield "Axolotl quantises to 4 bits for adapter: qlora alone: the base stands in float32"
     if memory.paged:
         yield (
             f"{memory.paged / GIB:.2f} GiB of the optimizer move to the host where the card is full"

@@ -124,6 +124,23 @@ def held(config: dict[str, Any], shape: Architecture) -> Held:
     return Held(FLOAT32 if lifted else computing, upcast, quantised)
 
 
+def head_of(shape: Architecture) -> Module | None:
+    """The module whose weight the output layer reads: itself, or the embeddings it is tied to."""
+    head = next((module for module in shape.modules if module.path == shape.head), None)
+    if head is None or not head.tied:
+        return head
+    tables = (module for module in shape.modules if module.kind == "embedding")
+    return next((module for module in tables if module.weight == head.weight), head)
+
+
+def trains(module: Module, config: dict[str, Any], shape: Architecture) -> bool:
+    """Whether a module's weight gets a gradient, in the base or as a copy beside it."""
+    if config.get("adapter"):
+        paths = {saved.path for saved in resolve(config, shape).saved}
+        return bool({module.path, shape.head if module is head_of(shape) else ""} & paths)
+    return any(found is module for found, name, _ in _chosen(config, shape) if name == "weight")
+
+
 def computing_bytes(config: dict[str, Any]) -> int:
     """Bytes of the dtype that the base is loaded and computed in.
 
@@ -198,6 +215,15 @@ def _whole(config: dict[str, Any], shape: Architecture) -> Iterator[Tensor]:
     Rows that a pattern names (``weight[:100]``) are masked in the gradient of the whole.
     """
     how = held(config, shape)
+    for module, name, sizes in _chosen(config, shape):
+        table = module.kind == "embedding" and name == "weight"
+        yield Tensor(sizes, width_of(module, how, shape), table, True)
+
+
+def _chosen(
+    config: dict[str, Any], shape: Architecture
+) -> Iterator[tuple[Module, str, tuple[int, ...]]]:
+    """Each parameter of the base that is trained: its module, name and sizes."""
     patterns = [_as_axolotl_reads(str(entry)) for entry in _unfrozen(config)]
     for module in shape.modules:
         if config.get("freeze_mm_modules") and set(module.path.split(".")) & set(_MULTIMODAL):
@@ -206,10 +232,8 @@ def _whole(config: dict[str, Any], shape: Architecture) -> Iterator[Tensor]:
             if module.tied and name == "weight":
                 continue
             path = f"{module.path}.{name}"
-            if patterns and not any(pattern.match(path) for pattern in patterns):
-                continue
-            width = width_of(module, how, shape)
-            yield Tensor(sizes, width, module.kind == "embedding" and name == "weight", True)
+            if not patterns or any(pattern.match(path) for pattern in patterns):
+                yield module, name, sizes
 
 
 def _unfrozen(config: dict[str, Any]) -> list[str]:

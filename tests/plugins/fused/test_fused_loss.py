@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 
+from plugins.fused.causal_lm import FusedLoss, put_before
 from plugins.fused.loss import IGNORE, WithTargetRows, find_target_rows, fused_cross_entropy
 
 
@@ -38,3 +41,19 @@ def test_the_collators_attributes_stay_in_reach() -> None:
     wrapped = WithTargetRows(Collator())
     assert wrapped.tokenizer == "its tokenizer"
     assert wrapped(torch.tensor([[1, 2]]))["target_rows"].unique().tolist() == [0, 1]
+
+
+def test_a_model_keeps_the_parameters_of_its_forward() -> None:
+    """From which the Trainer reads what columns of a data set to keep."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=8
+    )
+    model = LlamaForCausalLM(config)
+    before = list(inspect.signature(model.forward).parameters)
+    put_before(FusedLoss, model)
+    assert list(inspect.signature(model.forward).parameters) == before
+    assert "input_ids" in before
+    ids = torch.tensor([[1, 2, 3]])
+    assert model(input_ids=ids, labels=ids).loss is not None
