@@ -32,10 +32,10 @@ train: ## train a recipe (RECIPE=, RUN=, SET="key=value ...", FORCE=1, PREFLIGHT
 	  --gpus "$(GPUS)" --processes "$(PROCESSES)" --strategy "$(STRATEGY)" \
 	  --nodes "$(NODES)" --node-rank "$(NODE_RANK)" --master "$(MASTER)"
 
-sweep: ## train a recipe over a grid, then compare (RECIPE=, SWEEP=recipes/sweeps/rank.yaml, PARALLEL=, SET=, FORCE=1)
+sweep: ## train a recipe over a grid, then compare (RECIPE=, SWEEP=recipes/sweeps/rank.yaml, BUDGET=1h, PARALLEL=, SET=, FORCE=1)
 	$(SETUP)
-	$(RUN_PYTHON) -m recipes sweep "$(RECIPE)" "$(SWEEP)" --parallel "$(PARALLEL)" --set "$(SET)" \
-	  --gpus "$(GPUS)" --processes "$(PROCESSES)" --strategy "$(STRATEGY)"
+	$(RUN_PYTHON) -m recipes sweep "$(RECIPE)" "$(SWEEP)" --parallel "$(PARALLEL)" --budget "$(BUDGET)" \
+	  --set "$(SET)" --gpus "$(GPUS)" --processes "$(PROCESSES)" --strategy "$(STRATEGY)"
 
 check: ## check every recipe, or one (RECIPE=), offline and without a GPU
 	$(SETUP)

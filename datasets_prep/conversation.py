@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from datasets_prep.signatures import exact
 from datasets_prep.words import has_unspaced, word_count
 
 _LINE_ENDS = (("\x85", "\\u0085"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029"))
@@ -121,6 +122,9 @@ class Conversation:
             made["part"] = self.part
         if self.by_model is not None:
             made["by_model"] = self.by_model
+        if self.groups:
+            # Hashed: a group may be a person's number. Folds are dealt by it.
+            made["group"] = [f"{exact(value):016x}" for value in self.groups]
         turns = [message.as_dict() for message in self.messages]
         if self.messages and self.messages[-1].role == "rejected":
             chosen, rejected = turns[-2], {**turns[-1], "role": "assistant"}

@@ -25,7 +25,7 @@ def main() -> int:
     sweep.add_argument("recipe")
     sweep.add_argument("sweep")
     sweep.add_argument("--set", default="", dest="overrides")
-    for name in ("parallel", *_SPREAD):
+    for name in ("parallel", "budget", *_SPREAD):
         sweep.add_argument(f"--{name}", default="")
     check = commands.add_parser("check", help="check recipes without a GPU or the network")
     check.add_argument("recipe", nargs="?", default="")
@@ -78,10 +78,14 @@ def _sweep(args: argparse.Namespace) -> int:
     from recipes.runner.core.overrides import apply, parse_overrides
     from recipes.runner.estimate.preflight import refuse_without_gpu
     from recipes.runner.launch.strategy import Wanted, plan_launch
+    from recipes.runner.sweep.folds import make_folds
     from recipes.runner.sweep.grid import read_grid
-    from recipes.runner.sweep.sweep import device_slots, refuse_problems, run_sweep, sweep_runs
+    from recipes.runner.sweep.halving import read_budget
+    from recipes.runner.sweep.runs import output_beside, refuse_problems, sweep_runs
+    from recipes.runner.sweep.sweep import device_slots, run_sweep
 
     recipe = load_recipe(args.recipe)
+    budget = read_budget(args.budget)
     spread = {name.upper(): getattr(args, name) for name in _SPREAD}
     slots = device_slots(args.parallel, spread)
     plan_launch(Wanted(args.gpus, args.processes, args.strategy))
@@ -92,10 +96,15 @@ def _sweep(args: argparse.Namespace) -> int:
     if problems:
         raise UserErrors(problems)
     grid = read_grid(args.sweep, recipe, fixed)
-    runs = sweep_runs(recipe, grid, fixed)
+    folds = None
+    if grid.repeats.folds > 1:
+        given = Recipe(recipe.name, recipe.path, apply(recipe.config, fixed))
+        place = output_beside(recipe) / f"{recipe.name}-{grid.name}-folds"
+        folds = make_folds(given, grid.repeats.folds, place)
+    runs = sweep_runs(recipe, grid, fixed, folds)
     refuse_problems(recipe, grid, runs)
     flags = [f"--{name.lower()}={value}" for name, value in spread.items() if value]
-    return run_sweep(recipe, grid, runs, slots, flags)
+    return run_sweep(recipe, grid, runs, slots, flags, budget)
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
 """A sweep of real, tiny runs: one fails, one is interrupted, and the same command goes on."""
 
+import json
 import os
 import re
 import signal
@@ -100,3 +101,35 @@ def test_sweep_goes_on_after_a_failure_and_after_ctrl_c(tmp_path: Path, recipe: 
     assert (runs / "recipe-grid.png").read_bytes().startswith(b"\x89PNG")
     page = (runs / "recipe-grid.html").read_text()
     assert 'src="data:image/png;base64,' in page and "not evaluated" not in page.lower()[:200]
+
+
+def test_a_sweep_over_folds_says_what_can_be_told(tmp_path: Path, recipe: Path) -> None:
+    """Two settings, two folds, a budget: the folds are dealt, the end is written down."""
+    questions = (
+        "My cat is ill", "Nobody answers at work", "I lost my keys", "Rain frightens her",
+        "Winter is long", "The exam went badly", "We moved house", "He snores", "Bread won't rise",
+    )  # fmt: skip
+    rows = [CONVERSATION.replace("I can not sleep", text) for text in questions]
+    for name, part in (("train", rows[:6]), ("validation", rows[6:])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(f"{row}\n" for row in part))
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("folds: 2\nlora_r: [4, 8]\nmax_steps: [4]\neval_steps: [2]\n")
+    runs = tmp_path / "runs"
+    command = [sys.executable, "-m", "recipes", "sweep", str(recipe), str(grid), "--budget", "1h"]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=600,
+        env={**os.environ, "PREFLIGHT": "0"},
+    )  # fmt: skip
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "2 settings x 2 folds: 4 runs" in said
+    assert "best: lora_r: " in said or "these data can't tell them apart: lora_r: " in said
+    assert "9 held-out conversations, 2 runs each" in said
+    found = json.loads((runs / "recipe-grid.json").read_text())
+    assert {run["repeat"] for run in found["runs"]} == {"f1", "f2"}
+    assert [row["runs"] for row in found["standing"]["settings"]] == [2, 2]
+    [folds] = runs.glob("recipe-grid-folds-*")
+    held = [(folds / fold / "validation.jsonl").read_text().splitlines() for fold in "12"]
+    assert sorted(held[0] + held[1]) == sorted(rows)
+    record = read_record(runs / "recipe-grid-4-f2")
+    assert record["config"]["datasets"][0]["path"] == str(folds / "2" / "train.jsonl")

@@ -14,9 +14,12 @@ from recipes.runner.core.errors import UserError
 from recipes.runner.core.overrides import parse_overrides
 from recipes.runner.core.recipe import ROOT, load_recipe
 from recipes.runner.sweep import sweep
+from recipes.runner.sweep.folds import make_folds
 from recipes.runner.sweep.grid import read_grid, sweep_paths
-from recipes.runner.sweep.plot import Dot, dot
-from recipes.runner.sweep.sweep import device_slots, refuse_problems, sweep_runs
+from recipes.runner.sweep.plot import Dot, dot, without_repeats
+from recipes.runner.sweep.repeats import Repeats
+from recipes.runner.sweep.runs import refuse_problems, sweep_runs
+from recipes.runner.sweep.sweep import device_slots
 
 RECIPE = load_recipe("smollm2-135m-qlora")
 NOTHING = {"GPUS": "", "PROCESSES": "", "STRATEGY": ""}
@@ -37,6 +40,11 @@ def test_sweeps_that_we_ship_fit_a_recipe(path):
     assert len({run.folder for run in runs}) == len(runs) >= 3
     assert all(str(run.folder).startswith(f"runs/{name}-{path.stem}-") for run in runs)
     refuse_problems(recipe, grid, runs)
+
+
+def test_the_sweep_for_little_data_asks_each_setting_over_seeds_and_folds():
+    grid = read_grid("small-data", RECIPE, {})
+    assert (grid.repeats, len(grid.points)) == (Repeats(3, 5), 9)
 
 
 def test_there_is_a_sweep_for_each_question():
@@ -76,12 +84,70 @@ def test_axolotl_expands_the_grid(tmp_path):
         ("lora_r: [8, 8]", "", "two runs have the same values"),
         ("_: [8]", "", r"_\[0\]: is no mapping"),
         ("[1, 2]", "", "holds no keys"),
+        ("seeds: 0\nlora_r: [4, 8]", "", ":1: seeds: is 0, which is no whole number from 1 to 50"),
+        ("seeds: true\nlora_r: [4, 8]", "", "seeds: is True, .*Write seeds: 3"),
+        ("folds: 1\nlora_r: [4, 8]", "", "folds: is 1, which is no whole number from 2 to 50"),
+        ("folds: [5]\nlora_r: [4, 8]", "", "folds: is .5., which is no whole number"),
+        ("seeds: 3\nseed: [1, 2]", "", "seeds: stands beside seed"),
+        ("seeds: 3\n_: [{seed: 1}, {seed: 2}]", "", "seeds: stands beside seed"),
+        ("seeds: 3\nlora_r: [4, 8]", "seed=7", "seeds: is given by SET too, as seed"),
+        ("folds: 3\nval_set_size: [0.1, 0.2]", "", "folds: says what is .* so does val_set_size"),
         ("lora_r: [8", "", "can't be read as YAML"),
     ],
 )
 def test_a_wrong_sweep_is_refused_in_words(tmp_path, text, fixed, words):
     with pytest.raises(UserError, match=words):
         grid_of(tmp_path, text, fixed)
+
+
+def test_each_setting_runs_over_seeds_and_folds(tmp_path):
+    grid = grid_of(tmp_path, "seeds: 3\nfolds: 5\nlora_r: [4, 8]\n")
+    runs = sweep_runs(RECIPE, grid, {}, Path("runs/f"))
+    assert len(runs) == 30 and len({run.folder for run in runs}) == 30
+    assert [run.repeat.name for run in runs[:6:2]] == ["s42-f1", "s43-f2", "s44-f3"]
+    # Every setting has its first run before any has its second, and the same repeats.
+    assert {run.setting for run in runs[:2]} == {"lora_r: 4", "lora_r: 8"}
+    assert runs[0].repeat == runs[1].repeat
+    last = runs[-1]
+    assert last.folder.name.endswith(last.repeat.name)
+    assert last.overrides["seed"] == last.repeat.seed
+    [training], [held_out] = last.overrides["datasets"], last.overrides["test_datasets"]
+    assert training["path"] == f"runs/f/{last.repeat.fold}/train.jsonl"
+    assert held_out["path"] == f"runs/f/{last.repeat.fold}/validation.jsonl"
+    assert training["type"] == "chat_template" and held_out["split"] == "train"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "folds"), [(1, 1), (3, 1), (1, 5), (3, 5), (3, 3), (4, 2), (6, 4)]
+)
+def test_every_pair_of_seed_and_fold_comes_once(seeds, folds):
+    listed = Repeats(seeds, folds).listed(7)
+    assert len(set(listed)) == seeds * folds
+    assert {r.seed for r in listed[:seeds]} == (set(range(7, 7 + seeds)) if seeds > 1 else {None})
+    assert {r.fold for r in listed[:folds]} == (set(range(1, 1 + folds)) if folds > 1 else {None})
+
+
+def test_what_a_fold_has_in_common_is_taken_out_of_the_plot():
+    level = {"f1": 0.0, "f2": 1.0, "f3": -2.0}
+    dots = [
+        Dot({"lora_r": rank}, 2 + rank / 10 + level[fold], None, fold)
+        for rank, folds in ((4, ("f1", "f2", "f3")), (8, ("f1", "f2", "f3")), (16, ("f1",)))
+        for fold in folds
+    ]
+    found = without_repeats(dots)
+    by_rank = {rank: {round(d.loss, 6) for d in found if d.values["lora_r"] == rank}
+               for rank in (4, 8, 16)}  # fmt: skip
+    assert all(len(losses) == 1 for losses in by_rank.values())
+    assert by_rank[8].pop() - by_rank[4].pop() == pytest.approx(0.4)
+
+
+def test_folds_want_local_rows(tmp_path):
+    config = {**RECIPE.config, "datasets": [{"path": "owner/name", "type": "chat_template"}]}
+    with pytest.raises(UserError, match="a local file of JSON lines, and owner/name is none"):
+        make_folds(type(RECIPE)("r", RECIPE.path, config), 5, tmp_path)
+    two = {**RECIPE.config, "datasets": RECIPE.config["datasets"] * 2}
+    with pytest.raises(UserError, match="this recipe names several"):
+        make_folds(type(RECIPE)("r", RECIPE.path, two), 5, tmp_path)
 
 
 def test_a_misspelt_sweep_is_named_with_the_nearest():
@@ -167,6 +233,19 @@ def test_jobs_run_side_by_side_and_go_on_after_a_failure():
     assert "[('job0', 0), ('job1', 3), ('job2', 0)] False" in output
     assert {"job0 | a", "job1 | b", "job2 | b"} <= set(output.splitlines())
     assert time.monotonic() - began < 30
+
+
+def test_jobs_end_when_their_time_is_up():
+    program = JOBS.replace("lambda job, code: None)", "lambda job, code: None, 3.0)").replace(
+        "found.interrupted)", "found.interrupted, found.late)"
+    )
+    words = program.replace("JOBS", repr([(100, 0), (0, 0)])).replace(
+        "SLOTS", repr([{"CARD": "a"}])
+    )
+    done = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True,
+                          timeout=60)  # fmt: skip
+    assert done.stdout.strip().endswith("False True")
+    assert "job1" not in done.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

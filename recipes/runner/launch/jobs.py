@@ -37,10 +37,12 @@ class JobsOutcome:
     Attributes:
         codes: name to exit code, of the jobs that were started; negative for a signal.
         interrupted: whether Ctrl-C or SIGTERM stopped them before their end.
+        late: whether their time ran out before their end.
     """
 
     codes: dict[str, int]
     interrupted: bool
+    late: bool = False
 
 
 def run_jobs(
@@ -48,6 +50,7 @@ def run_jobs(
     slots: Sequence[dict[str, str]],
     announce: Callable[[Job], None],
     ended: Callable[[Job, int], None],
+    seconds: float | None = None,
 ) -> JobsOutcome:
     """Run every job, whatever becomes of the others; as many at a time as there are slots.
 
@@ -59,8 +62,9 @@ def run_jobs(
         slots: for each place, variables of the jobs that run in it (its device).
         announce: called before a job starts.
         ended: called with its exit code when it has ended.
+        seconds: stop what still runs after so long, as Ctrl-C would; None: no limit.
     """
-    return asyncio.run(_Runner(jobs, slots, announce, ended).run())
+    return asyncio.run(_Runner(jobs, slots, announce, ended).run(seconds))
 
 
 class _Runner:
@@ -75,14 +79,22 @@ class _Runner:
         self._slots = slots
         self._announce, self._ended = announce, ended
         self._stop = asyncio.Event()
+        self._late = False
         self._codes: dict[str, int] = {}
 
-    async def run(self) -> JobsOutcome:
+    async def run(self, seconds: float | None) -> JobsOutcome:
         loop = asyncio.get_running_loop()
+        timer = None if seconds is None else loop.call_later(seconds, self._end_late)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop.set)
         await asyncio.gather(*(self._work(slot) for slot in self._slots))
-        return JobsOutcome(self._codes, self._stop.is_set())
+        if timer is not None:
+            timer.cancel()
+        return JobsOutcome(self._codes, self._stop.is_set() and not self._late, self._late)
+
+    def _end_late(self) -> None:
+        self._late = not self._stop.is_set()
+        self._stop.set()
 
     async def _work(self, slot: dict[str, str]) -> None:
         while self._waiting and not self._stop.is_set():

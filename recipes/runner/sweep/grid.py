@@ -1,4 +1,7 @@
-"""A sweep file in Axolotl's grid format: read strictly, expanded by Axolotl's own generator."""
+"""A sweep file in Axolotl's grid format: read strictly, expanded by Axolotl's own generator.
+
+Beside Axolotl's keys it may say `seeds: 3` and `folds: 5`: how often each combination is run.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from recipes.runner.core.overrides import Overrides
 from recipes.runner.core.paths import RECIPES, display_path
 from recipes.runner.core.recipe import Recipe
 from recipes.runner.core.yaml_file import Fault, KeyPath, YamlFile, read_yaml
+from recipes.runner.sweep.repeats import SEEDS, Repeats, take_repeats
 
 TOGETHER = "_"
 """Axolotl's key for settings that change together."""
@@ -51,6 +55,7 @@ class Grid:
         groups: the same keys, those that change together in one group.
         listed: for each of these keys its values, as text, in the file's order.
         points: every combination, in the order that Axolotl runs them.
+        repeats: how often each is run, over seeds and folds.
     """
 
     name: str
@@ -59,6 +64,7 @@ class Grid:
     groups: tuple[tuple[str, ...], ...]
     listed: dict[str, tuple[str, ...]]
     points: tuple[Point, ...]
+    repeats: Repeats
 
     def place(self, values: Overrides) -> tuple[int, ...]:
         """Where these values stand in the file: what tables and legends are sorted by."""
@@ -84,8 +90,11 @@ def read_grid(name_or_path: str, recipe: Recipe, fixed: Overrides) -> Grid:
     """
     path = _find(name_or_path)
     file = _read(path)
+    repeats, wrong = take_repeats(file.content)
+    if repeats.seeds > 1 and "seed" in fixed:
+        wrong.append(((SEEDS,), "is given by SET too, as seed", "Take one away"))
     with quiet():
-        faults = [*file.faults, *_faults(file.content, recipe, fixed)]
+        faults = [*file.faults, *wrong, *_faults(file.content, recipe, fixed)]
     if faults:
         raise UserErrors(file.errors(faults))
     content = {key: _numbers(value) for key, value in file.content.items()}
@@ -95,7 +104,7 @@ def read_grid(name_or_path: str, recipe: Recipe, fixed: Overrides) -> Grid:
     points = tuple(Point(values, _name(values, varying)) for values in combinations)
     if len({point.name for point in points}) < len(points):
         raise UserError("two runs have the same values", display_path(path), "Take one out")
-    return Grid(path.stem, path, varying, groups, listed, points)
+    return Grid(path.stem, path, varying, groups, listed, points, repeats)
 
 
 def _find(name: str) -> Path:

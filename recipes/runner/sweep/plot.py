@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from recipes.runner.core.recipe import ROOT
@@ -26,28 +27,54 @@ class Dot:
         values: the swept keys.
         loss: its lowest held-out loss, nats a token: that of the checkpoint that is kept.
         before: held-out loss before training, where it was measured.
+        repeat: which of its setting's runs it is, where there are several.
     """
 
     values: dict[str, Any]
     loss: float
     before: float | None
+    repeat: str = ""
 
 
-def dot(values: dict[str, Any], record: dict[str, Any]) -> Dot | None:
+def dot(values: dict[str, Any], record: dict[str, Any], repeat: str = "") -> Dot | None:
     """A run's place on the plot, from its run.json; None when it measured no held-out loss."""
     points = record.get("evaluations") or []
     losses = [p["held_out_loss"] for p in points if isinstance(p.get("held_out_loss"), float)]
     if not losses:
         return None
     before = next((p["held_out_loss"] for p in points if p.get("step") == 0), None)
-    return Dot(values, min(losses), before)
+    return Dot(values, min(losses), before, repeat)
+
+
+def without_repeats(dots: Sequence[Dot]) -> list[Dot]:
+    """The same dots with what their seed and fold have in common taken out of their losses.
+
+    One fold is harder than another for every setting; what is left is a setting's own spread. The
+    level of each repeat is the least-squares one of losses that are a setting's plus a repeat's,
+    so that settings which were dropped early are moved by no more than the repeats they had.
+    """
+    import numpy as np
+
+    settings = sorted({as_text(one.values) for one in dots})
+    repeats = sorted({one.repeat for one in dots})
+    if len(repeats) < 2:
+        return list(dots)
+    matrix = np.zeros((len(dots), len(settings) + len(repeats)))
+    for row, one in enumerate(dots):
+        matrix[row, settings.index(as_text(one.values))] = 1
+        matrix[row, len(settings) + repeats.index(one.repeat)] = 1
+    found, *_ = np.linalg.lstsq(matrix, np.array([one.loss for one in dots]), rcond=None)
+    levels = found[len(settings) :]
+    levels = levels - levels.mean()
+    return [replace(one, loss=float(one.loss - levels[repeats.index(one.repeat)])) for one in dots]
 
 
 def draw_sweep(grid: Grid, runs: Sequence[Any], path: Path) -> Path | None:
     """Write the picture, by rename: a panel for each swept key.
 
     Runs that differ in that key alone are joined by a line; with `seed` swept, runs that differ in
-    the seed alone are dots of their own, and the line goes through their mean.
+    the seed alone are dots of their own, and the line goes through their mean. Of `seeds` and
+    `folds` every run is a dot too, with a bar of one standard deviation each way.
 
     Args:
         grid: what was swept.
@@ -57,8 +84,8 @@ def draw_sweep(grid: Grid, runs: Sequence[Any], path: Path) -> Path | None:
     Returns:
         The file, or None when there is nothing to draw.
     """
-    found = (dot(run.point.values, read_record(ROOT / run.folder)) for run in runs)
-    dots = [one for one in found if one is not None]
+    found = (dot(run.point.values, read_record(ROOT / run.folder), run.repeat.name) for run in runs)
+    dots = without_repeats([one for one in found if one is not None])
     keys = [key for key in grid.varying if key != SEED] or list(grid.varying)
     if not dots or not keys:
         return None
@@ -105,10 +132,12 @@ def _draw(axis: Any, grid: Grid, dots: Sequence[Dot], key: str) -> None:
         )  # fmt: skip
         for x, losses in mean.items():
             axis.plot([x] * len(losses), losses, "o", ms=5, color=colour)
+            if len(losses) > 1:
+                axis.errorbar(x, fmean(losses), yerr=stdev(losses), color=colour, lw=1.2, capsize=4)
         if len(lines) == 1:
             for x, losses in mean.items():
                 axis.annotate(
-                    f"{min(losses):.3f}", (x, max(losses)), textcoords="offset points",
+                    f"{fmean(losses):.3f}", (x, max(losses)), textcoords="offset points",
                     xytext=(0, 7), ha="center", fontsize=8,
                 )  # fmt: skip
     if is_numeric and min(at.values()) > 0 and max(at.values()) >= 8 * min(at.values()):
@@ -130,8 +159,10 @@ def _title(grid: Grid, dots: Sequence[Dot]) -> str:
     said = f"{grid.name}: lowest held-out loss of each run"
     if len(before) == 1:
         said += f"; before training {before.pop():.3f}"
-    if SEED not in grid.varying:
-        said += "\none seed each: small differences may be chance (sweep seed too, to see how much)"
+    if grid.repeats.count > 1:
+        said += "\ndots: runs, less the level of their seed and fold; bars: standard deviation"
+    elif SEED not in grid.varying:
+        said += "\none seed each: small differences may be chance (seeds: 3 in the sweep shows it)"
     return said
 
 

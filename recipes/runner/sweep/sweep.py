@@ -2,114 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
-import subprocess
 import sys
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from recipes.runner.core.errors import UserError, UserErrors
+from recipes.runner.core.errors import UserError
 from recipes.runner.core.flags import flag
 from recipes.runner.core.hashes import file_hash
-from recipes.runner.core.overrides import Overrides, apply, parse_overrides
 from recipes.runner.core.recipe import ROOT, Recipe, display_path
-from recipes.runner.core.yaml_file import read_value
 from recipes.runner.estimate.gpu import count_gpus, device_names
 from recipes.runner.launch.jobs import Job, JobsOutcome, run_jobs
-from recipes.runner.sweep.grid import Grid, Point
-
-INTERRUPTED = 130
-
-
-@dataclass(frozen=True)
-class SweepRun:
-    """One run of a sweep.
-
-    Attributes:
-        point: its values.
-        folder: its run folder, relative to the repository.
-        overrides: everything that differs from the recipe.
-    """
-
-    point: Point
-    folder: Path
-    overrides: Overrides
-
-    @property
-    def name(self) -> str:
-        """The folder's name, which is the run's."""
-        return self.folder.name
-
-
-def sweep_runs(recipe: Recipe, grid: Grid, fixed: Overrides) -> list[SweepRun]:
-    """The runs of a sweep: `<recipe>-<sweep>-<values>`, beside the recipe's own run folder."""
-    beside = Path(str(recipe.config.get("output_dir") or f"runs/{recipe.name}")).parent
-    runs = []
-    for point in grid.points:
-        folder = beside / f"{recipe.name}-{grid.name}-{point.name}"
-        # Read back from their text, so that they are what the training command will record.
-        overrides = parse_overrides(_as_set({**fixed, **point.values, "output_dir": str(folder)}))
-        runs.append(SweepRun(point, folder, overrides))
-    return runs
-
-
-def refuse_problems(recipe: Recipe, grid: Grid, runs: Sequence[SweepRun]) -> None:
-    """Check every run before the first one starts, as `make check` checks a recipe.
-
-    Raises:
-        UserErrors: what Axolotl or we refuse, with the values it is about; a setting without any
-            effect; or a run folder that holds a run of other settings.
-    """
-    from recipes.runner.check.check import problems_with
-
-    problems: list[UserError] = []
-    found: dict[str, UserError] = {}
-    for run in runs:
-        config = apply(recipe.config, run.overrides)
-        where = f"{display_path(grid.path)}: {_in_words(grid, run)}"
-        for problem in problems_with(Recipe(recipe.name, recipe.path, config)):
-            # What is wrong in every run is said of the first.
-            found.setdefault(str(problem), UserError(str(problem), where))
-        problems += _other_run(run)
-    problems = [*found.values(), *problems]
-    problems += _without_effect(recipe, grid, runs)
-    if problems:
-        raise UserErrors(list({str(problem): problem for problem in problems}.values()))
-
-
-def _without_effect(recipe: Recipe, grid: Grid, runs: Sequence[SweepRun]) -> list[UserError]:
-    where = display_path(grid.path)
-    configs = [apply(recipe.config, run.overrides) for run in runs]
-    found = []
-    if "num_epochs" in grid.varying and any(config.get("max_steps") for config in configs):
-        what = "num_epochs has no effect while max_steps is set"
-        found.append(UserError(what, where, "Add max_steps: [null] to the sweep"))
-    return found
-
-
-def _other_run(run: SweepRun) -> list[UserError]:
-    """A folder whose run had other settings, from SET, must not be taken for this sweep's."""
-    from recipes.runner.run.record import read_record
-
-    recorded = read_record(ROOT / run.folder).get("overrides")
-    if recorded is None or flag("FORCE"):
-        return []
-    before = dict(word.split("=", 1) for word in shlex.split(recorded) if "=" in word)
-    now = {key: str(value) for key, value in run.overrides.items()}
-    changed = [
-        f"{key} {before.get(key, 'of the recipe')} -> {now.get(key, 'of the recipe')}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    ]
-    if not changed:
-        return []
-    what = f"holds a run with other settings ({'; '.join(changed)})"
-    todo = "Give the same SET, move the folder away, or FORCE=1 to start over"
-    return [UserError(what, display_path(ROOT / run.folder), todo)]
+from recipes.runner.run.record import read_record
+from recipes.runner.sweep.close import INTERRUPTED, close
+from recipes.runner.sweep.grid import Grid
+from recipes.runner.sweep.halving import race
+from recipes.runner.sweep.plot import dot
+from recipes.runner.sweep.runs import SweepRun, as_set, is_finished
 
 
 def device_slots(parallel: str, spread: dict[str, str]) -> list[dict[str, str]]:
@@ -157,6 +66,7 @@ def run_sweep(
     runs: Sequence[SweepRun],
     slots: Sequence[dict[str, str]],
     flags: Sequence[str],
+    budget: float | None = None,
 ) -> int:
     """Train what isn't finished, then compare what is.
 
@@ -166,109 +76,114 @@ def run_sweep(
         runs: its runs.
         slots: see `device_slots`.
         flags: further flags of `python -m recipes train`, the same for every run.
+        budget: seconds for all of it; None for as long as it takes.
 
     Returns:
-        0 when every run is finished, 1 when some failed, 130 when it was interrupted.
+        0 when every run is finished (or the budget used), 1 when some failed, 130 when it was
+        interrupted.
     """
+    print(
+        f"Sweep {display_path(grid.path)} of {display_path(recipe.path)}: {_how_many(grid, runs)}"
+    )
     force = flag("FORCE")
-    done = [] if force else [run for run in runs if _finished(run)]
-    todo = [run for run in runs if run not in done]
-    print(f"Sweep {display_path(grid.path)} of {display_path(recipe.path)}: {len(runs)} runs")
-    for run in done:
-        print(f"finished already: {run.folder}/{_changed_since(run, recipe)}")
-    by_name = {run.name: run for run in runs}
-    numbers = {run.name: number for number, run in enumerate(runs, 1)}
-
-    def announce(job: Job) -> None:
-        said = _in_words(grid, by_name[job.name])
-        print(f"\n[{numbers[job.name]}/{len(runs)}] {said}", flush=True)
-
-    def ended(job: Job, code: int) -> None:
-        if code and code != INTERRUPTED:
-            print(f"[{numbers[job.name]}/{len(runs)}] failed; going on", file=sys.stderr)
-
+    if not force:
+        for run in (run for run in runs if is_finished(run)):
+            print(f"finished already: {run.folder}/{_changed_since(run, recipe)}")
     flags = [*flags, *(["--gpus", "1"] if "CUDA_VISIBLE_DEVICES" in slots[0] else [])]
-    jobs = [Job(run.name, _command(recipe, run, flags)) for run in todo]
-    outcome = run_jobs(jobs, slots, announce, ended)
-    return _close(recipe, grid, runs, outcome)
+    trainer = _Trainer(recipe, runs, slots, flags, force)
+    if budget is None:
+        outcome = trainer.train(runs)
+        return close(recipe, grid, runs, outcome)
+    return _race(recipe, grid, runs, trainer, budget)
 
 
-def _in_words(grid: Grid, run: SweepRun) -> str:
-    return ", ".join(f"{key}: {_value(run.point.values.get(key))}" for key in grid.varying)
+def _how_many(grid: Grid, runs: Sequence[SweepRun]) -> str:
+    if grid.repeats.count == 1:
+        return f"{len(runs)} runs"
+    repeats = grid.repeats
+    seeds = f"{repeats.seeds} seeds" if repeats.seeds > 1 else ""
+    folds = f"{repeats.folds} folds" if repeats.folds > 1 else ""
+    times = " x ".join(part for part in (f"{len(grid.points)} settings", seeds, folds) if part)
+    return f"{times}: {len(runs)} runs"
+
+
+class _Trainer:
+    """Trains runs of a sweep that aren't finished, and says which."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        runs: Sequence[SweepRun],
+        slots: Sequence[dict[str, str]],
+        flags: Sequence[str],
+        force: bool,
+    ) -> None:
+        self._recipe, self._slots, self._flags = recipe, slots, flags
+        self._force = force
+        self._by_name = {run.name: run for run in runs}
+        self._numbers = {run.name: number for number, run in enumerate(runs, 1)}
+
+    def train(self, runs: Sequence[SweepRun], seconds: float | None = None) -> JobsOutcome:
+        """Train some of the runs, within so many seconds."""
+        todo = [run for run in runs if self._force or not is_finished(run)]
+        jobs = [Job(run.name, _command(self._recipe, run, self._flags)) for run in todo]
+        return run_jobs(jobs, self._slots, self._announce, self._ended, seconds)
+
+    def _announce(self, job: Job) -> None:
+        run = self._by_name[job.name]
+        which = f" ({run.repeat.name})" if run.repeat.name else ""
+        number = f"[{self._numbers[job.name]}/{len(self._numbers)}]"
+        print(f"\n{number} {run.setting}{which}", flush=True)
+
+    def _ended(self, job: Job, code: int) -> None:
+        if code and code != INTERRUPTED:
+            number = f"[{self._numbers[job.name]}/{len(self._numbers)}]"
+            print(f"{number} failed; going on", file=sys.stderr)
+
+
+def _race(
+    recipe: Recipe, grid: Grid, runs: Sequence[SweepRun], trainer: _Trainer, budget: float
+) -> int:
+    """Run the settings against each other, by the rule of `halving`."""
+    rounds: list[dict[str, SweepRun]] = []
+    for start in range(0, len(runs), len(grid.points)):
+        rounds.append({run.setting: run for run in runs[start : start + len(grid.points)]})
+    codes: dict[str, int] = {}
+    interrupted = False
+
+    def pull(settings: Sequence[str], repeat: int, seconds: float) -> dict[str, float | None]:
+        nonlocal interrupted
+        asked = [rounds[repeat][name] for name in settings]
+        outcome = trainer.train(asked, seconds)
+        codes.update(outcome.codes)
+        interrupted = interrupted or outcome.interrupted
+        ended = [run for run in asked if is_finished(run) or (codes.get(run.name) and not (
+            outcome.late or outcome.interrupted))]  # fmt: skip
+        return {run.setting: _loss(run) for run in ended}
+
+    def say(text: str) -> None:
+        print(f"\n{text}", flush=True)
+
+    settings = list(rounds[0])
+    found = race(settings, grid.repeats.count, budget, pull, time.monotonic, say)
+    if found.out_of_time and not interrupted:
+        say(f"the budget is used: {sum(is_finished(run) for run in runs)} of {len(runs)} runs")
+    failed = {run.name: codes[run.name] for run in runs if run.setting in found.failed
+              and codes.get(run.name)}  # fmt: skip
+    outcome = JobsOutcome(failed, interrupted, found.out_of_time)
+    return close(recipe, grid, runs, outcome, found)
+
+
+def _loss(run: SweepRun) -> float | None:
+    found = dot(run.point.values, read_record(ROOT / run.folder)) if is_finished(run) else None
+    return found.loss if found else None
 
 
 def _command(recipe: Recipe, run: SweepRun, flags: Sequence[str]) -> list[str]:
-    given = ["--set", _as_set(run.overrides)]
+    given = ["--set", as_set(run.overrides)]
     return [sys.executable, "-m", "recipes", "train", display_path(recipe.path), *given, *flags]
 
 
-def _as_set(overrides: Overrides) -> str:
-    return shlex.join(f"{key}={_value(value)}" for key, value in overrides.items())
-
-
-def _value(value: Any) -> str:
-    """A value as YAML on one line, as SET reads it."""
-    plain = isinstance(value, str) and value.isidentifier() and read_value(value) == value
-    return value if plain else json.dumps(value)
-
-
-def _finished(run: SweepRun) -> bool:
-    from recipes.runner.run.record import ENDED_WELL, read_record
-
-    return read_record(ROOT / run.folder).get("status") in ENDED_WELL
-
-
 def _changed_since(run: SweepRun, recipe: Recipe) -> str:
-    from recipes.runner.run.record import read_record
-
     same = read_record(ROOT / run.folder).get("recipe_sha256") == file_hash(recipe.path)
     return "" if same else "  (take care: the recipe has changed since; FORCE=1 trains all anew)"
-
-
-def _close(recipe: Recipe, grid: Grid, runs: Sequence[SweepRun], outcome: JobsOutcome) -> int:
-    finished = [run for run in runs if _finished(run)]
-    if outcome.interrupted:
-        print(
-            f"interrupted: {len(finished)} of {len(runs)} runs are finished; the same command goes"
-            " on from there",
-            file=sys.stderr,
-        )
-        return INTERRUPTED
-    failed = [run for run in runs if outcome.codes.get(run.name)]
-    whole = [run for run in finished if run not in failed]
-    _compare(recipe, grid, sorted(whole, key=lambda run: grid.place(run.point.values)))
-    if failed:
-        print(f"\n{len(failed)} of {len(runs)} runs failed:", file=sys.stderr)
-        for run in failed:
-            print(f"  {run.folder}: {_reason(run, outcome)}", file=sys.stderr)
-        print("The same command tries them again.", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _reason(run: SweepRun, outcome: JobsOutcome) -> str:
-    from recipes.runner.run.record import FAILED, read_record
-
-    record = read_record(ROOT / run.folder)
-    reason = record.get("reason") if record.get("status") == FAILED else None
-    return str(reason or f"ended with exit code {outcome.codes[run.name]}; its lines are above")
-
-
-def _compare(recipe: Recipe, grid: Grid, finished: Sequence[SweepRun]) -> None:
-    """The table of `make compare`, its page, and the plot of held-out loss beside it."""
-    if len(finished) < 2:
-        print(f"\n{len(finished)} finished: too few to compare")
-        return
-    from recipes.runner.sweep.plot import draw_sweep
-
-    beside = ROOT / finished[0].folder.parent / f"{recipe.name}-{grid.name}"
-    picture = draw_sweep(grid, finished, beside.with_name(f"{beside.name}.png"))
-    page = beside.with_name(f"{beside.name}.html")
-    # Evaluation stands above the recipes: it is started, not imported.
-    folders = [str(ROOT / run.folder) for run in finished]
-    shown = ["--picture", str(picture)] if picture else []
-    command = [sys.executable, "-m", "eval.compare", "--runs", *folders, "--output", str(page)]
-    sys.stdout.flush()
-    subprocess.run([*command, *shown], cwd=ROOT, check=False)
-    if picture:
-        print(f"plot:    {display_path(picture)}")
