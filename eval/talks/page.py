@@ -33,6 +33,7 @@ _RISKS = {
     "danger": "in danger",
     "other": "somebody else in danger",
 }
+_CHARTS = 4
 Piece = tuple[str, str]
 
 
@@ -82,7 +83,7 @@ def render_talks(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str
         decision=summary["decision"],
         counts=counts_said(summary),
         talks=talks,
-        chart=by_turn_chart(summary["by_turn"]),
+        charts=charts(summary),
         risks=_RISKS,
         style=_REPORT_STYLE.read_text(encoding="utf-8"),
         own_style=(TEMPLATES / "talks.css").read_text(encoding="utf-8"),
@@ -172,22 +173,37 @@ def pieces(text: str, marks: dict[str, Mark]) -> list[Piece]:
     return [piece for piece in [*cut, (text[done:], "")] if piece[0]]
 
 
-def by_turn_chart(by_turn: dict[str, list[float]]) -> Markup:
-    """Share of marks that hold, by turn, one line an arm."""
-    left, top, width, height = 52, 12, 560, 190
+def charts(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """The measures that changed by more than chance, the clearest first; else all marks."""
+    shown = [
+        row
+        for row in summary["measures"]
+        if row["change"] and row["change"]["shown"] and not row["sums_up"]
+    ]
+    shown.sort(key=lambda row: (not row["change"]["worse"], row["change"]["p"]))
+    if not shown:
+        return [{"title": "All marks", "svg": by_turn_chart(summary["by_turn"])}]
+    return [{"title": r["title"], "svg": by_turn_chart(r["by_turn"])} for r in shown[:_CHARTS]]
+
+
+def by_turn_chart(by_turn: dict[str, list[float | None]]) -> Markup:
+    """Share of marks that hold, by turn, one line an arm; turns without a share are passed over."""
+    left, top, width, height = 46, 12, 400, 170
     last = max(map(len, by_turn.values()))
 
     def at(index: int, value: float) -> tuple[float, float]:
         return left + width * index / max(last - 1, 1), top + height * (1 - value)
 
     parts = [f'<rect class="frame" x="{left}" y="{top}" width="{width}" height="{height}"/>']
-    for value in (1.0, 0.75, 0.5, 0.25, 0.0):
+    for value in (1.0, 0.5, 0.0):
         parts.append(_label(left - 6, at(0, value)[1] + 4, f"{value:.0%}", "end"))
     for turn in range(1, last + 1, 1 if last < 8 else 3):
         parts.append(_label(at(turn - 1, 0)[0], top + height + 18, str(turn), "middle"))
     parts.append(_label(left + width / 2, top + height + 36, "turn", "middle"))
+    said = []
     for arm, kind in (("base", "train"), ("tuned", "held")):
-        points = [at(index, value) for index, value in enumerate(by_turn[arm])]
+        known = [(index, value) for index, value in enumerate(by_turn[arm]) if value is not None]
+        points = [at(index, value) for index, value in known]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline class="curve {kind}" points="{line}"/>')
         parts += [
@@ -197,10 +213,12 @@ def by_turn_chart(by_turn: dict[str, list[float]]) -> Markup:
         parts.append(
             f'<text class="legend {kind}" x="{left + width + 10}" y="{end}">{escape(arm)}</text>'
         )
-    said = "; ".join(f"{arm} from {v[0]:.0%} to {v[-1]:.0%}" for arm, v in by_turn.items())
+        if known:
+            said.append(f"{arm} from {known[0][1]:.0%} to {known[-1][1]:.0%}")
     return Markup(
-        f'<svg class="curves" viewBox="0 0 {left + width + 70} {top + height + 44}" role="img" '
-        f'aria-label="Share of marks that hold, by turn: {escape(said)}">{"".join(parts)}</svg>'
+        f'<svg class="curves" viewBox="0 0 {left + width + 64} {top + height + 44}" role="img" '
+        f'aria-label="Share of marks that hold, by turn: {escape("; ".join(said))}">'
+        f"{''.join(parts)}</svg>"
     )
 
 
