@@ -130,7 +130,7 @@ def load_base(
             trust_remote_code=False,
             # On a CPU, SDPA in bf16 takes three times as long as plain attention for one new token.
             attn_implementation="eager" if device == "cpu" else "sdpa",
-            quantization_config=_quantization(config, bits, short),
+            quantization_config=_quantization(config, bits, short, model_config.model_type),
         )
     except (OSError, ValueError) as error:
         raise UserError(
@@ -167,13 +167,18 @@ def pick_dtype(config: dict[str, Any], device: str) -> str:
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
 
 
-def _quantization(config: dict[str, Any], bits: int, short: str) -> BitsAndBytesConfig | None:
-    if bits == 8:
-        return BitsAndBytesConfig(load_in_8bit=True)
+def _quantization(
+    config: dict[str, Any], bits: int, short: str, model_type: str
+) -> BitsAndBytesConfig | None:
     if bits == 16:
         return None
-    # Axolotl's defaults for a 4-bit adapter run, and what the recipe says over them.
-    settings: dict[str, Any] = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+    # Axolotl's defaults for an adapter run in few bits, and what the recipe says over them.
+    settings: dict[str, Any] = {}
+    if family_of(model_type).bypassed:
+        settings["llm_int8_skip_modules"] = list(family_of(model_type).bypassed)
+    if bits == 8:
+        return BitsAndBytesConfig(load_in_8bit=True, **settings)
+    settings |= {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
     settings |= dict(config.get("bnb_config_kwargs") or {})
     settings["bnb_4bit_compute_dtype"] = DTYPES[short]
     return BitsAndBytesConfig(**{**settings, "load_in_4bit": True})

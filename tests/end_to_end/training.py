@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import yaml
 from transformers import (
+    AutoModelForCausalLM,
     AutoTokenizer,
     FalconConfig,
     FalconForCausalLM,
@@ -152,6 +153,14 @@ def tiny_falcon(folder: Path) -> Path:
         vocab_size=65024, hidden_size=64, num_hidden_layers=2, num_attention_heads=2
     )
     return _save(FalconForCausalLM(config), tokenizer, folder)
+
+
+def tiny(config: Any, tokenizer: Path, folder: Path) -> Path:
+    """A random causal language model of any class, with a tokenizer that was made for another."""
+    torch.manual_seed(0)
+    return _save(
+        AutoModelForCausalLM.from_config(config), AutoTokenizer.from_pretrained(tokenizer), folder
+    )
 
 
 def _save(model: Any, tokenizer: Any, folder: Path) -> Path:

@@ -16,7 +16,7 @@ PATHS = recipe_paths()
 
 
 def test_there_are_as_many_recipes_as_we_ship():
-    assert len(PATHS) == 13
+    assert len(PATHS) == 17
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

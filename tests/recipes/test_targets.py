@@ -222,8 +222,11 @@ def test_falcon_h1_reads_a_weight_past_its_adapter():
     config = {"adapter": "qlora", "lora_r": 4, "lora_target_modules": ["in_proj", "out_proj"]}
     (problem,) = resolve(config, h1).problems
     assert "a LoRA on out_proj is never used" in problem.what
-    found = resolve({**config, "lora_target_modules": "all-linear"}, h1)
-    assert not found.problems and "out_proj" in found.remarks[0]
+    for everything in ({"lora_target_modules": "all-linear"}, {"lora_target_linear": True}):
+        (problem,) = resolve({"adapter": "qlora", "lora_r": 4, **everything}, h1).problems
+        assert "all linear layers are out_proj too" in problem.what and "in_proj" in problem.todo
+        excluded = {**everything, "lora_exclude_modules": ["out_proj"]}
+        assert not resolve({"adapter": "qlora", "lora_r": 4, **excluded}, h1).problems
 
 
 def test_a_recipe_without_an_adapter_has_no_target():

@@ -20,6 +20,7 @@ from recipes.runner.core.errors import UserError
 from recipes.runner.core.nearest import did_you_mean, nearest
 from recipes.runner.core.yaml_file import KeyPath
 from recipes.runner.models.architecture import architecture
+from recipes.runner.models.families import family_of
 from recipes.runner.models.targets import resolve
 
 FALCON_PLUGIN = "plugins.falcon.FalconPlugin"
@@ -28,9 +29,11 @@ FALCON_PLUGIN = "plugins.falcon.FalconPlugin"
 def check_against_model(config: dict[str, Any]) -> Iterator[Finding]:
     """What a recipe says about layers, tokens and lengths that its base model hasn't."""
     yield from _falcon(config)
+    yield from _state_space(config)
     yield from _adapter(config)
     modules = modules_of(config)
     if modules is not None:
+        yield from _bypassed(config, modules)
         yield from _layers(config, modules)
     yield from _length(config)
     yield from _tokens(config)
@@ -72,6 +75,39 @@ def _falcon(config: dict[str, Any]) -> Iterator[Finding]:
     elif not config.get("sample_packing"):
         what = "Falcon without its plugin takes the slow way through attention"
         yield Finding(place, what, todo, "note")
+
+
+def _state_space(config: dict[str, Any]) -> Iterator[Finding]:
+    """Layers that carry a state along the row mix what is packed into it."""
+    family = family_of(model_type(config) or "")
+    if family.state_space:
+        for key in ("sample_packing", "eval_sample_packing"):
+            if config.get(key):
+                what = (
+                    f"the state-space layers of {family.model_type} carry one packed conversation"
+                    " into the next"
+                )
+                yield Finding((key,), what, f"Set {key}: false")
+
+
+def _bypassed(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
+    """Layers whose kernels read the weight by themselves can't be quantised."""
+    family = family_of(model_type(config) or "")
+    linear = {m.name.rsplit(".", 1)[-1] for m in modules.modules if m.kind == "Linear"}
+    needed = sorted(linear & set(family.bypassed))
+    if not needed or not config.get("load_in_4bit"):
+        return
+    place = ("bnb_config_kwargs", "llm_int8_skip_modules")
+    skipped = mapping(config, "bnb_config_kwargs").get("llm_int8_skip_modules")
+    if skipped is None:
+        what = f"Axolotl keeps {', '.join(needed)} alone in 16 bits here, and quantises the head"
+        todo = f"Write bnb_config_kwargs: {{llm_int8_skip_modules: [{', '.join(needed)}, lm_head]}}"
+        yield Finding(("load_in_4bit",), what, todo, "warning")
+        return
+    for name in needed:
+        if name not in _listed(skipped):
+            what = f"{family.model_type}'s kernels read {name}'s weight, and can't unpack four bits"
+            yield Finding(place, what, f"Add {name} to the list")
 
 
 def _layers(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from recipes.runner.check.finding import words
 from recipes.runner.core.paths import ROOT
-from recipes.runner.models.architecture import kept_file
+from recipes.runner.models.architecture import kept_file, read_config
 from recipes.runner.models.hub import hub_is_off
 
 _HUB_TIMEOUT = 3.0  # seconds
@@ -56,7 +56,7 @@ def _raw_config(name: str) -> dict[str, Any] | None:
         return dict(kept["config"])
     for place in places:
         try:
-            found = json.loads(place.read_text(encoding="utf-8"))
+            found = read_config(place)
         except (OSError, ValueError):
             continue
         if isinstance(found, dict):

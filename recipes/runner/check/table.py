@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from recipes.runner.check.bases import bases_text
 from recipes.runner.core.files import write_text
 from recipes.runner.core.recipe import RECIPES, display_path, load_recipe, recipe_paths
 from recipes.runner.estimate.measure.peaks import MACHINE, peaks_table
@@ -23,6 +24,7 @@ Written by `make table` from the recipes: change a recipe and run it again.
 Each file is complete and native: `axolotl train recipes/X.yaml` from the root of the repository
 does the same as `make train RECIPE=X`.
 
+{bases}
 Memory is estimated (`make plan RECIPE=X` shows it part by part); how near that comes to what was
 measured stands at the end.
 
@@ -48,7 +50,8 @@ def table_text() -> str:
     rows = [_row(load_recipe(path)) for path in recipe_paths()]
     descriptions = "\n".join(_description(path) for path in recipe_paths())
     peaks = _PEAKS.format(machine=MACHINE) + peaks_table()
-    return _INTRO + "\n".join(rows) + "\n\n" + descriptions + "\n\n" + peaks + "\n"
+    intro = _INTRO.replace("{bases}", bases_text())
+    return intro + "\n".join(rows) + "\n\n" + descriptions + "\n\n" + peaks + "\n"
 
 
 def write_table() -> str:

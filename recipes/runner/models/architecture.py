@@ -261,11 +261,25 @@ def _kept(base_model: str) -> dict[str, Any] | None:
     return kept
 
 
+def read_config(path: Path) -> Any:
+    """A config.json as transformers reads it, which writes infinity as ``{"__float__": ...}``.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is no JSON.
+    """
+    return json.loads(path.read_text(encoding="utf-8"), object_hook=_float_or_object)
+
+
+def _float_or_object(found: dict[str, Any]) -> Any:
+    return float(found["__float__"]) if set(found) == {"__float__"} else found
+
+
 def _config(base_model: str) -> Any:
     local = Path(base_model).expanduser()
     local = local if local.is_absolute() else ROOT / local
     if (local / "config.json").is_file():
-        return json.loads((local / "config.json").read_text(encoding="utf-8"))
+        return read_config(local / "config.json")
     from huggingface_hub.utils import logging as hub_logging
     from transformers import AutoConfig
 

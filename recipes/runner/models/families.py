@@ -28,7 +28,9 @@ class Family:
         own_linear: its linear layers are a subclass of nn.Linear, which transformers' 4-bit
             loading passes over unless the family's plugin helps it.
         bypassed: linear layers whose weight the family's kernels read by themselves, so that a LoRA
-            there is never used; Axolotl loads them unquantised.
+            there is never used (PEFT refuses it); Axolotl loads them unquantised.
+        state_space: its layers carry a state along the row, so that packed conversations would run
+            into one another, and need kernels of their own to be quick and small.
         plugin: of the fused path, as a recipe names it; None where the family has none of ours.
         options: key of a recipe under which the fused path's options stand.
     """
@@ -40,6 +42,7 @@ class Family:
     projections: Literal["joined", "separate", "unknown"] = "separate"
     own_linear: bool = False
     bypassed: tuple[str, ...] = ()
+    state_space: bool = False
     plugin: str | None = None
     options: str | None = None
 
@@ -94,7 +97,12 @@ FAMILIES: dict[str, Family] = {
         Family("gemma3_text", "Gemma3DecoderLayer", activation="geglu"),
         Family("phi3", "Phi3DecoderLayer", projections="joined"),
         Family("olmo2", "Olmo2DecoderLayer"),
-        Family("falcon_h1", "FalconH1DecoderLayer", bypassed=("out_proj", "conv1d")),
+        Family(
+            "falcon_h1",
+            "FalconH1DecoderLayer",
+            bypassed=("out_proj", "conv1d"),
+            state_space=True,
+        ),
     )
 }
 

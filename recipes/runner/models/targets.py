@@ -102,7 +102,7 @@ class _Search:
             wanted = self._as_leaves(wanted)
         if isinstance(wanted, str) and not self.config.get("lora_target_linear"):
             if wanted.lower() == ALL_LINEAR:
-                return self._note_bypassed(list(self.shape.body))
+                return self._refuse_bypassed(list(self.shape.body))
             return self._by_expression(wanted)
         names = self._without_experts(_texts(wanted))
         found: dict[str, Module] = {}
@@ -116,7 +116,7 @@ class _Search:
             last = set(self._without_experts(sorted(last)))
             linear = [module for name in sorted(last) for module in self._matching(name)]
             linear = [module for module in linear if module.kind != "other"]
-            found |= {module.path: module for module in self._note_bypassed(linear)}
+            found |= {module.path: module for module in self._refuse_bypassed(linear)}
         elif not (names or self.of_experts or self.config.get("lora_target_parameters")):
             self._problem(
                 f"no layer gets an adapter, and {self.config.get('adapter')} is asked for",
@@ -220,12 +220,18 @@ class _Search:
             )
         return found
 
-    def _note_bypassed(self, modules: list[Module]) -> list[Module]:
+    def _refuse_bypassed(self, modules: list[Module]) -> list[Module]:
         idle = sorted({module.name for module in modules} & set(self.family.bypassed))
+        idle = [
+            name for name in idle if name not in _texts(self.config.get("lora_exclude_modules"))
+        ]
         if idle:
-            self.remarks.append(
-                f"LoRA on {', '.join(idle)} is never used by {self.shape.model_type}, which reads"
-                " that weight by itself"
+            named = sorted({module.name for module in modules} - set(idle))
+            self._problem(
+                f"all linear layers are {', '.join(idle)} too, whose weight {self.shape.model_type}"
+                " reads by itself: a LoRA there is never used, and PEFT stops",
+                "lora_target_linear" if self.config.get("lora_target_linear") else _KEY,
+                f"Write lora_target_modules: [{', '.join(named)}]",
             )
         return modules
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,14 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from tiny_chat import KNOWN, make_tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer, FalconConfig, FalconForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    FalconConfig,
+    FalconForCausalLM,
+    FalconH1Config,
+    FalconH1ForCausalLM,
+)
 
 from eval.generation.arms import attach_adapter
 from eval.generation.base_model import load_base
@@ -104,6 +112,46 @@ def test_falcon_is_merged_over_its_quantised_values(tmp_path: Path) -> None:
     assert 0.04 < off < 0.15  # nf4 rounds by about a tenth; an unquantised base would be at 0.002
 
 
+def test_falcon_h1_keeps_its_multipliers_and_out_proj_in_16_bits(tmp_path: Path) -> None:
+    """muP's multipliers stand in config.json, and act on weights that the merge must not scale."""
+    base = tmp_path / "h1"
+    torch.manual_seed(0)
+    multipliers = {
+        "embedding_multiplier": 5.0, "lm_head_multiplier": 0.4, "key_multiplier": 0.5,
+        "attention_in_multiplier": 0.8, "attention_out_multiplier": 0.9, "ssm_in_multiplier": 1.25,
+        "ssm_out_multiplier": 0.3, "mlp_multipliers": [0.9, 0.6],
+        "ssm_multipliers": [0.35, 0.25, 0.35, 0.5, 0.35],
+    }  # fmt: skip
+    model = FalconH1ForCausalLM(
+        FalconH1Config(
+            vocab_size=420, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2, head_dim=16, mamba_d_ssm=64,
+            mamba_n_heads=4, mamba_d_head=16, mamba_d_state=16, mamba_chunk_size=16,
+            initializer_range=0.2, bos_token_id=1, eos_token_id=1, pad_token_id=0, **multipliers,
+        )
+    )  # fmt: skip
+    model.save_pretrained(base)
+    make_tokenizer().save_pretrained(base)
+    lora = LoraConfig(
+        r=8, init_lora_weights=False, task_type="CAUSAL_LM",
+        target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "in_proj", "up_proj", "down_proj"],
+    )  # fmt: skip
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora).save_pretrained(tmp_path / "x")
+    config = {"base_model": str(base), "chat_template": "tokenizer_default", "load_in_4bit": True,
+              "special_tokens": {"eos_token": "<|end|>", "pad_token": "<|pad|>"}}  # fmt: skip
+    for kept in ({}, {"bnb_config_kwargs": {"llm_int8_skip_modules": ["out_proj", "lm_head"]}}):
+        run = Run(tmp_path / "x", {"status": "finished", "config": {**config, **kept}})
+        folder = merge(run)
+        written = json.loads((folder / "config.json").read_text())
+        assert {key: written[key] for key in multipliers} == multipliers
+        merged, plain = load_file(folder / "model.safetensors"), model.state_dict()
+        for name in ("out_proj", "conv1d"):
+            weight = f"model.layers.1.mamba.{name}.weight"
+            assert torch.equal(merged[weight], plain[weight].to(torch.bfloat16))
+        head = merged["lm_head.weight"].float() - plain["lm_head.weight"]
+        assert (head.norm() / plain["lm_head.weight"].norm() < 0.01) == bool(kept)
+
+
 def _nf4_simulated_everywhere(run: Run, partial: Path) -> None:
     """What `axolotl merge-lora` does to a QLoRA run: embeddings and head are rounded too."""
     from axolotl.cli.merge_lora import do_merge_lora
@@ -148,6 +196,41 @@ def test_an_adapter_finer_than_the_dtype_is_refused_and_passes_in_fp32(
         merge(run)
     proof = json.loads((merge(run, "fp32") / "merge.json").read_text())
     assert proof["from_adapter_over_same_base"]["relative"] < 1e-4
+
+
+def test_a_disk_that_fills_in_the_middle(llama_run: Run, tmp_path: Path) -> None:
+    run = copy_of(llama_run, tmp_path / "run")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(UserError, match=r"can't be merged: .*File too large") as caught:
+            merge(run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(caught.value)
+    assert not (run.path / "merged").exists() and not list(run.path.glob(".merged*"))
+
+
+def test_a_run_without_a_template(llama_run: Run, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(llama_run.base_model, tmp_path / "base"))
+    (base / "chat_template.jinja").unlink()
+    config = {**llama_run.config, "base_model": str(base)}
+    config.pop("chat_template")
+    run = copy_of(llama_run, tmp_path / "run")
+    adapter = json.loads((run.path / "adapter_config.json").read_text())
+    adapter["base_model_name_or_path"] = str(base)
+    (run.path / "adapter_config.json").write_text(json.dumps(adapter))
+    with pytest.raises(UserError, match=r"has no chat template\. Name one in the recipe"):
+        merge(Run(run.path, {**run.record, "config": config}))
+    assert not (run.path / "merged").exists() and not list(run.path.glob(".merged*"))
+
+
+def test_tokens_that_the_model_has_no_embedding_for(llama_run: Run, tmp_path: Path) -> None:
+    run = copy_of(llama_run, tmp_path / "run")
+    config = {**run.config, "tokens": ["<|new|>"]}
+    with pytest.raises(UserError, match="tokens were added that it never learnt"):
+        merge(Run(run.path, {**run.record, "config": config}))
+    assert not (run.path / "merged").exists() and not list(run.path.glob(".merged*"))
 
 
 @pytest.mark.parametrize(("dtype", "layers"), [("bf16", 30), ("fp16", 30), ("fp32", 30)])
