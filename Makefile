@@ -81,11 +81,11 @@ publish: ## push adapter and card to the Hub, privately (RUN=, REPO=user/name, P
 	$(SETUP)
 	$(RUN_PYTHON) -m eval.release publish --run "$(RUN)" --recipe "$(RECIPE)" --repo "$(REPO)"
 
-serve: ## the merged model behind an OpenAI-compatible API on 127.0.0.1 (RUN= or RECIPE=, PORT=8000)
+serve: ## the merged model behind an OpenAI-compatible API on 127.0.0.1 (RUN= or RECIPE=, PORT=8000, QUEUE=64)
 	$(SETUP) --extras serve
-	$(RUN_PYTHON) -m eval.release serve --run "$(RUN)" --recipe "$(RECIPE)" --port "$(PORT)"
+	$(RUN_PYTHON) -m eval.release serve --run "$(RUN)" --recipe "$(RECIPE)" --port "$(PORT)" --queue "$(QUEUE)"
 
-export: ## the merged model as a file for llama.cpp and Ollama, read back by llama.cpp (RUN= or RECIPE=, FORMAT=gguf, TYPE=bf16|f16|f32|q8_0|q5_1|q4_0|q5_k_m|q4_k_m)
+export: ## the merged model as a file for llama.cpp and Ollama, read back by llama.cpp (RUN= or RECIPE=, FORMAT=gguf|gguf-lora, TYPE=bf16|f16|f32|q8_0|q5_1|q4_0|q5_k_m|q4_k_m)
 	$(SETUP) --extras export
 	$(RUN_PYTHON) -m eval.release export --run "$(RUN)" --recipe "$(RECIPE)" \
 	  --format "$(FORMAT)" --type "$(TYPE)"

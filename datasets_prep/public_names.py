@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from datasets_prep.name_rules import FICTION, FICTION_SURNAMES, WORKS
-from datasets_prep.sentences import whole_sentences
+from datasets_prep.sentences import sentences
 
 _FILE = Path(__file__).parent / "lexicons" / "public_people.txt"
 _LISTED = " ".join(
@@ -89,6 +89,8 @@ _ASKED_DEED = re.compile(
     r",? (?:discover|invent|write|paint|compose|found|win|die|born|direct|play|live|rule|lead|"
     r"famous|known|best known|first|president|king|queen|sign|build|design|record|sing|star)\w*\b"
 )
+# A stop that ends no sentence.
+_NO_END = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Sr|Jr|vs?|[A-Z])\.\s*\Z")
 # Names behind these words are of a story: "a novel about Billy", "spoilers about Mark".
 _STORY_BEFORE = re.compile(
     r"\b(?:novels?|books?|films?|movies?|series|episodes?|seasons? \w+|characters?|protagonist|"
@@ -184,5 +186,9 @@ class PublicNames:
     def _sentence(self, at: int) -> tuple[int, int]:
         """Start and end of the sentence around a position; "Mr." ends none."""
         if not self._spans:
-            self._spans = whole_sentences(self._text)
+            for start, end in sentences(self._text):
+                if self._spans and _NO_END.search(self._text[: self._spans[-1][1]][-8:]):
+                    self._spans[-1] = (self._spans[-1][0], end)
+                else:
+                    self._spans.append((start, end))
         return next(((s, e) for s, e in self._spans if s <= at < e), (0, len(self._text)))

@@ -172,7 +172,7 @@ class Shaper:
             "sharegpt": columns.conversations,
             "messages": columns.messages,
             "turns": columns.turns,
-            "tree": "\0path",
+            "tree": "messages",
         }
         return self._with_system(unit, self.reader.listed(cell(unit, lists[str(shape)])))
 

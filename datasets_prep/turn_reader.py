@@ -116,9 +116,7 @@ class TurnReader:
         value = item.get(text_key)
         if isinstance(value, str) and says_nothing(value):
             self.nothing.append(value)
-        if not self.definition.columns.parent:
-            # Else the keys are columns, which are named as such.
-            self.unread |= item.keys() - READ_KEYS - {role_key, text_key}
+        self.unread |= item.keys() - READ_KEYS - {role_key, text_key}
         source_role = plain(name).strip().lower()
         turn = message(item, role(name), source_role, value, where)
         if calls or is_call(source_role):

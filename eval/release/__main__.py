@@ -36,8 +36,11 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--port", default="", help="8000 where nothing is said; 0: a free one"
             )
+            command.add_argument("--queue", default="", help="requests at a time: 64")
         if name == "export":
-            command.add_argument("--format", default="", help="gguf")
+            command.add_argument(
+                "--format", default="", help="gguf, or gguf-lora: the adapter apart"
+            )
             command.add_argument("--type", default="", help="of the weights: bf16, f16, f32, q8_0")
         if name == "publish":
             command.add_argument("--repo", default="", help="user/name")
@@ -84,15 +87,24 @@ def _publish(run: Run, args: argparse.Namespace) -> int:
 
 def _serve(run: Run, args: argparse.Namespace) -> int:
     from eval.release.serve import PORT, serve
+    from eval.release.server import QUEUE
 
-    return serve(run, port_number(args.port or str(PORT), least=0))
+    queue = args.queue or str(QUEUE)
+    if not queue.isdecimal() or int(queue) < 1:
+        raise UserError(f"{queue!r} is no number of requests", "QUEUE", "Give one from 1 on")
+    return serve(run, port_number(args.port or str(PORT), least=0), int(queue))
 
 
 def _export(run: Run, args: argparse.Namespace) -> int:
     from eval.release.export import NoConverter, export
+    from eval.release.export_adapter import export_adapter
 
     try:
-        print(f"Exported: {display_path(export(run, args.format or 'gguf', args.type))}")
+        if args.format == "gguf-lora":
+            made = export_adapter(run, args.type)
+        else:
+            made = export(run, args.format or "gguf", args.type)
+        print(f"Exported: {display_path(made)}")
     except NoConverter as error:
         print(f"error: {error}", file=sys.stderr)
         return NOT_HERE

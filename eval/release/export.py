@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from eval.release.card import renew_card
 from eval.release.converter import convert, install_converter
-from eval.release.merge import PROOF, ensure_merged, held_out_rows, load_merged
-from eval.release.modelfile import TurnFormat, modelfile, take_apart
+from eval.release.merge import (
+    PROOF,
+    adapter_digest,
+    ensure_merged,
+    held_out_rows,
+    load_merged,
+    refuse_added_tokens,
+)
+from eval.release.modelfile import TurnFormat, modelfile, turns_of
 from eval.release.quantise import K_TYPES, PLAIN, quantise, refuse_without_quantiser
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.files import write_json
 from recipes.runner.core.recipe import did_you_mean, display_path
 from recipes.runner.run.finished import Run
 
-FORMATS = ("gguf",)
+FORMATS = ("gguf", "gguf-lora")
 WHOLE = ("bf16", "f16", "f32")
 OUTTYPES = (*WHOLE, *PLAIN, *K_TYPES)
 MODELFILE = "Modelfile"
@@ -67,6 +73,7 @@ def export(run: Run, file_format: str, outtype: str = "") -> Path:
         raise UserError(
             f"can't be written: {error.strerror or error}", display_path(run.path), "Free some room"
         ) from None
+    renew_card(run.path)
     return target
 
 
@@ -75,7 +82,7 @@ def _make(run: Run, merged: Path, converter: Path, folder: Path, outtype: str) -
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(merged)
-    turns = _turns(tokenizer)
+    turns = turns_of(tokenizer)
     file = folder / f"{run.name}-{outtype}.gguf"
     whole = outtype if outtype in WHOLE else "bf16"
     source = file if outtype in WHOLE else folder / "whole.gguf"
@@ -86,7 +93,7 @@ def _make(run: Run, merged: Path, converter: Path, folder: Path, outtype: str) -
         quantise(source, file, outtype)
         source.unlink()
     print("Reading it back ...", flush=True)
-    proof = _prove(run, merged, file, tokenizer, turns, outtype)
+    proof = _prove(run, merged, converter, file, tokenizer, turns, outtype)
     write_json(file.with_suffix(".json"), proof)
     if turns is not None:
         ends = tokenizer.convert_ids_to_tokens(_ends(merged))
@@ -95,41 +102,37 @@ def _make(run: Run, merged: Path, converter: Path, folder: Path, outtype: str) -
         )
 
 
-def _turns(tokenizer: Any) -> TurnFormat | None:
-    """The template for Ollama; None, said, where Ollama's language can't say it."""
-    if not tokenizer.chat_template:
-        take_apart(tokenizer)  # refuses
-    try:
-        return take_apart(tokenizer)
-    except UserError as error:
-        print(f"No Modelfile: {error}", flush=True)
-        return None
-
-
 def _prove(
-    run: Run, merged: Path, file: Path, tokenizer: Any, turns: TurnFormat | None, outtype: str
+    run: Run,
+    merged: Path,
+    converter: Path,
+    file: Path,
+    tokenizer: Any,
+    turns: TurnFormat | None,
+    outtype: str,
 ) -> dict[str, Any]:
     """The file against the merged model: in transformers, and in llama.cpp itself."""
-    import torch
-    from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
     from eval.release.export_proof import in_llama_cpp
+    from eval.release.read_back import read_back
 
     transformers_logging.disable_progress_bar()
     wanted = load_merged(merged, "fp32")
-    # Its reader of GGUF draws a bar of its own, whatever transformers' own switch says.
-    with contextlib.redirect_stderr(io.StringIO()):
-        model = AutoModelForCausalLM.from_pretrained(
-            file.parent, gguf_file=file.name, dtype=torch.float32, attn_implementation="eager"
-        )
-    proof: dict[str, Any] = {"type": outtype, "bytes": file.stat().st_size}
+    refuse_added_tokens(tokenizer, wanted, display_path(merged))
+    model = read_back(file, merged, converter)
+    proof: dict[str, Any] = {
+        "type": outtype,
+        "bytes": file.stat().st_size,
+        "adapter_digest": adapter_digest(run),
+    }
     exact = outtype in WHOLE
     if exact:
-        proof["logits"] = _prove_logits(run, merged, model.eval(), wanted, tokenizer)
-    proof |= _loss(run, model.eval(), wanted, tokenizer, outtype, file)
+        proof["logits"] = _prove_logits(run, merged, model, wanted, tokenizer)
+    proof |= _loss(run, model, wanted, tokenizer, outtype, file)
     del model
-    return proof | in_llama_cpp(file, wanted, tokenizer, turns, _ends(merged), exact)
+    effect = _effect(merged) if exact else None
+    return proof | in_llama_cpp(file, wanted, tokenizer, turns, _ends(merged), effect)
 
 
 def _prove_logits(run: Run, merged: Path, model: Any, wanted: Any, tokenizer: Any) -> float:
@@ -137,7 +140,7 @@ def _prove_logits(run: Run, merged: Path, model: Any, wanted: Any, tokenizer: An
 
     rows, source = held_out_rows(run, tokenizer)
     found = distance(logits_of(model, rows), logits_of(wanted, rows))
-    effect = json.loads((merged / PROOF).read_text("utf-8"))["adapter_effect"]["relative"]
+    effect = _effect(merged)
     print(
         f"Logits of {found.positions} positions ({source}): {found.relative:.2g} from the merged"
         f" model's, and the adapter's own effect is {effect:.2g}"
@@ -149,6 +152,11 @@ def _prove_logits(run: Run, merged: Path, model: Any, wanted: Any, tokenizer: An
             "Take TYPE=f32, or bf16",
         )
     return found.relative
+
+
+def _effect(merged: Path) -> float:
+    """What the adapter changes, relative to the logits, as the merge measured it."""
+    return float(json.loads((merged / PROOF).read_text("utf-8"))["adapter_effect"]["relative"])
 
 
 def _loss(

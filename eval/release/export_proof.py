@@ -7,6 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from eval.release.likely_tokens import (
+    compare_likelihoods,
+    likelihoods_of,
+    refuse_likelihoods,
+)
 from eval.release.llama_server import LlamaCpp, installed, llama_cpp
 from eval.release.modelfile import Messages, TurnFormat
 from recipes.runner.core.errors import UserError
@@ -183,13 +188,32 @@ def refuse_loss(loss: Loss, outtype: str, file: Path) -> None:
 
 
 def in_llama_cpp(
-    file: Path, model: Any, tokenizer: Any, turns: TurnFormat | None, ends: list[int], exact: bool
+    file: Path,
+    model: Any,
+    tokenizer: Any,
+    turns: TurnFormat | None,
+    ends: list[int],
+    effect: float | None,
 ) -> dict[str, Any]:
     """What llama.cpp makes of a file; says so where llama.cpp is not here.
 
+    Args:
+        file: the GGUF.
+        model: the merged model, in transformers.
+        tokenizer: its tokenizer.
+        turns: the template, taken apart.
+        ends: ids that end an answer.
+        effect: what the adapter changes, relative to the logits, where the file holds the model's
+            own values and so must compute the same; None for fewer bits.
+
     Returns:
-        For the proof: ``prompts_equal`` and ``answers``, or nothing.
+        For the proof: ``prompts_equal``, ``likelihoods`` and ``answers``, or nothing.
+
+    Raises:
+        UserError: other tokens, other likelihoods, or answers that stop no more.
     """
+    from eval.generation.generate import prompt_ids
+
     if not installed():
         note_fallback("export", "not read by llama.cpp", "it is not here: make setup EXTRAS=export")
         print("Not read by llama.cpp itself, which is not here: make setup EXTRAS=export")
@@ -197,12 +221,25 @@ def in_llama_cpp(
     with llama_cpp(file) as server:
         equal = prove_tokens(server, tokenizer, turns, file)
         print(f"Tokens of {equal} prompts: the same in training and in llama.cpp", flush=True)
-        answers = prove_answers(server, model, tokenizer, ends, exact, file)
+        prompts = [prompt_ids(tokenizer, messages) for messages in odd_prompts()]
+        likely = compare_likelihoods(server, prompts, likelihoods_of(model, prompts))
+        print(
+            f"Next token after them: the same likeliest one {likely.same} times; likelihoods"
+            f" {likely.relative:.2g} apart",
+            flush=True,
+        )
+        if effect is not None:
+            refuse_likelihoods(likely, effect, display_path(file))
+        answers = prove_answers(server, model, tokenizer, ends, effect is not None, file)
     print(
         f"Answers in llama.cpp: {answers.same} of {answers.asked} the same to the letter;"
         f" {answers.stopped} end by themselves ({answers.stopped_before} in transformers)"
     )
-    return {"prompts_equal": equal, "answers": asdict(answers)}
+    return {
+        "prompts_equal": equal,
+        "likelihoods": asdict(likely),
+        "answers": asdict(answers),
+    }
 
 
 def _first_difference(found: list[int], wanted: list[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from dataclasses import dataclass
@@ -112,6 +113,34 @@ def loss_rows(run: Run) -> list[dict[str, str]]:
         }
         for point in run.record.get("evaluations") or []
     ]
+
+
+def export_rows(run: Run) -> list[dict[str, str]]:
+    """What `make export` proved of each file that is there and of the adapter as it is now."""
+    adapter = folder_digest(run.path, (ADAPTER_WEIGHTS, ADAPTER_CONFIG))
+    rows = []
+    for path in sorted(run.path.glob(f"{run.name}-*.json")):
+        try:
+            proof = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            continue
+        if not path.with_suffix(".gguf").is_file() or proof.get("adapter_digest") != adapter:
+            continue
+        loss, likely = proof.get("held_out_loss"), proof.get("likelihoods")
+        answers = proof.get("answers")
+        rows.append(
+            {
+                "file": path.with_suffix(".gguf").name,
+                "size": f"{proof['bytes'] / 1e6:,.0f} MB",
+                "loss": f"{loss['file']:.3f} ({loss['rise']:+.4f}, 95% {loss['low']:+.4f} to"
+                f" {loss['high']:+.4f})" if loss else "not measured",
+                "prompts": f"{proof['prompts_equal']} of {likely['prompts']}" if likely else "",
+                "next": f"{likely['same']} of {likely['prompts']}" if likely else "",
+                "same": f"{answers['same']} of {answers['asked']}" if answers else "",
+                "stops": f"{answers['stopped']} ({answers['stopped_before']})" if answers else "",
+            }
+        )  # fmt: skip
+    return rows
 
 
 def setting_rows(run: Run) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""llama.cpp itself, in a process of its own: `python -m eval.release.llama_server FILE`.
+"""llama.cpp itself, in a process of its own: `python -m eval.release.llama_server FILE [LORA]`.
 
 Prints its address and serves until its standard input ends. A file that it can't read, or a
 template that it can't parse, may end the process: so it is never loaded into ours.
@@ -46,6 +46,19 @@ class LlamaCpp:
         body = {"content": text, "add_special": True, "parse_special": True}
         return [int(token) for token in self._post("/tokenize", body)["tokens"]]
 
+    def next_tokens(self, ids: list[int], count: int) -> dict[int, float]:
+        """The ``count`` likeliest next tokens after ``ids``, with their log likelihoods.
+
+        Four are generated, since the server holds back what ends inside a character.
+        """
+        body = {"prompt": ids, "n_predict": 4, "n_probs": count, "cache_prompt": False,
+                "temperature": 0, "post_sampling_probs": False}  # fmt: skip
+        found = self._post("/completion", body).get("completion_probabilities")
+        if not found:
+            raise httpx.DecodingError("it gave no likelihoods of the next token")
+        likely = found[0]["top_logprobs"]
+        return {int(token["id"]): float(token["logprob"]) for token in likely}
+
     def answer(self, messages: list[dict[str, str]], limit: int) -> tuple[str, bool]:
         """A greedy answer of at most ``limit`` tokens, and whether it stopped by itself."""
         body = {"messages": messages, "temperature": 0, "max_tokens": limit, "cache_prompt": False}
@@ -59,13 +72,18 @@ def installed() -> bool:
 
 
 @contextlib.contextmanager
-def llama_cpp(file: Path) -> Iterator[LlamaCpp]:
+def llama_cpp(file: Path, adapter: Path | None = None) -> Iterator[LlamaCpp]:
     """llama.cpp with a file loaded, while the block runs.
+
+    Args:
+        file: the model.
+        adapter: a LoRA over it, as llama.cpp's ``--lora`` takes it.
 
     Raises:
         UserError: it can't load the file, or parse its template.
     """
-    command = [sys.executable, "-m", "eval.release.llama_server", str(file.resolve())]
+    files = [str(path.resolve()) for path in (file, adapter) if path is not None]
+    command = [sys.executable, "-m", "eval.release.llama_server", *files]
     with tempfile.TemporaryFile("w+", errors="replace") as said:
         process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True
@@ -89,6 +107,11 @@ def llama_cpp(file: Path) -> Iterator[LlamaCpp]:
 def _reason(said: IO[str]) -> str:
     said.seek(0)
     lines = [line.strip() for line in said if line.strip()]
+    for line in lines:
+        if "chat_templates_init: error:" in line:
+            return (
+                f"it can't parse the chat template ({line.rpartition('error:')[2].strip()[:150]})"
+            )
     errors = [line for line in lines if " E " in line or "error" in line.lower()]
     return (errors or lines or ["it said nothing"])[-1][:200]
 
@@ -101,6 +124,10 @@ def main() -> None:
 
     params = xllamacpp.CommonParams()
     params.model.path = sys.argv[1]
+    if len(sys.argv) > 2:
+        adapter = xllamacpp.CommonAdapterLoraInfo()
+        adapter.path, adapter.scale = sys.argv[2], 1.0
+        params.lora_adapters = [adapter]
     params.n_ctx, params.n_parallel, params.port = _CONTEXT, 1, 0
     # Its threads spin until the last has done its share of a layer: on a busy machine a small model
     # answers sooner on one.

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.files import write_json
@@ -33,7 +34,7 @@ def merged_folder(run: Run) -> Path | None:
         proof = json.loads((folder / PROOF).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return folder if proof.get("adapter_digest") == _adapter_digest(run) else None
+    return folder if proof.get("adapter_digest") == adapter_digest(run) else None
 
 
 def ensure_merged(run: Run) -> Path:
@@ -87,8 +88,10 @@ def _merge(run: Run, dtype: str) -> Path:
         shutil.rmtree(target, ignore_errors=True)
         (partial / FOLDER).rename(target)
         return target
-    except OSError as error:
-        raise UserError(f"can't be merged: {error}", display_path(run.path)) from None
+    except (OSError, SafetensorError) as error:  # safetensors has errors of its own for a full disk
+        raise UserError(
+            f"can't be merged: {str(error).splitlines()[0]}", display_path(run.path)
+        ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -101,9 +104,10 @@ def _merge_and_prove(run: Run, dtype: str, partial: Path) -> None:
     print(f"Loading {run.base_model} ...", flush=True)
     base = load_base(run.config, dtype, device="cpu")
     rows, source = held_out_rows(run, base.tokenizer)
+    refuse_added_tokens(base.tokenizer, base.model, run.base_model)
     layers = int(base.model.config.num_hidden_layers)
-    _check_room(base.model.num_parameters(), _BYTES[dtype], run.path)
-    _write_base(run, base, partial / "base")
+    check_room(base.model.num_parameters(), _BYTES[dtype], run.path)
+    write_base(run, base, partial / "base")
     computed = _computed_in(base.model.num_parameters(), dtype)
     print(f"Reading logits of base and adapter, computed in {computed} ...", flush=True)
     base.model.to(_torch_dtype(computed))
@@ -124,7 +128,7 @@ def _merge_and_prove(run: Run, dtype: str, partial: Path) -> None:
     proof: dict[str, Any] = {
         "run": run.name,
         "base_model": run.base_model,
-        "adapter_digest": _adapter_digest(run),
+        "adapter_digest": adapter_digest(run),
         "dtype": dtype,
         "computed_in": computed,
         "prompts": source,
@@ -154,6 +158,22 @@ def _merge_and_prove(run: Run, dtype: str, partial: Path) -> None:
     write_json(partial / FOLDER / PROOF, proof)
 
 
+def refuse_added_tokens(tokenizer: Any, model: Any, where: str) -> None:
+    """Stop where a tokenizer has tokens that the model has no embedding for.
+
+    Raises:
+        UserError: tokens were added after training, or by a recipe that trains no embeddings.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise UserError(
+            f"the tokenizer has {len(tokenizer):,} tokens, and the model {rows:,}: tokens were"
+            " added that it never learnt",
+            where,
+            "Take them out of the tokenizer, or of the recipe's tokens",
+        )
+
+
 def held_out_rows(run: Run, tokenizer: Any) -> tuple[list[list[int]], str]:
     """Token ids of conversations that the run never saw, and where they are from.
 
@@ -176,7 +196,7 @@ def held_out_rows(run: Run, tokenizer: Any) -> tuple[list[list[int]], str]:
     return [list(row.ids) for row in held_out], f"{len(held_out)} held-out conversations"
 
 
-def _write_base(run: Run, base: Any, folder: Path) -> None:
+def write_base(run: Run, base: Any, folder: Path) -> None:
     """The unpacked base with the run's tokenizer and ends: what the merge starts from."""
     from eval.generation.generate import end_tokens
 
@@ -223,7 +243,17 @@ def _computed_in(parameters: int, dtype: str) -> str:
     return "fp32" if psutil.virtual_memory().available > 5 * parameters else dtype
 
 
-def _check_room(parameters: int, size: int, folder: Path) -> None:
+def check_room(parameters: int, size: int, folder: Path) -> None:
+    """Say before any work that the disk is too small for two models of this size.
+
+    Args:
+        parameters: of the model.
+        size: bytes of each.
+        folder: where they are written.
+
+    Raises:
+        UserError: it is.
+    """
     needed = int(2.1 * parameters * size)
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -235,7 +265,8 @@ def _check_room(parameters: int, size: int, folder: Path) -> None:
         )
 
 
-def _adapter_digest(run: Run) -> str:
+def adapter_digest(run: Run) -> str:
+    """Hash of the run's adapter as it is now."""
     return folder_digest(run.path, (ADAPTER_WEIGHTS, ADAPTER_CONFIG))
 
 

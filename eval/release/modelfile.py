@@ -91,7 +91,22 @@ def take_apart(tokenizer: Any) -> TurnFormat:
     return found
 
 
-def modelfile(gguf: str, turns: TurnFormat, stops: list[str], title: str) -> str:
+def turns_of(tokenizer: Any) -> TurnFormat | None:
+    """The template for Ollama; None, said, where Ollama's language can't say it.
+
+    Raises:
+        UserError: there is no template at all.
+    """
+    if not tokenizer.chat_template:
+        take_apart(tokenizer)  # refuses
+    try:
+        return take_apart(tokenizer)
+    except UserError as error:
+        print(f"No Modelfile: {error}", flush=True)
+        return None
+
+
+def modelfile(gguf: str, turns: TurnFormat, stops: list[str], title: str, adapter: str = "") -> str:
     """The text of the Modelfile.
 
     Args:
@@ -99,6 +114,7 @@ def modelfile(gguf: str, turns: TurnFormat, stops: list[str], title: str) -> str
         turns: the template, taken apart.
         stops: end tokens as text.
         title: of the model, for its first comment.
+        adapter: name of a GGUF with a LoRA beside it; empty where the model is whole.
     """
     branches = "".join(
         f'{{{{ {"if" if place == 0 else "else if"} eq .Role "{role}" }}}}'
@@ -116,11 +132,12 @@ def modelfile(gguf: str, turns: TurnFormat, stops: list[str], title: str) -> str
         if turns.trims
         else ""
     )
+    over = f"ADAPTER ./{adapter}\n" if adapter else ""
     ends = "".join(f"PARAMETER stop {_quoted(stop)}\n" for stop in stops)
     return (
         f"# {' '.join(title.split())}: ollama create NAME -f Modelfile\n"
         f"# No clinician. {notice.removeprefix('# ')}"
-        f"FROM ./{gguf}\n{trims}TEMPLATE {_quoted(template)}\n{system}{ends}"
+        f"FROM ./{gguf}\n{over}{trims}TEMPLATE {_quoted(template)}\n{system}{ends}"
         "PARAMETER temperature 0.7\nPARAMETER top_p 0.95\nPARAMETER top_k 0\n"
         "PARAMETER repeat_penalty 1.0\n"
     )

@@ -1,9 +1,13 @@
 """`make serve`: the merged model behind an OpenAI-compatible API on this machine alone.
 
-`transformers serve` answers. It can't put an adapter over a base in 4 bits, let alone a Falcon, and
-in 16 bits the model would not be the one that was trained and evaluated: so the merged model is
-served, which is proven to be. What it learnt to end its answers with stands in its
-generation_config.json, and its chat template beside it.
+`transformers serve` answers, behind a gate of ours. It can't put an adapter over a base in 4 bits,
+let alone a Falcon, and in 16 bits the model would not be the one that was trained and evaluated: so
+the merged model is served, which is proven to be. What it learnt to end its answers with stands in
+its generation_config.json, and its chat template beside it.
+
+It is for one product in development, a few people at a time: one answer is generated after another
+(no batches), a sampled answer's seed is shared with whoever asks at that time, and there is no key,
+no TLS and no limit a client. For more, take vLLM (eval/release/README.md).
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from pathlib import Path
 import httpx
 
 from eval.release.merge import ensure_merged
+from eval.release.server import GRACE, QUEUE
 from recipes.runner.core.address import HOST, free_port
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.recipe import display_path
@@ -30,12 +35,13 @@ _START_WITHIN = 900.0  # seconds; a 7B from a slow disk
 _TORCH_NAMES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
-def serve(run: Run, port: int = PORT) -> int:
+def serve(run: Run, port: int = PORT, queue: int = QUEUE) -> int:
     """Serve until interrupted; merge first where that was not done.
 
     Args:
         run: with an adapter.
         port: to listen on; 0 takes a free one.
+        queue: requests that may wait or be answered at a time; one more gets HTTP status 429.
 
     Returns:
         The exit code: 0 when it was stopped by Ctrl-C.
@@ -54,7 +60,7 @@ def serve(run: Run, port: int = PORT) -> int:
     with tempfile.TemporaryDirectory() as names, log.open("w", encoding="utf-8") as output:
         (Path(names) / run.name).symlink_to(folder.resolve())
         process = subprocess.Popen(
-            command(run, port), cwd=names, env=_environment(), stdout=output, stderr=output
+            command(run, port, queue), cwd=names, env=_environment(), stdout=output, stderr=output
         )
         try:
             _wait(process, address, log)
@@ -74,12 +80,12 @@ def serve(run: Run, port: int = PORT) -> int:
         finally:
             process.terminate()
             try:
-                process.wait(timeout=20)
+                process.wait(timeout=GRACE + 10)
             except subprocess.TimeoutExpired:
                 process.kill()
 
 
-def command(run: Run, port: int) -> list[str]:
+def command(run: Run, port: int, queue: int = QUEUE) -> list[str]:
     """The command line of the server, to be run where the run's name leads to the model."""
     import torch
 
@@ -87,11 +93,11 @@ def command(run: Run, port: int) -> list[str]:
 
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     return [
-        sys.executable, "-P", "-m", "transformers.cli.transformers", "serve", run.name,
-        "--host", HOST, "--port", str(port), "--device", device,
+        sys.executable, "-P", "-m", "eval.release.server", run.name,
+        "--port", str(port), "--queue", str(queue), "--device", device,
         "--dtype", _TORCH_NAMES[pick_dtype(run.config, device)],
         # As in evaluation: on a CPU plain attention is quicker for one new token.
-        "--attn-implementation", "eager" if device == "cpu" else "sdpa",
+        "--attention", "eager" if device == "cpu" else "sdpa",
     ]  # fmt: skip
 
 

@@ -127,3 +127,33 @@ def test_bases_say_where_they_live() -> None:
     assert small.hub_id == "HuggingFaceTB/SmolLM2-135M-Instruct" and "Q4_1" in small.note
     assert describe_base("/somewhere/model").hub_id is None
     assert describe_base("someone/model").licence is None
+
+
+def test_files_that_were_exported_stand_in_the_card_with_what_they_cost(
+    run: Run, tmp_path: Path
+) -> None:
+    from eval.release.merge import adapter_digest
+
+    copy = tmp_path / "exported"
+    shutil.copytree(run.path, copy)
+    exported = find_run(str(copy), None)
+    proof = {
+        "type": "q8_0", "bytes": 144_811_008, "adapter_digest": adapter_digest(exported),
+        "held_out_loss": {"merged": 3.127, "file": 3.128, "rise": 0.0013, "low": -0.0005,
+                          "high": 0.003, "conversations": 40},
+        "prompts_equal": 50,
+        "likelihoods": {"prompts": 50, "same": 49, "relative": 0.01, "without_adapter": None},
+        "answers": {"asked": 9, "same": 1, "stopped": 9, "stopped_before": 9, "no_longer_stop": 0},
+    }  # fmt: skip
+    (copy / "exported-q8_0.json").write_text(json.dumps(proof))
+    assert "llama.cpp" not in write_card(exported).read_text()  # a proof without its file
+    (copy / "exported-q8_0.gguf").write_bytes(b"GGUF")
+    card = write_card(exported).read_text()
+    row = next(line for line in card.splitlines() if "exported-q8_0.gguf" in line)
+    assert [cell.strip() for cell in row.split("|")[2:-1]] == [
+        "145 MB", "3.128 (+0.0013, 95% -0.0005 to +0.0030)", "50 of 50", "49 of 50", "1 of 9",
+        "9 (9)",
+    ]  # fmt: skip
+    proof["adapter_digest"] = "of another adapter"
+    (copy / "exported-q8_0.json").write_text(json.dumps(proof))
+    assert "exported-q8_0.gguf" not in write_card(exported).read_text()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from eval.release import converter, export, quantise
+from eval.release import converter, export, export_adapter, quantise
 from eval.release.__main__ import NOT_HERE, main
-from eval.release.merge import PROOF
+from eval.release.merge import PROOF, ensure_merged
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.files import write_json
 from recipes.runner.core.recipe import ROOT
@@ -75,6 +79,8 @@ def test_the_file_is_read_back_and_kept(
     assert not list(run.path.glob(".export-*"))
     proof = json.loads((run.path / "tiny-bf16.json").read_text())
     assert proof["prompts_equal"] == 50
+    likely = proof["likelihoods"]
+    assert likely["prompts"] == 50 and likely["same"] >= 45 and likely["relative"] < 0.05
     # A random model's greedy answers are ties that 16 bits break; what counts is that they came.
     assert proof["answers"]["asked"] == 9
 
@@ -147,6 +153,68 @@ def test_a_full_disk_leaves_nothing_half_written(
     assert not list(run.path.glob(".export-*"))
 
 
+@pytest.mark.parametrize("outtype", ["bf16", "q4_0"])
+def test_a_disk_that_fills_in_the_middle(run: Run, fetched: Path, outtype: str) -> None:
+    """A real one as far as the files go: no process may write more than 2 MB into one."""
+    ensure_merged(run)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
+    try:
+        with pytest.raises(UserError, match="File too large") as caught:
+            export.export(run, "gguf", outtype if outtype == "q4_0" else "f16")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(caught.value)
+    assert not (run.path / f"tiny-{outtype.replace('bf16', 'f16')}.gguf").exists()
+    assert not list(run.path.glob(".export-*"))
+
+
+def test_a_template_that_llama_cpp_cannot_parse(
+    run: Run, fetched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jinja has `with`; llama.cpp's reader of it doesn't."""
+    merged = ensure_merged(run)
+    template = merged / "chat_template.jinja"
+    kept = template.read_text()
+    template.write_text("{% with a = 1 %}" + kept + "{% endwith %}")
+    try:
+        with pytest.raises(UserError, match=r"can't parse the chat template \(.*with\)") as caught:
+            export.export(run, "gguf", "f16")
+    finally:
+        template.write_text(kept)
+    assert "\n" not in str(caught.value)
+    assert not (run.path / "tiny-f16.gguf").exists() and not list(run.path.glob(".export-*"))
+
+
+def test_a_model_without_a_template(run: Run, fetched: Path) -> None:
+    merged = ensure_merged(run)
+    template = merged / "chat_template.jinja"
+    kept = template.read_text()
+    template.unlink()
+    try:
+        with pytest.raises(UserError, match="has no chat template, so nobody"):
+            export.export(run, "gguf", "f16")
+    finally:
+        template.write_text(kept)
+    assert not (run.path / "tiny-f16.gguf").exists() and not list(run.path.glob(".export-*"))
+
+
+def test_tokens_added_after_training(run: Run, fetched: Path) -> None:
+    merged = ensure_merged(run)
+    names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+    kept = {name: (merged / name).read_bytes() for name in names}
+    tokenizer = AutoTokenizer.from_pretrained(merged)
+    tokenizer.add_tokens(["<|new|>", "<|newer|>"])
+    tokenizer.save_pretrained(merged)
+    try:
+        with pytest.raises(UserError, match="tokens were added that it never learnt"):
+            export.export(run, "gguf", "f16")
+    finally:
+        for name, content in kept.items():
+            (merged / name).write_bytes(content)
+    assert not (run.path / "tiny-f16.gguf").exists() and not list(run.path.glob(".export-*"))
+
+
 def test_a_k_type_needs_llama_cpps_quantiser(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantise.shutil, "which", lambda name: None)
     monkeypatch.setattr(quantise, "_library", lambda: None)
@@ -167,39 +235,130 @@ def test_the_quantiser_on_path_is_called(
     assert not (run.path / "tiny-q5_k_m.gguf").exists()
 
 
-def test_falcon_in_llama_cpp(fetched: Path, tmp_path: Path) -> None:
-    """A small random Falcon with Falcon-7B's own tokenizer and the recipes' chat format."""
-    from transformers import FalconConfig, FalconForCausalLM
+def tiny_of(kind: str) -> tuple[Any, Any]:
+    """A small random model of Falcon's family, and a tokenizer with its chat format."""
+    from transformers import FalconConfig, FalconForCausalLM, FalconH1Config, FalconH1ForCausalLM
 
+    torch.manual_seed(0)
+    if kind == "falcon-h1":
+        tokenizer = AutoTokenizer.from_pretrained(make_small_model())
+        config: Any = FalconH1Config(
+            vocab_size=len(tokenizer), hidden_size=64, intermediate_size=96, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2, head_dim=16, mamba_d_ssm=64,
+            mamba_n_heads=4, mamba_d_head=16, mamba_d_state=16, mamba_chunk_size=32,
+            embedding_multiplier=5.0, lm_head_multiplier=0.4, key_multiplier=0.5,
+            attention_out_multiplier=0.9, attention_in_multiplier=0.8, ssm_in_multiplier=1.25,
+            ssm_out_multiplier=0.3, mlp_multipliers=[0.9, 0.6], initializer_range=0.2,
+            ssm_multipliers=[0.35, 0.25, 0.35, 0.5, 0.35], max_position_embeddings=512,
+            bos_token_id=1, eos_token_id=2, pad_token_id=0,
+        )  # fmt: skip
+        return FalconH1ForCausalLM(config), tokenizer
     shared = Path(os.environ.get("FALCON_TOKENIZER", ROOT.parent / "shared/falcon-7b-tokenizer"))
     if not shared.is_dir():
         pytest.skip("Falcon-7B's tokenizer is not here")
     tokenizer = AutoTokenizer.from_pretrained(shared)
     tokenizer.chat_template = (ROOT / "recipes/chat_templates/falcon.jinja").read_text()
     tokenizer.pad_token = ">>TITLE<<"
-    torch.manual_seed(0)
-    model = FalconForCausalLM(
-        FalconConfig(
-            vocab_size=65024, hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
-            multi_query=True, parallel_attn=True, bias=False, alibi=False, bos_token_id=11,
-            eos_token_id=11, initializer_range=0.2,
-        )
+    newer = {
+        "num_attention_heads": 4, "num_kv_heads": 2, "new_decoder_architecture": True,
+        "num_ln_in_parallel_attn": 1, "max_position_embeddings": 8192, "rope_theta": 500042.0,
+    }  # fmt: skip
+    older = {"num_attention_heads": 2, "multi_query": True}
+    config = FalconConfig(
+        vocab_size=65024, hidden_size=64, num_hidden_layers=2, parallel_attn=True, bias=False,
+        alibi=False, bos_token_id=11, eos_token_id=11, initializer_range=0.2,
+        **(newer if kind == "falcon2" else older),
     )  # fmt: skip
+    return FalconForCausalLM(config), tokenizer
+
+
+@pytest.mark.parametrize(
+    ("kind", "outtype"), [("falcon", "q8_0"), ("falcon2", "bf16"), ("falcon-h1", "bf16")]
+)
+def test_the_falcon_family_in_llama_cpp(
+    fetched: Path, tmp_path: Path, kind: str, outtype: str
+) -> None:
+    """transformers reads no file of the last two: the converter's rows are undone for them."""
+    from gguf import GGUFReader
+
+    model, tokenizer = tiny_of(kind)
     folder = tmp_path / "merged"
-    model.generation_config.eos_token_id = 11
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     run = Run(tmp_path / "run", {"status": "finished", "config": {"base_model": str(folder)}})
     (tmp_path / "run").mkdir()
+    (run.path / "adapter_model.safetensors").write_bytes(b"")
     work = tmp_path / "made"
     work.mkdir()
     write_json(folder / PROOF, {"adapter_effect": {"relative": 1.0}})
-    export._make(run, folder, fetched, work, "q8_0")
-    proof = json.loads((work / "run-q8_0.json").read_text())
+    export._make(run, folder, fetched, work, outtype)
+    proof = json.loads((work / f"run-{outtype}.json").read_text())
     assert proof["prompts_equal"] == 50
+    assert proof["likelihoods"]["relative"] < 0.06 and proof["likelihoods"]["same"] >= 40
     text = (work / "Modelfile").read_text()
+    if kind == "falcon-h1":
+        assert "<|im_start|>user" in text
+        return
     assert 'eq .Role "user" }}>>QUESTION<<{{ .Content }}{{ else if' in text
     assert "drops white space at the ends" in text
+    fields = GGUFReader(work / f"run-{outtype}.gguf").fields
+    assert fields["falcon.context_length"].contents() == (8192 if kind == "falcon2" else 2048)
+    assert ("falcon.rope.freq_base" in fields) == (kind == "falcon2")
+
+
+def test_an_adapter_apart_from_its_base(
+    run: Run, fetched: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gguf import GGUFReader
+
+    path = export_adapter.export_adapter(run)
+    assert path.name == "tiny-lora-f16.gguf"
+    output = capsys.readouterr().out
+    assert "in llama.cpp with --lora" in output
+    proof = json.loads((run.path / "tiny-lora-f16.json").read_text())
+    likely = proof["likelihoods"]
+    assert likely["relative"] < 0.1 * likely["without_adapter"] and likely["same"] >= 45
+    fields = GGUFReader(path).fields
+    assert fields["general.type"].contents() == "adapter"
+    assert (run.path / "tiny-base-bf16.gguf").is_file()
+    text = (run.path / "Modelfile-lora").read_text()
+    assert "FROM ./tiny-base-bf16.gguf\nADAPTER ./tiny-lora-f16.gguf\n" in text
+    assert not list(run.path.glob(".export-*"))
+
+
+def test_rows_of_an_adapter_in_the_models_order_are_not_kept(
+    run: Run, fetched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a plain conversion would write: queries and keys without llama.cpp's order of rows."""
+    real = export_adapter.rows_of
+
+    def rows_of(folder: Path, model: Path) -> dict[str, converter.Rows]:
+        found = real(folder, model)
+        return {
+            name: converter.Rows(rows.to, np.arange(len(rows.rows)), rows.factors)
+            for name, rows in found.items()
+        }
+
+    monkeypatch.setattr(export_adapter, "rows_of", rows_of)
+    with pytest.raises(UserError, match=r"llama\.cpp computes something else than transformers"):
+        export_adapter.export_adapter(run, "f32")
+    assert not (run.path / "tiny-lora-f32.gguf").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"use_dora": True}, "no place for use_dora"), ({"bias": "all"}, "no place for bias"),
+     ({"modules_to_save": ["lm_head"]}, "no place for modules_to_save")],
+)  # fmt: skip
+def test_an_adapter_that_llama_cpp_cannot_hold(
+    run: Run, tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    copy = Run(shutil.copytree(run.path, tmp_path / "copy"), run.record)
+    path = copy.path / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(UserError, match=words):
+        export_adapter.export_adapter(copy)
 
 
 def test_where_the_converter_cannot_be_had_the_commands_are_shown(
