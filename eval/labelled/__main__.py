@@ -13,7 +13,7 @@ from rich.table import Table
 from eval.checks.meaning import prefetch
 from eval.checks.worth import DECIDES_FROM, MEASURED, Worth
 from eval.labelled.measure import errors, milliseconds, worth_on
-from eval.labelled.rows import Row, labelled_rows
+from eval.labelled.rows import HANDS, UNSEEN_HAND, Row, labelled_rows
 from eval.quiet import quiet_libraries
 from recipes.runner.core.errors import user_errors_exit
 from recipes.runner.core.files import write_text
@@ -25,9 +25,16 @@ def main() -> None:
     parser.add_argument("--part", choices=("aside", "train"), default="aside")
     parser.add_argument("--write", action="store_true", help=f"write {MEASURED.name}")
     parser.add_argument("--errors", metavar="CHECK", help="list the answers that it gets wrong")
+    parser.add_argument(
+        "--hands",
+        default=HANDS,
+        help=f"of these writers alone; {UNSEEN_HAND}: the one to whom nothing is fitted",
+    )
     asked = parser.parse_args()
+    if asked.write and (asked.hands != HANDS or asked.part == "train"):
+        parser.error("--write keeps the figures of all hands' answers kept aside")
     quiet_libraries()
-    rows = [row for row in labelled_rows() if row.part == asked.part]
+    rows = [row for row in labelled_rows(asked.hands) if row.part == asked.part]
     prefetch((row.question, row.answer) for row in rows)
     console = Console()
     if asked.errors:
@@ -35,14 +42,14 @@ def main() -> None:
             console.print(f"{one['id']} {'missed' if one['is'] else 'false'}: {one['answer']}")
         return
     worth = worth_on(rows)
-    console.print(_table(worth, f"{len(rows)} answers kept aside"))
+    read_as = "kept aside" if asked.part == "aside" else "for training"
+    console.print(_table(worth, f"{len(rows)} answers {read_as}"))
     by_hand = {hand: worth_on([r for r in rows if r.id[0] == hand]) for hand in _hands(rows)}
     for hand, values in by_hand.items():
         console.print(f"hand {hand}: {_means(values.values())}")
     for style in sorted({row.style for row in rows}):
-        console.print(
-            f"{style}: {_means(worth_on([r for r in rows if r.style == style]).values())}"
-        )
+        if found := worth_on([row for row in rows if row.style == style]):
+            console.print(f"{style}: {_means(found.values())}")
     console.print(f"{milliseconds(rows[:50]):.0f} ms an answer, one by one")
     if asked.write:
         kept = {"rows": len(rows), "checks": {n: asdict(w) for n, w in worth.items()}}

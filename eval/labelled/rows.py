@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 FOLDER = Path(__file__).parent
-HANDS = ("a", "b", "c", "d")
+HANDS = "abcdeg"
+UNSEEN_HAND = "f"
+"""A writer to whom nothing is fitted and by whom nothing is chosen."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,10 @@ class Row:
 
 
 @cache
-def labelled_rows() -> tuple[Row, ...]:
-    """Every labelled answer, in the order of the files."""
+def labelled_rows(hands: str = HANDS) -> tuple[Row, ...]:
+    """Every labelled answer of these writers, in the order of the files."""
     rows = []
-    for hand in HANDS:
+    for hand in hands:
         for line in (FOLDER / f"hand_{hand}.jsonl").read_text(encoding="utf-8").splitlines():
             raw = json.loads(line)
             raw.pop("note", None)
