@@ -22,6 +22,7 @@ from datasets_prep.source import Source
 from datasets_prep.where import parse_condition
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.nearest import did_you_mean
+from recipes.runner.core.yaml_file import read_yaml
 from recipes.runner.core.yaml_model import read_model
 
 DEFINITIONS = Path(__file__).parent / "definitions"
@@ -166,6 +167,22 @@ class Definition(Part):
     split: SplitSettings = SplitSettings()
     _part: str = PrivateAttr(default="")
     _why_no_tools: str = PrivateAttr(default="")
+
+    @field_validator("replay", mode="before")
+    @classmethod
+    def _definition_by_name(cls, value: Any) -> Any:
+        """``replay: general`` is the source of a definition of this folder."""
+        if not isinstance(value, str):
+            return value
+        path = DEFINITIONS / f"{value}.yaml"
+        if not path.is_file():
+            known = sorted(p.stem for p in DEFINITIONS.glob("*.yaml"))
+            raise ValueError(f"no definition '{value}'. {did_you_mean(value, known)}")
+        found = read_yaml(path, "Start from another definition").content
+        kept = {key: found[key] for key in Part.model_fields if key in found}
+        if "file" in kept["source"]:
+            kept["source"] = {**kept["source"], "file": str(DEFINITIONS / kept["source"]["file"])}
+        return kept
 
     @model_validator(mode="after")
     def _has_a_source(self) -> Definition:

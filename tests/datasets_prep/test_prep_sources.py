@@ -261,6 +261,17 @@ def test_tools_are_kept_in_openais_form_from_both_styles(tmp_path: Path) -> None
     ], "parameters differ by tool: as text they have one type"
 
 
+def test_replay_by_name_is_our_own_general_set(tmp_path: Path) -> None:
+    jsonl(tmp_path / "a.jsonl", questions(100))
+    sources = [{"name": "a", "source": {"file": "a.jsonl"}, "model_written": False, **PAIR}]
+    out = made(tmp_path, {"sources": sources, "replay": "general"})
+    replayed = [row for row in all_rows(out) if row["part"] == "replay"]
+    assert len(replayed) == 25 and all(row["by_model"] for row in replayed), "a fifth of all rows"
+    assert json.loads((out / "manifest.json").read_text())["counts"]["read"] >= 100 + 150
+    with pytest.raises(UserError, match="no definition 'generall'"):
+        made(tmp_path, {"sources": sources, "replay": "generall"})
+
+
 def test_a_data_set_is_of_one_kind() -> None:
     parts = [{"name": "a", "source": {"file": "a"}, "shape": "kto"},
              {"name": "b", "source": {"file": "b"}, **PAIR}]  # fmt: skip
