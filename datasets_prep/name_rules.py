@@ -54,7 +54,7 @@ _PLAIN_CREDENTIALS = re.sub(r"[\\?]", "", _CREDENTIALS)
 CREDENTIAL = re.compile(rf"^(?:{_CREDENTIALS})\.?$", re.IGNORECASE)
 
 _NAME = (
-    r"[A-Z\u00c0-\u00de](?:[a-z\u00df-\u00ff]+|['\u2019][A-Z][a-z]+)"
+    r"[A-Z\u00c0-\u00de\u0100-\u017e](?:[a-z\u00df-\u017e]+|['\u2019][A-Z][a-z]+)"
     r"(?:[A-Z][a-z]+)?(?:-[A-Z][a-z]+)?"
 )
 _PARTICLES = r"(?:(?:van|von|de|der|den|la|del|da|di|bin|al|St\.) ){0,2}"
@@ -258,9 +258,13 @@ GIVEN_NAMES, GIVEN_NAMES_INSIDE = _given_names()
 # church, and the Trevor Project are no persons.
 CAPITALISED = re.compile(
     r"(?<![\w\u2019'-])(?<!St\. )(?<!Saint )(?<!San )(?<!Santa )"
-    r"[A-Z\u00c0-\u00de][a-z\u00df-\u00ff]+(?![\w-])(?!['\u2019]t\b| Project\b| [Tt]alks?\b)"
+    r"[A-Z\u00c0-\u00de\u0100-\u017e][a-z\u00df-\u017e]+(?![\w-])"
+    r"(?!['\u2019]t\b| Project\b| [Tt]alks?\b)"
 )
 SURNAMES = re.compile(rf"(?: (?:[A-Z]\. )?{_PARTICLES}{_NAME}){{0,2}}")
+# A second person beside the first, and one whom the writer calls theirs.
+AND_NAME = re.compile(rf" (?:and|&) ({_NAME}(?:-[a-z]+)?)(?=[ .,;!?]|$)(?! [A-Z])")
+OF_MINE = re.compile(r"\b(?:[Mm]y|[Oo]ur)\b[^.!?\n]{0,40}\Z")
 MID_SENTENCE = re.compile(r"[a-z,] \Z")
 # The writer of a book, and a name known from the screen, are not persons of the conversation.
 OF_A_WORK = re.compile(

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from datasets_prep.name_rules import (
     ALSO_WORDS,
+    AND_NAME,
     CAPITALISED,
     CREDENTIAL,
     FICTION,
@@ -20,6 +21,7 @@ from datasets_prep.name_rules import (
     MID_SENTENCE,
     NOT_NAMES,
     OF_A_WORK,
+    OF_MINE,
     OF_NO_PERSON,
     PLACE_BEFORE,
     PLACES,
@@ -29,7 +31,7 @@ from datasets_prep.name_rules import (
     SURNAMES,
     WORD,
 )
-from datasets_prep.public_names import PublicNames
+from datasets_prep.public_names import STORY, PublicNames
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class RuleNames:
         """Spans of names that a rule finds."""
         found = []
         public = PublicNames(text)
+        told = self.told or STORY.match(text) is not None
         held = set(WORD.findall(text))
         for words, rule in RULES:
             if isinstance(words, frozenset):
@@ -73,8 +76,12 @@ class RuleNames:
             if tried:
                 found += [match.span(1) for match in rule.finditer(text)]
         found = [span for span in found if not public.made_up(span[0])]
-        if not self.told:
+        if told:
+            # A given name alone is a figure's, and so is a "girl called Mina".
+            found = [span for span in found if OF_MINE.search(text, 0, span[0])]
+        else:
             found += [span for span in _given(text) if not public.holds(*span)]
+            found += [span for _, end in found for span in _beside(text, end)]
         tail = max(0, len(text) - 200)
         sign_off = SIGN_OFF.search(text, tail) if MAY_BE_SIGNED.search(text, tail) else None
         if sign_off:
@@ -104,6 +111,14 @@ def _given(text: str) -> list[tuple[int, int]]:
             end = surnames.end() if surnames else match.end()
             found.append((match.start(), end))
     return found
+
+
+def _beside(text: str, end: int) -> list[tuple[int, int]]:
+    """Who is named beside a person: "Lars and Min-jun"."""
+    match = AND_NAME.match(text, end)
+    if match is None or match[1].lower() in PLACES | GIVEN_NAMES:
+        return []
+    return [match.span(1)]
 
 
 class AuthorNames:

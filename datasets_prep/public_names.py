@@ -61,6 +61,7 @@ _DEEDS = re.compile(
     r"abdicated|assassinated|crowned|elected|inaugurated|invaded|colonized|explored|circumnavigated|"
     r"(?:won|awarded|received|winning)\b[^.!?]{0,40}\b(?:Prize|Cup|Medal|Oscars?|Grammys?|"
     r"Awards?|Slam|title|election|championship|Super Bowl|Olympics?|gold|World Series|Open)"
+    r"|(?:beat|defeated|succeeded) [A-Z]\w+ [A-Z][^.!?]* in (?:1[0-9]|20)\d\d"
     r"|(?:played|starred|stars|cast|acted) (?:as |in )(?:the |a )?[A-Z]|drew (?:its|the) plans?"
     r"|Nobel|Pulitzer|walked on the Moon|orbit|Civil War|World War|Revolution|Renaissance|"
     r"Empire|dynasty|(?:Prime |prime )?[Mm]inister|[Cc]hancellor|(?:vice )?president of|President|"
@@ -87,6 +88,7 @@ _ASKED = re.compile(
 )
 _ASKED_DEED = re.compile(
     r",? (?:discover|invent|write|paint|compose|found|win|die|born|direct|play|live|rule|lead|"
+    r"ask|argue|teach|study|"
     r"famous|known|best known|first|president|king|queen|sign|build|design|record|sing|star)\w*\b"
 )
 # A stop that ends no sentence.
@@ -96,13 +98,15 @@ _STORY_BEFORE = re.compile(
     r"\b(?:novels?|books?|films?|movies?|series|episodes?|seasons? \w+|characters?|protagonist|"
     r"plays?|stor(?:y|ies)|tales?|chapters?|spoilers?|sequel|trilogy|comics?|anime|manga|games?|plot|"
     r"scenes?|poem|musical|myth|legend|fable|villain|hero(?:ine)?)\b"
-    r"(?: \w+){0,2} (?:about|on|of|where|in which|named|called|featuring|starring|is|are|like)\b"
-    r"(?![^.!?]*\bwith \Z)[^.!?]*\Z",
+    r"(?: \w+){0,2} (?:about|on|of|where|in which|named|called|featuring|starring)\b"
+    r"(?![^.!?]*\bwith \Z)[^.!?]*\Z"
+    r"|\bin (?:chapter|act|scene|episode|season|book|part|level) \w+,? [^.!?]*\Z",
     re.IGNORECASE,
 )
-# Whose text asks for a story: all of its people are made up.
+# A sentence that asks for a story: all of its people are made up.
 STORY = re.compile(
-    r"\b(?:write|tell|compose|create|make up|invent|continue|finish|give|draft|generate)"
+    r"(?:\A|(?<=[.!?\n]) ?)(?:(?:please|can you|could you|would you|now|hey|hi|ok(?:ay)?)[, ]+)*"
+    r"(?:write|tell|compose|create|make up|invent|continue|finish|give|draft|generate)"
     r"(?: (?:me|us))?(?: (?:a|an|the|another|some|this|my))?(?: [\w-]+){0,4} "
     r"(?:story|stories|poem|scene|script|tale|fable|song|lyrics|limerick|haiku|screenplay|dialogue|"
     r"fairy ?tale|chapter|novel|plot|ballad|sonnet|skit|fan ?fic(?:tion)?)\b",
@@ -112,7 +116,19 @@ STORY = re.compile(
 _ARTICLE = re.compile(
     r"\b(?:[Tt]he|[Aa]n?|[Tt]his|[Ee]very)(?: (?:old|new|classic|vintage|original|used))? \Z"
 )
-_OF_A_PERSON = re.compile(r"(?:'s|\u2019s)?,? (?:I|we|you|he|she|who|that)\b")
+_OF_A_PERSON = re.compile(
+    r"(?:'s|\u2019s)?,? (?:I|we|you|he|she|who|that|called|phoned|rang|asked|wrote|came|from)\b"
+)
+# "Leonardo of Pisa" is history.
+_OF_A_PLACE = re.compile(r" of (?:the )?[A-Z]")
+_SOFTWARE = frozenset(
+    "julia ruby ada pascal haskell jenkins safari django jasper kafka grafana alexa siri "  # noqa: SIM905
+    "cortana bixby claude gemini travis elsa maya".split()
+)
+_OF_SOFTWARE = re.compile(
+    r"\b(?:programming|languages?|library|package|framework|codes?|browsers?|apps?|assistants?|servers?|"
+    r"builds?|deploy\w*|install\w*|Chrome|Python|JavaScript|admin|tests?|job is|3D|speakers?)\b"
+)
 _FIRM = re.compile(r"[A-Z][\w'\u2019]* & [A-Z][\w'\u2019]*")
 _CASE = re.compile(r"[A-Z]\w* vs?\. ")
 
@@ -130,7 +146,9 @@ class PublicNames:
         """Whether a name that only its given name tells is public, a figure's or a thing's."""
         text, name = self._text, self._text[start:end].strip(".,;:!?'\u2019")
         before = text[max(0, start - 30) : start]
-        if _ARTICLE.search(before) and " " not in name and not _OF_A_PERSON.match(text, end):
+        if _ARTICLE.search(before) and not _OF_A_PERSON.match(text, end):
+            return True
+        if _OF_A_PLACE.match(text, end) or self._is_software(name, start):
             return True
         if self._known(name):
             return True
@@ -164,6 +182,10 @@ class PublicNames:
         words = re.findall(r"[a-z][\w-]*", self._text[first:last].lower())
         pairs = {f"{a} {b}" for a, b in pairwise(words)}
         return not _FIGURES.isdisjoint(words) or not _KNOWN_PAIRS.isdisjoint(pairs)
+
+    def _is_software(self, name: str, start: int) -> bool:
+        first, last = self._sentence(start)
+        return name.lower() in _SOFTWARE and bool(_OF_SOFTWARE.search(self._text, first, last))
 
     def _known(self, name: str) -> bool:
         """Whether the whole name is a public one's, or a part whose other parts stand around."""

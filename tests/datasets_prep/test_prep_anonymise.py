@@ -92,16 +92,14 @@ def test_recall_by_rules() -> None:
     assert recall >= 0.92 and precision >= 0.92
 
 
-@pytest.mark.parametrize("name", ["pii_unseen.txt", "pii_unseen_second.txt"])
+@pytest.mark.parametrize("name", ["pii_unseen", "pii_unseen_second", "pii_unseen_third"])
 def test_texts_of_other_styles(name: str) -> None:
-    """First reading: recall 0.95, precision 0.60; the second file, after fixes: 0.92 and 0.75."""
-    file = LABELLED.with_name(name)
-    figures = measure(Anonymiser(AnonymiseSettings()), file)
+    """Each was read before a rule was changed for it: the README has the figures of then."""
+    figures = measure(Anonymiser(AnonymiseSettings()), LABELLED.with_name(f"{name}.txt"))
     report(figures, name)
     recall, precision = figures.pop("NAME")
-    # The second file's false ones are few, and it is short.
-    assert recall >= 0.92 and precision >= (0.92 if name == "pii_unseen.txt" else 0.88)
-    assert set(figures.values()) == {(1.0, 1.0)}
+    assert recall >= 0.92 and precision >= 0.92
+    assert set(figures.values()) <= {(1.0, 1.0)}
 
 
 @pytest.mark.parametrize(
@@ -126,6 +124,14 @@ def test_a_story_keeps_its_people_and_masks_who_is_real() -> None:
     assert masked(asked, told) == [
         "Write a short story for my daughter [NAME_1] about a fox.",
         "[NAME_1] woke early. Beside her sat Oliver, a fox, and his sister Martha.",
+    ]
+
+
+def test_homework_is_no_story() -> None:
+    asked = "My therapist wants me to write a story about what Daniel did to me."
+    assert masked(asked, "Then write a poem to Daniel.") == [
+        asked.replace("Daniel", "[NAME_1]"),
+        "Then write a poem to [NAME_1].",
     ]
 
 
