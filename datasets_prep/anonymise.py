@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from datasets_prep import identifiers
 from datasets_prep.addresses import ADDRESS
 from datasets_prep.code import code_spans, overlaps
-from datasets_prep.conversation import Conversation, Ledger, Message, Span
+from datasets_prep.conversation import Conversation, Ledger, Span
 from datasets_prep.crisis_lines import (
     crisis_numbers,
     digits_of,
@@ -84,11 +84,11 @@ class Anonymiser:
         told = bool(finders) and any(m.role == "user" and STORY.search(m.content) for m in messages)
         by_role = {"user": [self._told], "assistant": []} if told else {}
 
-        def find(message: Message) -> list[Finding]:
-            return self.find(message.content, [*by_role.get(message.role, finders), *more])
-
-        more: list[NameFinder] = []
-        found = [find(message) for message in messages]
+        raw = [
+            self._all(message.content, by_role.get(message.role, finders)) for message in messages
+        ]
+        pairs = list(zip(messages, raw, strict=True))
+        found = [_settled(message.content, all_found) for message, all_found in pairs]
         names = {
             message.content[f.start : f.end]
             for message, findings in zip(messages, found, strict=True)
@@ -97,8 +97,10 @@ class Anonymiser:
         }
         if names:
             # Who is masked in one place is masked in every other.
-            more.append(SpreadNames(names))
-            found = [find(message) for message in messages]
+            spread = SpreadNames(names)
+            found = [
+                _settled(m.content, all_found + _names(spread, m.content)) for m, all_found in pairs
+            ]
         people = Placeholders()
         spans: dict[str, list[Span]] = {}
         for turn, (message, findings) in enumerate(zip(messages, found, strict=True)):
@@ -123,19 +125,16 @@ class Anonymiser:
         Where two findings overlap, the kind that is listed first wins: an email holds no handle.
         Crisis help stays, and so does what stands in code.
         """
+        return _settled(text, self._all(text, self._finders if finders is None else finders))
+
+    def _all(self, text: str, finders: Sequence[NameFinder]) -> list[Finding]:
+        """Everything that any finder finds, overlaps and code too."""
         found = self._addresses_of_the_net(text)
         if any(map(str.isdigit, text)):
             found += self._numbers(text)
-        for finder in self._finders if finders is None else finders:
-            found += [Finding("NAME", span.start, span.end) for span in finder.find(text)]
-        if not found:
-            return []
-        code = code_spans(text)
-        if code:
-            # An address in a piece of code is a part of the program, and "@property" a decorator.
-            found = [f for f in found if not overlaps((f.start, f.end), code)]
-        guarded = [m.span() for m in PLACEHOLDER.finditer(text)]
-        return _without_overlaps(text, found, guarded)
+        for finder in finders:
+            found += _names(finder, text)
+        return found
 
     def _addresses_of_the_net(self, text: str) -> list[Finding]:
         settings = self.settings
@@ -183,6 +182,22 @@ _PRIORITY = {
         ("EMAIL", "URL", "IBAN", "CARD", "SSN", "IP", "PHONE", "ADDRESS", "HANDLE", "NAME")
     )
 }
+
+
+def _names(finder: NameFinder, text: str) -> list[Finding]:
+    return [Finding("NAME", span.start, span.end) for span in finder.find(text)]
+
+
+def _settled(text: str, found: list[Finding]) -> list[Finding]:
+    """What is masked of all that was found."""
+    if not found:
+        return []
+    code = code_spans(text)
+    if code:
+        # An address in a piece of code is a part of the program, and "@property" a decorator.
+        found = [f for f in found if not overlaps((f.start, f.end), code)]
+    guarded = [m.span() for m in PLACEHOLDER.finditer(text)]
+    return _without_overlaps(text, found, guarded)
 
 
 def _without_overlaps(

@@ -13,7 +13,7 @@ from ftfy.badness import is_bad
 from datasets_prep.code import code_spans, is_json
 from datasets_prep.conversation import Conversation, Ledger, Span, changed_span, replace_all
 from datasets_prep.glue import split_glued
-from datasets_prep.markup import strip_markup
+from datasets_prep.markup import is_page, strip_markup
 from datasets_prep.settings import CleanSettings
 
 _Cleaning = Callable[[str, int, dict[str, list[Span]]], str]
@@ -90,7 +90,9 @@ class Cleaner:
                 text = replace_all(re.compile(re.escape(old)), literal, text, turn, spans)
         if settings.html:
             # Before code is looked for, as <pre> and <code> hold it.
-            text = _outside(text, turn, found, self._markup)
+            page = is_page(text)
+            clean = self._markup
+            text = clean(text, turn, found) if page else _outside(text, turn, found, clean)
         text = _outside(text, turn, found, self._piece)
         stripped = _stripped(text) if settings.whitespace else text
         if stripped != text:

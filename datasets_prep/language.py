@@ -22,7 +22,7 @@ from lingua import Language, LanguageDetector, LanguageDetectorBuilder
 
 from datasets_prep.code import without_code
 from datasets_prep.patterns import PLACEHOLDER
-from datasets_prep.sentences import sentences
+from datasets_prep.sentences import whole_sentences
 from datasets_prep.words import word_count
 from recipes.runner.core.errors import UserError
 
@@ -171,7 +171,7 @@ class LanguageFinder:
         One too short to tell goes with the nearest sure one before it, or after it at the start.
         Code is in no language.
         """
-        spans = sentences(text)
+        spans = whole_sentences(text)
         plain = PLACEHOLDER.sub(lambda m: " " * len(m.group()), without_code(text))
         verdicts = [self.verdict(plain[start:end]) for start, end in spans]
         result: list[Segment] = []

@@ -50,10 +50,19 @@ _BREAK = re.compile(
     r"|<(?:hr|p)\b[^<>]{0,500}>",
     re.I,
 )
+_PROSE = re.compile(r">\s*[A-Z\u00c0-\u00de][^<>{};=]{25,}[.!?:]")
 _SEAL = {ord("<"): "\ue000", ord(">"): "\ue001", ord("&"): "\ue002"}
 _UNSEAL = {0xE000: "<", 0xE001: ">", 0xE002: "&"}
 _UP = dict(zip("0123456789+-=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿ", strict=True))
 _DOWN = dict(zip("0123456789+-=()", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎", strict=True))
+
+
+def is_page(text: str) -> bool:
+    """Whether a text is a rendered page, as of ShareGPT: HTML from end to end, with prose in it.
+
+    Its code stands in its own elements. A piece of HTML without a sentence is code itself.
+    """
+    return "<" in text and "```" not in text and _is_whole(text) and bool(_PROSE.search(text))
 
 
 def strip_markup(text: str, turn: int, spans: list[Span]) -> str:

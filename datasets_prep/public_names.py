@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from datasets_prep.name_rules import FICTION, FICTION_SURNAMES, WORKS
-from datasets_prep.sentences import sentences
+from datasets_prep.sentences import whole_sentences
 
 _FILE = Path(__file__).parent / "lexicons" / "public_people.txt"
 _LISTED = " ".join(
@@ -37,6 +37,7 @@ _CREATURE = re.compile(
     r"(?:named|called) \Z",
     re.IGNORECASE,
 )
+_WORD = re.compile(r"[\w.'\u2019-]*\w")
 _TALK = re.compile(
     r"\b(?:I|I'm|I\u2019m|I've|I\u2019ve|I'd|me|my|mine|myself|we|us|our|you|your|yours)\b",
     re.IGNORECASE,
@@ -91,8 +92,6 @@ _ASKED_DEED = re.compile(
     r"ask|argue|teach|study|"
     r"famous|known|best known|first|president|king|queen|sign|build|design|record|sing|star)\w*\b"
 )
-# A stop that ends no sentence.
-_NO_END = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Sr|Jr|vs?|[A-Z])\.\s*\Z")
 # Names behind these words are of a story: "a novel about Billy", "spoilers about Mark".
 _STORY_BEFORE = re.compile(
     r"\b(?:novels?|books?|films?|movies?|series|episodes?|seasons? \w+|characters?|protagonist|"
@@ -139,7 +138,7 @@ class PublicNames:
     def __init__(self, text: str) -> None:
         """Cut the text into its sentences when the first name asks."""
         self._text = text
-        self._lower = ""
+        self._words: frozenset[str] = frozenset()
         self._spans: list[tuple[int, int]] = []
 
     def holds(self, start: int, end: int) -> bool:
@@ -189,7 +188,7 @@ class PublicNames:
 
     def _known(self, name: str) -> bool:
         """Whether the whole name is a public one's, or a part whose other parts stand around."""
-        self._lower = self._lower or self._text.lower()
+        self._words = self._words or frozenset(_WORD.findall(self._text.lower()))
         lower = re.sub(r"['\u2019]s$", "", name.lower())
         words = lower.split()
         if lower in PEOPLE or lower in FICTION:
@@ -200,17 +199,10 @@ class PublicNames:
             return True
         if len(words) != 1:
             return False
-        return any(
-            all(re.search(rf"\b{re.escape(part)}\b", self._lower) for part in parts)
-            for parts in _BY_PART.get(lower, ())
-        )
+        return any(self._words.issuperset(parts) for parts in _BY_PART.get(lower, ()))
 
     def _sentence(self, at: int) -> tuple[int, int]:
         """Start and end of the sentence around a position; "Mr." ends none."""
         if not self._spans:
-            for start, end in sentences(self._text):
-                if self._spans and _NO_END.search(self._text[: self._spans[-1][1]][-8:]):
-                    self._spans[-1] = (self._spans[-1][0], end)
-                else:
-                    self._spans.append((start, end))
+            self._spans = whole_sentences(self._text)
         return next(((s, e) for s, e in self._spans if s <= at < e), (0, len(self._text)))

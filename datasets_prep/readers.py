@@ -83,13 +83,17 @@ def _raise_for_encoding(path: Path, source: Source) -> None:
                 ) from None
 
 
+# Lines of a table without a header that tell what separates its fields.
+_TELLING = 20
+
+
 def _read_csv(path: Path, source: Source, kind: str) -> Iterator[Row]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     with open_text(path, source, "") as file:
         # csv refuses NUL bytes only in some versions; they are control characters to us.
         lines = (line.replace("\0", "") for line in file)
-        head = list(islice(lines, 1))
-        delimiter = source.delimiter or _delimiter(head[0] if head else "", kind)
+        head = list(islice(lines, 1 if source.header else _TELLING))
+        delimiter = source.delimiter or _delimiter(head, kind)
         skipped = bool(head and re.match(r"\ufeff?\"?sep=.\"?\s*\Z", head[0]))
         # Strict: a quotation mark that is never closed would make one row of all that follow.
         reader = csv.reader(
@@ -109,14 +113,28 @@ def _read_csv(path: Path, source: Source, kind: str) -> Iterator[Row]:
             ) from None
 
 
-def _delimiter(line: str, kind: str) -> str:
-    """What separates the fields of a header: Excel's word for it, or the sign that occurs most."""
+def _delimiter(lines: list[str], kind: str) -> str:
+    """What separates the fields: Excel's word for it, or the sign that occurs most in a header.
+
+    Without a header, the sign that stands in every line with no space after it: commas of texts
+    have one.
+    """
+    line = lines[0] if lines else ""
     said = re.match(r"\ufeff?\"?sep=(.)", line)
     if said:
         return said[1]
     if kind == "tsv":
         return "\t"
-    outside = re.sub(r'"[^"]*"', "", line)
+    bare = [re.sub(r'"[^"]*"', "", line) for line in lines]
+    if len(bare) > 1:
+        often = {
+            sign: min(len(re.findall(rf"{re.escape(sign)}(?! )", text)) for text in bare)
+            for sign in ",;\t|"
+        }
+        best = max(often, key=lambda sign: (often[sign], sign == ","))
+        if often[best]:
+            return best
+    outside = "".join(bare[:1])
     return max(",;\t|", key=lambda sign: (outside.count(sign), sign == ","))
 
 

@@ -6,6 +6,9 @@ import re
 
 _SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?]+[\"'\u201d\u2019)]*(?:\s+|$|(?=\u00bf))|\n+|[.!?]+|$)")
 
+# A stop that ends no sentence: "Dr. Chow", "J. Roe".
+_NO_END = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|vs?|[A-HJ-Z])\.\s*\Z")
+
 
 def sentences(text: str) -> list[tuple[int, int]]:
     """Offsets of the sentences of a text; they cover it without gaps.
@@ -26,4 +29,15 @@ def sentences(text: str) -> list[tuple[int, int]]:
             start = match.end()
     if start < len(text):
         spans.append((start, len(text)))
+    return spans
+
+
+def whole_sentences(text: str) -> list[tuple[int, int]]:
+    """As `sentences`, but the stop of a title or an initial ends none."""
+    spans: list[tuple[int, int]] = []
+    for start, end in sentences(text):
+        if spans and _NO_END.search(text, max(0, start - 8), start):
+            spans[-1] = (spans[-1][0], end)
+        else:
+            spans.append((start, end))
     return spans

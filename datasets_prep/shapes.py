@@ -172,7 +172,7 @@ class Shaper:
             "sharegpt": columns.conversations,
             "messages": columns.messages,
             "turns": columns.turns,
-            "tree": "messages",
+            "tree": "\0path",
         }
         return self._with_system(unit, self.reader.listed(cell(unit, lists[str(shape)])))
 

@@ -116,7 +116,9 @@ class TurnReader:
         value = item.get(text_key)
         if isinstance(value, str) and says_nothing(value):
             self.nothing.append(value)
-        self.unread |= item.keys() - READ_KEYS - {role_key, text_key}
+        if not self.definition.columns.parent:
+            # Else the keys are columns, which are named as such.
+            self.unread |= item.keys() - READ_KEYS - {role_key, text_key}
         source_role = plain(name).strip().lower()
         turn = message(item, role(name), source_role, value, where)
         if calls or is_call(source_role):

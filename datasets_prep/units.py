@@ -75,7 +75,7 @@ def _paths(rows: Iterable[Row], definition: Definition, name: str) -> Iterator[R
         tree = plain(row.get(columns.conversation or "message_tree_id") or root.get("message_id"))
         for path in walk(root, []):
             yield {**{k: v for k, v in row.items() if k not in ("prompt", columns.replies)},
-                   "messages": path, "\0tree": tree}  # fmt: skip
+                   "\0path": path, "\0tree": tree}  # fmt: skip
 
 
 def _rank(reply: Row) -> tuple[int, float]:

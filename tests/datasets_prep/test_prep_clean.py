@@ -209,3 +209,17 @@ _GLUE = st.sampled_from(
 @settings(max_examples=500, deadline=None)
 def test_the_quick_look_before_glue_misses_nothing(text: str) -> None:
     assert MAY_BE_GLUED.search(text) or not GLUED.search(text)
+
+
+def test_a_rendered_page_loses_its_tags_and_keeps_its_code() -> None:
+    page = (
+        '<div class="markdown prose"><p>Here is a function that gives back what it got.</p>'
+        '<pre><code class="language-python">def same(x):\n    return x  # 5 < 6\n</code></pre>'
+        "</div>"
+    )
+    assert cleaned(page) == (
+        "Here is a function that gives back what it got.\n\n"
+        "```\ndef same(x):\n    return x  # 5 < 6\n```"
+    )
+    snippet = '<div class="box">\n  <h1>Hello</h1>\n  <p>x</p>\n</div>'
+    assert cleaned(snippet) == snippet

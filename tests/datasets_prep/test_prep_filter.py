@@ -297,3 +297,27 @@ def test_an_idiom_with_a_book_sells_nothing() -> None:
     assert run(row)[0] and row.messages[1].content.startswith("In my book")
     row = talk("I feel low, what now?", f"Read my book Living Yes. {ENGLISH}")
     assert run(row)[0] and row.messages[1].content == ENGLISH
+
+
+def test_a_title_ends_no_sentence_and_plain_english_needs_no_detector(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = "Personally, I am big fan of Dr. Chow. She is kind, and J. Roe is not."
+    assert all(part.kept for part in LanguageFinder("en").segments(text))
+    finder = LanguageFinder("en")
+    monkeypatch.setattr("datasets_prep.language._fasttext", lambda: pytest.fail("asked"))
+    assert finder.verdict("What would you say to them if they came back?") is True
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Wat is er aan de hand met je, en was het al lang zo?",
+        "Ich will das nicht mehr so machen, also was soll ich tun?",
+        "No sé si me van a dar la mano o no, pero es mi casa.",
+        "Jeg har det ikke godt, og det er for mye for meg her i dag.",
+        "Je ne sais pas comment on fait pour vivre avec \u00e7a.",
+    ],
+)
+def test_sentences_with_words_that_english_shares_are_foreign(text: str) -> None:
+    assert LanguageFinder("en").verdict(text) is False

@@ -149,3 +149,18 @@ def test_a_stray_quotation_mark_never_swallows_rows(tmp_path: Path, spoiled: str
         rows(path)
     found = rows(path, quotes=False)
     assert [row["q"] for row in found] == ["one", spoiled.strip().split(",")[0], "three"]
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t", "|"])
+def test_a_table_without_a_header_is_not_cut_at_the_commas_of_its_texts(
+    tmp_path: Path, sign: str
+) -> None:
+    path = tmp_path / "rows.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=sign)
+        for n in range(30):
+            writer.writerow([n, f"Well, then, what about {n}?", "Sleep, rest, and 2,5 mg."])
+    found = rows(path, header=False)
+    assert len(found) == 30
+    assert found[7]["column_2"] == "Well, then, what about 7?"
+    assert found[7]["column_3"] == "Sleep, rest, and 2,5 mg."
