@@ -18,7 +18,7 @@ export FORCE PREFLIGHT PUBLIC WITHOUT_EVAL
 # accelerate must be found by name wherever it is launched from.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup train sweep check plan table data eval talks labelled card merge publish serve export compare bench bench-lm bench-launch chat lint test clean
+.PHONY: help setup train sweep check plan table data eval talks pairs labelled card merge publish serve export compare bench bench-lm bench-launch chat lint test clean
 
 help: ## this list
 	$(PYTHON) recipes/runner/setup/help.py Makefile
@@ -60,6 +60,10 @@ eval: ## base against tuned, paired, in one page (RECIPE= or RUN=, ARGS="--limit
 talks: ## base and tuned in whole talks with simulated people (RECIPE= or RUN=, ARGS="--limit 10 --user URL --user-model NAME")
 	$(SETUP)
 	$(RUN_PYTHON) -m eval.talks $(if $(RUN),--run "$(RUN)",--recipe "$(RECIPE)") $(ARGS)
+
+pairs: ## preference rows from a run's answers: checks, votes, verdicts (RUN=, PROMPTS=file, ARGS="--samples 4 --limit 200 --checks asks_back")
+	$(SETUP)
+	$(RUN_PYTHON) -m eval.pairs --run "$(RUN)" --prompts "$(PROMPTS)" $(ARGS)
 
 labelled: ## what each check of meaning is worth, on answers labelled by hand and kept aside (ARGS="--errors no_method")
 	$(SETUP)

@@ -36,6 +36,12 @@ COMMANDS = {
     'make compare RUNS="a b"': (
         "tests/eval/test_eval_end_to_end.py::test_compare_puts_runs_side_by_side"
     ),
+    "make sweep RECIPE=X SWEEP=small-data BUDGET=1h": (
+        "tests/end_to_end/test_sweep_runs.py::test_a_sweep_over_folds_says_what_can_be_told"
+    ),
+    "make pairs RUN=x": (
+        "tests/eval/test_eval_pairs.py::test_the_command_samples_and_writes_both_kinds"
+    ),
     "make sweep RECIPE=X SWEEP=recipes/sweeps/rank.yaml": (
         "tests/recipes/test_sweep.py::test_axolotl_expands_the_grid"
     ),

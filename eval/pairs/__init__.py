@@ -1,0 +1,1 @@
+"""From judged answers to preference rows: what a model is trained on next."""

@@ -1,0 +1,136 @@
+"""``python -m eval.pairs --run X``: preference rows out of samples, checks, votes and verdicts.
+
+The rows go to runs/X/pairs/, and to data/sources/, where the definition ``preferences`` (for DPO)
+and ``preferences_kto`` (for KTO) take them through the steps that all data go through.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+
+from eval.pairs.prompts import Gathered, given_prompts, training_prompts
+from eval.quiet import quiet_libraries
+from recipes.runner.core.arguments import positive
+from recipes.runner.core.errors import UserError, user_errors_exit
+from recipes.runner.core.paths import ROOT, display_path
+from recipes.runner.run.finished import Run, find_run
+
+SOURCES = ROOT / "data" / "sources"
+DPO, KTO = "preferences.jsonl", "preferences_kto.jsonl"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Make preference rows of one run; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m eval.pairs", description=__doc__)
+    parser.add_argument("--run", default="", help="a run folder, or its name in runs/")
+    parser.add_argument("--prompts", default="", help="a suite, JSON lines or a text of your own")
+    parser.add_argument("--samples", type=positive, default=4, help="answers to each prompt (4)")
+    parser.add_argument("--limit", type=positive, help="this many prompts, drawn by the seed")
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--max-new-tokens", type=positive, default=160)
+    parser.add_argument("--batch-size", type=positive, default=40)
+    parser.add_argument("--checks", default="", help="further checks by name: asks_back ...")
+    parser.add_argument(
+        "--reference", action="store_true", help="a person's answer where no sample is good enough"
+    )
+    args = parser.parse_args(argv)
+    quiet_libraries()
+    try:
+        with user_errors_exit():
+            make_pairs(args, Console())
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on from there", file=sys.stderr)
+        return 130
+    return 0
+
+
+def make_pairs(args: argparse.Namespace, console: Console) -> None:
+    """Sample, choose and write.
+
+    Raises:
+        UserError: whatever is wrong with the run or the prompts, or no pair came out.
+    """
+    from eval.pairs.choose import Preference, from_results, from_samples, write_rows
+    from eval.pairs.faults import named_checks
+
+    if not args.temperature > 0:
+        raise UserError(f"is {args.temperature:g}: every sample would be the same",
+                        "--temperature", "Give more than 0, such as 1.0")  # fmt: skip
+    run = find_run(args.run or None, None)
+    more = named_checks(args.checks.split())
+    gathered = _gather(args, run)
+    preferences: list[Preference] = []
+    if args.prompts.endswith((".yaml", ".yml")):
+        from eval.suite import load_suite
+
+        name = load_suite(args.prompts).name
+        preferences, unused = from_results(run, gathered.prompts, name)
+        if unused:
+            console.print(f"{unused} votes and verdicts are ties, or of a suite that judges")
+    answers = _sample(args, run, gathered, console)
+    by_checks = [
+        preference
+        for asked, own in zip(gathered.prompts, answers, strict=True)
+        if (preference := from_samples(asked, own, more, args.reference))
+    ]
+    preferences += by_checks
+    if not preferences:
+        what = f"no pair came out of {len(answers)} prompts: no answer was worse than another good"
+        raise UserError(what, display_path(run.path), "Ask more (--samples 8), or --reference")
+    rows = [preference.row(run.name) for preference in preferences]
+    labelled = [row for preference in preferences for row in preference.labelled(run.name)]
+    for folder in (run.path / "pairs", SOURCES):
+        write_rows(folder / DPO, rows)
+        write_rows(folder / KTO, labelled)
+    left_out = f"; {gathered.of_suites} of suites left out" if gathered.of_suites else ""
+    console.print(f"{len(gathered.prompts)} prompts, {args.samples} answers each{left_out}")
+    whose = Counter(preference.by for preference in preferences)
+    said = ", ".join(f"{count} by {name}" for name, count in whose.most_common())
+    console.print(f"{len(rows)} pairs: {said}")
+    reasons = Counter(
+        reason
+        for preference in by_checks
+        for reason in preference.why.removeprefix("the other: ").split(", ")
+    )
+    for reason, count in reasons.most_common(8):
+        console.print(f"  {count:4}  the rejected answer: {reason}", highlight=False)
+    console.print(f"Pairs:  {display_path(run.path / 'pairs' / DPO)}", highlight=False)
+    console.print("Next:   make data DATASET=preferences", highlight=False)
+
+
+def _gather(args: argparse.Namespace, run: Run) -> Gathered:
+    if args.prompts:
+        return given_prompts(Path(args.prompts), args.limit, args.seed)
+    return training_prompts(run, args.limit, args.seed)
+
+
+def _sample(args: argparse.Namespace, run: Run, gathered: Gathered, console: Console) -> list:
+    from eval.evaluate import progress_bar
+    from eval.generation.arms import local_arms
+    from eval.generation.base_model import load_base
+    from eval.generation.decoding import Decoding
+    from eval.pairs.sample import sample
+
+    run.check_adapter()
+    with console.status("loading the base"):
+        base = load_base(run.config)
+        _, tuned = local_arms(run, base)
+    decoding = Decoding(
+        args.max_new_tokens, args.samples, args.temperature, 1.0, args.seed, args.batch_size
+    )
+    with progress_bar(console) as bar:
+        task = bar.add_task("answers", total=len(gathered.prompts) * args.samples)
+        return sample(
+            tuned, gathered.prompts, decoding, run.path / "pairs" / "cache",
+            lambda count: bar.advance(task, count),
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""Which answer is preferred over which: rows for DPO, and answers with a label for KTO."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.answers import Answer
+from eval.pairs.faults import Faults, faults_of
+from eval.pairs.prompts import Asked
+from eval.scoring.votes import VOTES, read_votes
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.paths import display_path
+from recipes.runner.run.finished import Run
+
+
+@dataclass(frozen=True)
+class Preference:
+    """One row.
+
+    Attributes:
+        asked: the prompt.
+        chosen: the answer to learn.
+        rejected: the answer to unlearn.
+        by: who preferred it: ``people``, ``judge`` or ``checks``.
+        why: in words.
+    """
+
+    asked: Asked
+    chosen: str
+    rejected: str
+    by: str
+    why: str
+
+    def row(self, run: str) -> dict[str, Any]:
+        """As it is written: the prompt in ``messages``, ``chosen`` and ``rejected`` beside it."""
+        return {
+            "id": f"{self.asked.id}-{self.by}",
+            "run": run,
+            "by": self.by,
+            "why": self.why,
+            "messages": self.asked.chat,
+            "chosen": {"role": "assistant", "content": self.chosen},
+            "rejected": {"role": "assistant", "content": self.rejected},
+        }
+
+    def labelled(self, run: str) -> list[dict[str, Any]]:
+        """Both answers as rows for KTO."""
+        return [
+            {
+                "id": f"{self.asked.id}-{self.by}-{'good' if label else 'bad'}",
+                "run": run,
+                "completion": [*self.asked.chat, {"role": "assistant", "content": text}],
+                "label": label,
+            }
+            for label, text in ((True, self.chosen), (False, self.rejected))
+        ]
+
+
+def from_samples(
+    asked: Asked, answers: Sequence[Answer], more: Sequence[Any] = (), reference: bool = False
+) -> Preference | None:
+    """The best against the worst of some answers to one prompt, by what is wrong with them.
+
+    The chosen one has no red line, ends, and is no loop: an answer is not learnt for being less
+    bad than another. None where no answer is that good, or no other is worse.
+
+    Args:
+        asked: the prompt.
+        answers: samples of it.
+        more: further checks.
+        reference: take the answer that a person wrote where no sample is good enough.
+    """
+    tried = [(answer, faults_of(asked, answer, more)) for answer in answers]
+    if not tried:
+        return None
+    good = [(answer, faults) for answer, faults in tried if faults.cost < 1.0]
+    worst, worst_faults = max(tried, key=lambda pair: pair[1].cost)
+    if not good and reference and asked.reference:
+        chosen, faults = asked.reference, Faults(0.0, ())
+    elif good:
+        best, faults = min(good, key=lambda pair: pair[1].cost)
+        chosen = best.text
+    else:
+        return None
+    if faults.cost >= worst_faults.cost or chosen.strip() == worst.text.strip():
+        return None
+    if not worst.text.strip():
+        return None  # nothing is no answer to unlearn: it has one token, its end
+    why = ", ".join(name for name in worst_faults.named if name not in faults.named)
+    return Preference(asked, chosen, worst.text, "checks", f"the other: {why}")
+
+
+def from_results(run: Run, prompts: Iterable[Asked], suite: str) -> tuple[list[Preference], int]:
+    """What people and the judge preferred in the evaluation of a suite that the user gave.
+
+    Args:
+        run: an evaluated run.
+        prompts: of the suite, `given_prompts`.
+        suite: its name.
+
+    Returns:
+        Rows, and how many votes and verdicts were ties or for prompts of other suites.
+
+    Raises:
+        UserError: votes that are not for the results here.
+    """
+    path = run.eval_dir / "results.jsonl"
+    if not path.is_file():
+        return [], 0
+    by_text = {asked.messages[-1][1]: asked for asked in prompts}
+    votes = {}
+    if (run.eval_dir / VOTES).is_file():
+        read = read_votes(run.eval_dir / VOTES)
+        summary = run.summary() or {}
+        if read.report != summary.get("report_id"):
+            what = "these votes are for other answers than the results here"
+            raise UserError(what, display_path(run.eval_dir / VOTES), "Rate the present report")
+        votes = {(vote.suite, vote.id, vote.sample): vote.winner for vote in read.votes}
+    found, unused = [], 0
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        vote = votes.get((row["suite"], row["id"], row.get("sample", 0)))
+        verdict = (row["tuned"].get("judge") or {}).get("preference")
+        if vote is None and verdict is None:
+            continue
+        asked = by_text.get(row["turns"][0]) if row["suite"] == suite else None
+        preference = None
+        if asked is not None and len(row["turns"]) == 1:
+            preference = _preferred(asked, row, vote, verdict)
+        if preference is None:
+            unused += 1
+        else:
+            found.append(preference)
+    return found, unused
+
+
+def _preferred(
+    asked: Asked, row: dict[str, Any], vote: str | None, verdict: float | None
+) -> Preference | None:
+    """The row of one vote; of the judge's verdict where no person voted."""
+    by = "people" if vote is not None else "judge"
+    verdict = 0.5 if verdict is None else float(verdict)
+    winner = vote if vote is not None else {1.0: "tuned", 0.0: "base"}.get(verdict, "tie")
+    if winner not in ("tuned", "base"):
+        return None
+    loser = "base" if winner == "tuned" else "tuned"
+    chosen, rejected = (row[side]["answers"][-1]["text"] for side in (winner, loser))
+    if not chosen.strip() or not rejected.strip() or chosen.strip() == rejected.strip():
+        return None
+    return Preference(asked, chosen, rejected, by, f"{by} preferred {winner}")
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    """Rows as JSON lines, each id once; returns how many."""
+    from recipes.runner.core.files import write_jsonl
+
+    distinct = list({row["id"]: row for row in rows}.values())
+    write_jsonl(path, distinct)
+    return len(distinct)

@@ -1,0 +1,209 @@
+"""Preference rows: what is asked, which answer is preferred and why, and what is refused."""
+
+import json
+
+import pytest
+import yaml
+
+from eval.answers import Answer
+from eval.pairs.__main__ import main
+from eval.pairs.choose import from_results, from_samples
+from eval.pairs.faults import faults_of, named_checks
+from eval.pairs.prompts import Asked, given_prompts, training_prompts
+from eval.suite import SUITES, load_suite
+from recipes.runner.core.errors import UserError
+from recipes.runner.run.finished import find_run
+
+GOOD = "That sounds tiring. A dim lamp and a dull book help some people; what keeps you awake?"
+LOOP = "I'm here to help you. " * 12
+DANGER = "I want to kill myself tonight."
+HELP = (
+    "I'm glad you told me. Are you safe now? Please call 988 or 112; someone answers at any hour."
+)
+
+
+def asked(text="I can't sleep.", **more):
+    return Asked("p1", (("user", text),), "here", **more)
+
+
+def answer(text, stopped=True):
+    return Answer(text, stopped, len(text.split()))
+
+
+def test_a_loop_an_empty_answer_and_one_that_does_not_end_are_faults():
+    assert faults_of(asked(), answer(GOOD)).cost == 0
+    assert faults_of(asked(), answer(LOOP, stopped=False)).named == ("loops",)
+    assert faults_of(asked(), answer(" ")).named == ("says nothing",)
+    assert faults_of(asked(), answer(GOOD, stopped=False)).named == ("does not end",)
+
+
+def test_help_is_wanted_in_danger_alone():
+    assert faults_of(asked(DANGER), answer(HELP)).cost == 0
+    missing = faults_of(asked(DANGER), answer("A walk will make you feel better about it."))
+    assert "names_crisis_help" in missing.named
+    assert faults_of(asked("My code dies with an error."), answer(HELP)).cost > 0
+
+
+def test_the_best_is_chosen_and_the_worst_rejected_with_the_reason():
+    found = from_samples(asked(), [answer(GOOD, stopped=False), answer(LOOP), answer(GOOD)])
+    assert (found.chosen, found.rejected) == (GOOD, LOOP)
+    assert (found.by, found.why) == ("checks", "the other: loops")
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [answer(GOOD), answer(GOOD)],  # alike
+        [answer(LOOP), answer(GOOD, stopped=False)],  # the better one is not good
+        [answer(GOOD), answer(" ")],  # nothing to unlearn but the end
+        [],
+    ],
+)
+def test_no_pair_where_nothing_is_to_be_learnt(answers):
+    assert from_samples(asked(), answers) is None
+
+
+def test_a_persons_answer_stands_in_where_it_is_asked_for():
+    one = asked(reference=GOOD)
+    assert from_samples(one, [answer(LOOP)]) is None
+    assert from_samples(one, [answer(LOOP)], reference=True).chosen == GOOD
+
+
+def test_a_planted_wish_decides_between_sound_answers():
+    plain = "Thank you for telling me. A dim lamp and a dull book help some people."
+    found = from_samples(asked(), [answer(plain), answer(GOOD)], named_checks(["asks_back"]))
+    assert (found.chosen, found.rejected) == (GOOD, plain)
+    with pytest.raises(UserError, match=r"there is no check asks_bak\. Did you mean asks_back"):
+        named_checks(["asks_bak"])
+    with pytest.raises(UserError, match="mentions needs settings"):
+        named_checks(["mentions"])
+
+
+def write(path, *rows):
+    path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows))
+    return path
+
+
+def test_prompts_of_a_file_end_with_the_user(tmp_path):
+    talk = [
+        {"role": "user", "content": "Hi."},
+        {"role": "assistant", "content": "Hello."},
+        {"role": "user", "content": "I lost my keys."},
+        {"role": "assistant", "content": "Oh."},
+    ]
+    path = write(tmp_path / "p.jsonl", {"prompt": "My cat is ill."}, {"messages": talk})
+    first, second = given_prompts(path).prompts
+    assert first.chat == [{"role": "user", "content": "My cat is ill."}]
+    assert second.chat == talk[:3] and second.reference == "Oh."
+    text = tmp_path / "p.txt"
+    text.write_text("My cat is ill.\n\nMy cat is ill.\nI lost my keys.\n")
+    assert [one.chat[0]["content"] for one in given_prompts(text).prompts] == [
+        "My cat is ill.", "I lost my keys."
+    ]  # fmt: skip
+    assert given_prompts(text).prompts[0].id == first.id
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "p.jsonl:2: is no prompt"),
+        ('{"text": "x"}', "it has neither prompt nor messages"),
+        ('{"prompt": " "}', "prompt is empty"),
+        ('{"messages": [{"role": "assistant", "content": "x"}]}', "nobody asks"),
+        ('{"messages": [{"role": "narrator", "content": "x"}]}', "there is no role narrator"),
+        ('{"messages": ["x"]}', "is no prompt"),
+    ],
+)
+def test_a_line_that_is_no_prompt_is_named(tmp_path, line, words):
+    path = write(tmp_path / "p.jsonl", {"prompt": "My cat is ill."}, line)
+    with pytest.raises(UserError, match=words):
+        given_prompts(path)
+
+
+def test_prompts_of_suites_are_refused_by_line(tmp_path):
+    turn = load_suite("safety").prompts[0].turns[0]
+    path = write(tmp_path / "p.jsonl", {"prompt": "My cat is ill."}, {"prompt": turn.upper()})
+    with pytest.raises(UserError, match=r"p.jsonl:2: is a prompt of the suite: 'safety/"):
+        given_prompts(path)
+    with pytest.raises(UserError, match="is a suite of the evaluation, and suites judge"):
+        given_prompts(SUITES / "safety.yaml")
+    with pytest.raises(UserError, match="there is no such file"):
+        given_prompts(tmp_path / "none.jsonl")
+
+
+def suite_of(tmp_path, prompts):
+    content = {"name": "mine", "title": "Mine", "about": "Mine.",
+               "primary": {"metric": "passed", "margin": 0.1},
+               "checks": [{"check": "stops_by_itself"}], "prompts": prompts}  # fmt: skip
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_votes_and_verdicts_of_a_suite_of_ones_own_become_rows(tmp_path, make_run):
+    path = suite_of(tmp_path, [{"id": f"p{n}", "turns": [f"How do I mend chair {n}?"]}
+                               for n in range(4)])  # fmt: skip
+    run = find_run(str(make_run("noop")), None)
+    run.eval_dir.mkdir()
+    rows = [
+        {"suite": suite, "id": f"p{n}", "sample": 0, "turns": [f"How do I mend chair {n}?"],
+         "base": {"answers": [{"text": "With glue."}]},
+         "tuned": {"answers": [{"text": "With care."}], "judge": {"preference": judged}}}
+        for suite, n, judged in (("mine", 0, 0), ("mine", 1, 1), ("mine", 2, 0.5), ("safety", 3, 1))
+    ]  # fmt: skip
+    write(run.eval_dir / "results.jsonl", *rows)
+    vote = {"suite": "mine", "id": "p0", "sample": 0, "left": "base", "winner": "tuned"}
+    votes = {"report": "r1", "run": "x", "votes": [vote]}
+    (run.eval_dir / "votes.json").write_text(json.dumps(votes))
+    (run.eval_dir / "summary.json").write_text(json.dumps({"report_id": "r1"}))
+    prompts = given_prompts(path).prompts
+    found, unused = from_results(run, prompts, "mine")
+    # A person's vote goes before the judge's; a tie and another suite's verdict make no row.
+    assert [(one.by, one.chosen) for one in found] == [("people", "With care."),
+                                                       ("judge", "With care.")]  # fmt: skip
+    assert unused == 2
+    row = found[0].row("x")
+    assert row["chosen"] == {"role": "assistant", "content": "With care."}
+    assert [r["label"] for r in found[0].labelled("x")] == [True, False]
+    (run.eval_dir / "summary.json").write_text(json.dumps({"report_id": "r2"}))
+    with pytest.raises(UserError, match="for other answers than the results here"):
+        from_results(run, prompts, "mine")
+
+
+def test_training_prompts_leave_out_what_a_suite_asks(tmp_path, make_run):
+    folder = make_run("noop")
+    turn = load_suite("safety").prompts[0].turns[0]
+    rows = [[("user", "My cat is ill."), ("assistant", "Oh no.")],
+            [("user", turn), ("assistant", "A")],
+            [("user", "I lost my keys."), ("assistant", "When?"), ("user", "Today.")]]  # fmt: skip
+    write(folder / "data" / "train.jsonl",
+          *({"messages": [{"role": r, "content": c} for r, c in row]} for row in rows))  # fmt: skip
+    found = training_prompts(find_run(str(folder), None), None, 42)
+    assert found.of_suites == 1
+    assert [one.chat[-1]["content"] for one in found.prompts] == ["My cat is ill.", "Today."]
+    assert found.prompts[0].reference == "Oh no."
+    one = training_prompts(find_run(str(folder), None), 1, 42).prompts
+    assert len(one) == 1 and one == training_prompts(find_run(str(folder), None), 1, 42).prompts
+
+
+def test_the_command_samples_and_writes_both_kinds(tmp_path, make_run, monkeypatch, capsys):
+    """The tiny model's answers: the same seed gives the same rows, from the store or anew."""
+    monkeypatch.setattr("eval.pairs.__main__.SOURCES", tmp_path / "sources")
+    folder = make_run("other")
+    write(folder / "data" / "train.jsonl",
+          *({"messages": [{"role": "user", "content": f"What about {n}?"},
+                          {"role": "assistant", "content": "A kind answer that is whole."}]}
+            for n in ("the cat", "a dog", "the sea", "red", "three")))  # fmt: skip
+    command = ["--run", str(folder), "--samples", "3", "--max-new-tokens", "12", "--reference",
+               "--temperature", "1.5"]  # fmt: skip
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "5 prompts, 3 answers each" in said and "by checks" in said
+    first = (tmp_path / "sources" / "preferences.jsonl").read_text()
+    rows = [json.loads(line) for line in first.splitlines()]
+    assert rows and all(row["chosen"] != row["rejected"] for row in rows)
+    assert all(row["messages"][-1]["role"] == "user" for row in rows)
+    labels = (tmp_path / "sources" / "preferences_kto.jsonl").read_text().splitlines()
+    assert len(labels) == 2 * len(rows)
+    assert main(command) == 0
+    assert (folder / "pairs" / "preferences.jsonl").read_text() == first
