@@ -13,6 +13,7 @@ from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from plugins.falcon import quantization as falcon_quantization
+from plugins.hardware import keep_gradients_on_cpu
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.recipe import ROOT
 from recipes.runner.models.families import family_of
@@ -144,6 +145,9 @@ def load_base(
     if bits < 16 and device == "cpu" and unpack:
         model = model.dequantize()
         held += ", unpacked once on the CPU"
+    elif bits < 16 and device == "cpu":
+        # As in training; and Falcon-H1's in_proj has no multiple of 32 rows, which repacking wants.
+        keep_gradients_on_cpu(model)
     held += f", computed in {short}"
     model.eval()
     identity = digest(

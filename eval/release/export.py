@@ -79,9 +79,11 @@ def export(run: Run, file_format: str, outtype: str = "") -> Path:
 
 def _make(run: Run, merged: Path, converter: Path, folder: Path, outtype: str) -> None:
     """File, Modelfile and proof, in a folder of their own."""
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(merged)
+    rows = AutoConfig.from_pretrained(merged).vocab_size
+    refuse_added_tokens(tokenizer, rows, display_path(merged))
     turns = turns_of(tokenizer)
     file = folder / f"{run.name}-{outtype}.gguf"
     whole = outtype if outtype in WHOLE else "bf16"
@@ -119,7 +121,6 @@ def _prove(
 
     transformers_logging.disable_progress_bar()
     wanted = load_merged(merged, "fp32")
-    refuse_added_tokens(tokenizer, wanted, display_path(merged))
     model = read_back(file, merged, converter)
     proof: dict[str, Any] = {
         "type": outtype,

@@ -79,7 +79,7 @@ def _make(run: Run, pairs: dict[str, Any], converter: Path, folder: Path, outtyp
 
     print(f"Loading {run.base_model} ...", flush=True)
     base = load_base(run.config, "bf16", device="cpu")
-    refuse_added_tokens(base.tokenizer, base.model, run.base_model)
+    refuse_added_tokens(base.tokenizer, base.model.config.vocab_size, run.base_model)
     check_room(base.model.num_parameters(), 2, run.path)
     with tempfile.TemporaryDirectory(prefix=".base-", dir=folder) as name:
         write_base(run, base, Path(name))

@@ -104,7 +104,7 @@ def _merge_and_prove(run: Run, dtype: str, partial: Path) -> None:
     print(f"Loading {run.base_model} ...", flush=True)
     base = load_base(run.config, dtype, device="cpu")
     rows, source = held_out_rows(run, base.tokenizer)
-    refuse_added_tokens(base.tokenizer, base.model, run.base_model)
+    refuse_added_tokens(base.tokenizer, base.model.config.vocab_size, run.base_model)
     layers = int(base.model.config.num_hidden_layers)
     check_room(base.model.num_parameters(), _BYTES[dtype], run.path)
     write_base(run, base, partial / "base")
@@ -158,13 +158,12 @@ def _merge_and_prove(run: Run, dtype: str, partial: Path) -> None:
     write_json(partial / FOLDER / PROOF, proof)
 
 
-def refuse_added_tokens(tokenizer: Any, model: Any, where: str) -> None:
+def refuse_added_tokens(tokenizer: Any, rows: int, where: str) -> None:
     """Stop where a tokenizer has tokens that the model has no embedding for.
 
     Raises:
         UserError: tokens were added after training, or by a recipe that trains no embeddings.
     """
-    rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise UserError(
             f"the tokenizer has {len(tokenizer):,} tokens, and the model {rows:,}: tokens were"
