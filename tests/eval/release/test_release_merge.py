@@ -227,7 +227,7 @@ def test_a_run_without_a_template(llama_run: Run, tmp_path: Path) -> None:
 
 def test_tokens_that_the_model_has_no_embedding_for(llama_run: Run, tmp_path: Path) -> None:
     run = copy_of(llama_run, tmp_path / "run")
-    config = {**run.config, "tokens": ["<|new|>"]}
+    config = {**run.config, "tokens": [f"<|new {number}|>" for number in range(420)]}
     with pytest.raises(UserError, match="tokens were added that it never learnt"):
         merge(Run(run.path, {**run.record, "config": config}))
     assert not (run.path / "merged").exists() and not list(run.path.glob(".merged*"))
