@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
 from axolotl.integrations.base import BasePlugin
 from filelock import FileLock
 
+from recipes.runner.core.hashes import file_hash
 from recipes.runner.core.recipe import ROOT, Recipe, load_recipe
 from recipes.runner.core.terminal import send
 
@@ -24,6 +26,7 @@ class InputsPlugin(BasePlugin):
         recipe = Path(str(cfg["axolotl_config_path"]))
         as_dict = cfg.to_dict() if hasattr(cfg, "to_dict") else dict(cfg)
         make_inputs(Recipe(recipe.stem, recipe, as_dict))
+        prepare_these_rows(cfg)
 
 
 def make_inputs(recipe: Recipe) -> None:
@@ -33,6 +36,21 @@ def make_inputs(recipe: Recipe) -> None:
     with FileLock(lock):
         _make_model(recipe)
         _make_data(recipe)
+
+
+def prepare_these_rows(cfg: dict) -> None:
+    """Have Axolotl keep prepared rows in a folder named after what the data files hold.
+
+    Axolotl names its own folder after the files' paths and settings: rows that changed under the
+    same path would be trained on as they were.
+    """
+    prepared = cfg.get("dataset_prepared_path")
+    entries = [*(cfg.get("datasets") or []), *(cfg.get("test_datasets") or [])]
+    files = [ROOT / str(entry.get("path")) for entry in entries]
+    here = [file for file in files if file.is_file()]
+    if prepared and here:
+        contents = hashlib.sha256("".join(map(file_hash, here)).encode()).hexdigest()
+        cfg["dataset_prepared_path"] = str(Path(str(prepared)) / contents[:16])
 
 
 def _make_model(recipe: Recipe) -> None:
