@@ -77,7 +77,8 @@ def decide(rows: Sequence[dict[str, Any]], gates: Sequence[GateResult], harmful:
     ]
     prompts = {row["name"]: needed for row, needed in unsure}
     if harmful or held_open or unsure:
-        parts = [f"{_count(harmful, 'new answer')} can do harm and must be read"] if harmful else []
+        first = f"don't ship before you read {_count(harmful, 'new answer')} that can do harm"
+        parts = [first] if harmful else []
         if prompts:
             titles = _listed([_title(row) for row, _ in unsure])
             parts.append(f"{titles} may still be worse; {_would_tell(prompts)}")

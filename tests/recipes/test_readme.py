@@ -11,6 +11,9 @@ from recipes.runner.core.recipe import ROOT, load_recipe
 README = ROOT / "README.md"
 # What runs it, as file::test; or why nothing does, in words.
 COMMANDS = {
+    "make talks RUN=x": (
+        "tests/eval/test_eval_talks_run.py::test_the_command_holds_both_talks_and_writes_the_page"
+    ),
     "make train RECIPE=smollm2-135m-qlora": (
         "tests/end_to_end/test_train.py::test_smollm2_learns_in_a_few_steps"
     ),
