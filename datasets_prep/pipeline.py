@@ -81,7 +81,14 @@ def prepare(
         override = source if not part.part else None
         parts.append((part, *local_files(part.source, definition_file, override)))
     name = recipe if recipe is not None else chosen.recipe
-    proving = load_recipe(name) if name is not None and chosen.steps.prove else None
+    asked = name is not None and chosen.steps.prove
+    try:
+        proving = load_recipe(str(name)) if asked else None
+    except UserError as error:
+        if recipe is not None:
+            raise
+        where = f"{display_path(definition_file)}: recipe"
+        raise UserError(error.what, where, error.todo) from None
     tokens = token_config(proving, chosen.name) if proving else None
     near = chosen.steps.contamination
     suites = suite_files(near) if near else []

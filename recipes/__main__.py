@@ -93,9 +93,12 @@ def _sweep(args: argparse.Namespace) -> int:
     if flag("PREFLIGHT", default=True):
         refuse_without_gpu(apply(recipe.config, fixed))
     problems = problems_with(Recipe(recipe.name, recipe.path, apply(recipe.config, fixed)))
+    try:
+        grid = read_grid(args.sweep, recipe, fixed)
+    except UserErrors as faults:  # all of them at once, the recipe's and the sweep's
+        raise UserErrors([*problems, *faults.errors]) from None
     if problems:
         raise UserErrors(problems)
-    grid = read_grid(args.sweep, recipe, fixed)
     folds = None
     if grid.repeats.folds > 1:
         given = Recipe(recipe.name, recipe.path, apply(recipe.config, fixed))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recipes.runner.core.recipe import load_recipe, recipe_paths
-from recipes.runner.models.architecture import build
+from recipes.runner.models.architecture import CannotEstimate, build
 from recipes.runner.models.targets import find_target_problems, resolve
 
 LLAMA = {
@@ -231,3 +231,13 @@ def test_falcon_h1_reads_a_weight_past_its_adapter():
 
 def test_a_recipe_without_an_adapter_has_no_target():
     assert find_target_problems({"base_model": "tiiuae/falcon-7b"}) == []
+
+
+def test_a_saved_adapter_brings_its_own_settings(tmp_path):
+    model = adapted_by_axolotl(LLAMA, {"lora_target_modules": ["q_proj", "down_proj"]})
+    model.save_pretrained(tmp_path)
+    theirs = sorted(p.numel() for p in model.parameters() if p.requires_grad)
+    other = {"lora_r": 64, "lora_target_linear": True, "lora_model_dir": str(tmp_path)}
+    assert trained_by_plan(LLAMA, other) == theirs
+    with pytest.raises(CannotEstimate, match="which says what is trained"):
+        trained_by_plan(LLAMA, other | {"lora_model_dir": str(tmp_path / "gone")})

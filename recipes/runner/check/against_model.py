@@ -20,15 +20,13 @@ from recipes.runner.core.errors import UserError
 from recipes.runner.core.nearest import did_you_mean, nearest
 from recipes.runner.core.yaml_file import KeyPath
 from recipes.runner.models.architecture import architecture
-from recipes.runner.models.families import family_of
+from recipes.runner.models.families import family_by_name, family_of
 from recipes.runner.models.targets import resolve
-
-FALCON_PLUGIN = "plugins.falcon.FalconPlugin"
 
 
 def check_against_model(config: dict[str, Any]) -> Iterator[Finding]:
     """What a recipe says about layers, tokens and lengths that its base model hasn't."""
-    yield from _falcon(config)
+    yield from _needed_plugin(config)
     yield from _state_space(config)
     yield from _adapter(config)
     modules = modules_of(config)
@@ -52,28 +50,29 @@ def _adapter(config: dict[str, Any]) -> Iterator[Finding]:
                 return
 
 
-def _falcon(config: dict[str, Any]) -> Iterator[Finding]:
-    """transformers' own Falcon packs wrongly, and is never quantised: see plugins/falcon."""
-    plugins = config.get("plugins")
-    if isinstance(plugins, list) and FALCON_PLUGIN in plugins:
-        return
+def _needed_plugin(config: dict[str, Any]) -> Iterator[Finding]:
+    """A family whose own linear layers need our plugin: transformers' own Falcon packs wrongly, and
+    is never quantised (plugins/falcon)."""
+    kind = model_type(config)
     base = str(config.get("base_model") or "")
-    family = model_type(config)
-    named = re.fullmatch(r"tiiuae/falcon-(rw-)?\d+b(-instruct)?", base, re.IGNORECASE)
-    if family != "falcon" and not (family is None and named):
+    family = family_of(kind) if kind else family_by_name(base)
+    if family is None or not family.own_linear or family.plugin is None:
         return
-    todo = f"Add {FALCON_PLUGIN} to plugins"
+    plugins = config.get("plugins")
+    if isinstance(plugins, list) and family.plugin in plugins:
+        return
+    name, todo = family.model_type.capitalize(), f"Add {family.plugin} to plugins"
     place = ("plugins",) if plugins else ("base_model",)
     # A file for Axolotl alone runs there as it always did; one of ours has lost a line.
     level: Level = "error" if is_ours(config) else "warning"
     if config.get("sample_packing"):
-        what = "Falcon without its plugin packs wrongly: conversations see each other"
+        what = f"{name} without its plugin packs wrongly: conversations see each other"
         yield Finding(place, what, todo, level)
     if config.get("load_in_4bit") or config.get("load_in_8bit"):
-        what = "Falcon without its plugin is never quantised: the base is trained over in fp32"
+        what = f"{name} without its plugin is never quantised: the base is trained over in fp32"
         yield Finding(place, what, todo, level)
     elif not config.get("sample_packing"):
-        what = "Falcon without its plugin takes the slow way through attention"
+        what = f"{name} without its plugin takes the slow way through attention"
         yield Finding(place, what, todo, "note")
 
 

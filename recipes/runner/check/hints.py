@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from recipes.runner.core.nearest import did_you_mean
 from recipes.runner.core.yaml_file import KeyPath
+from recipes.runner.models.families import FAMILIES
 
 # Names of Hugging Face's Trainer, PEFT, TRL, Unsloth, LLaMA-Factory and torchtune, with Axolotl's.
 AXOLOTL_NAMES = {
@@ -246,13 +247,16 @@ def _plugin_keys() -> dict[str, str]:
         for item in vars(arguments).values():
             if inspect.isclass(item) and issubclass(item, BaseModel) and item is not BaseModel:
                 found.update(dict.fromkeys(item.model_fields, f"{package}.{plugins[0]}"))
-    return {**found, **_OWN_PLUGIN_KEYS}
+    of_families = {
+        family.options: family.plugin
+        for family in FAMILIES.values()
+        if family.options and family.plugin
+    }
+    return {**found, **_OWN_PLUGIN_KEYS, **of_families}
 
 
 _OWN_PLUGIN_KEYS = {
-    "falcon": "plugins.falcon.FalconPlugin",
     "overfitting_watch": "plugins.overfitting.OverfittingWatchPlugin",
-    "fused": "plugins.llama.LlamaPlugin",
     "answers_watch": "plugins.answers.AnswersPlugin",
 }
 

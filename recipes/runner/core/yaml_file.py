@@ -171,7 +171,12 @@ def dotted(path: KeyPath) -> str:
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
+    # A key may hold anything, and a message is one line.
+    return text if text.isprintable() else "".join(_printable(letter) for letter in text)
+
+
+def _printable(letter: str) -> str:
+    return letter if letter.isprintable() else letter.encode("unicode_escape").decode()
 
 
 def upwards(place: KeyPath) -> Iterator[KeyPath]:

@@ -20,6 +20,7 @@ from recipes.runner.estimate.trained import (
 )
 from recipes.runner.models.architecture import Architecture, Module
 from recipes.runner.models.families import family_of
+from recipes.runner.models.saved_adapter import with_saved_adapter
 from recipes.runner.models.targets import resolve
 
 Way = Literal["fused", "kernels", "modules"]
@@ -130,7 +131,7 @@ def block_of(config: Mapping[str, Any], shape: Architecture, sharded: bool = Fal
         shape: the base model's.
         sharded: whether no device holds a whole model.
     """
-    keys = dict(config)
+    config = keys = with_saved_adapter(config)
     width = widths_of(shape)
     computing = computing_bytes(keys)
     way = way_through(config, shape, sharded)

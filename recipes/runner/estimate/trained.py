@@ -12,6 +12,7 @@ from recipes.runner.core.errors import UserError, UserErrors
 from recipes.runner.models.adapted import Targets
 from recipes.runner.models.architecture import Architecture, CannotEstimate, Module
 from recipes.runner.models.families import family_of
+from recipes.runner.models.saved_adapter import with_saved_adapter
 from recipes.runner.models.targets import resolve
 
 _ADAPTERS = ("lora", "qlora")
@@ -99,6 +100,7 @@ def trained_tensors(config: dict[str, Any], shape: Architecture) -> list[Tensor]
             "adapter",
             "Train it for a few steps and read the peak in its log",
         )
+    config = with_saved_adapter(config)
     targets = resolve(config, shape)
     if targets.problems:
         raise UserErrors([problem.error() for problem in targets.problems])

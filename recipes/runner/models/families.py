@@ -6,6 +6,7 @@ and no code. A new family is one more descriptor.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -33,6 +34,8 @@ class Family:
             into one another, and need kernels of their own to be quick and small.
         plugin: of the fused path, as a recipe names it; None where the family has none of ours.
         options: key of a recipe under which the fused path's options stand.
+        names: regular expression of the names that its models have on the Hub, for where their
+            configuration is out of reach; empty where none is needed.
     """
 
     model_type: str
@@ -45,6 +48,7 @@ class Family:
     state_space: bool = False
     plugin: str | None = None
     options: str | None = None
+    names: str = ""
 
     def helped(self, config: Mapping[str, Any]) -> bool:
         """Whether a recipe names our plugin of this family, which helps ``own_linear``."""
@@ -87,6 +91,7 @@ FAMILIES: dict[str, Family] = {
             own_linear=True,
             plugin="plugins.falcon.FalconPlugin",
             options="falcon",
+            names=r"tiiuae/falcon-(rw-)?\d+b(-instruct)?",
         ),
         Family("llama", "LlamaDecoderLayer", plugin=_LLAMA, options="fused"),
         Family("mistral", "MistralDecoderLayer", plugin=_LLAMA, options="fused"),
@@ -111,3 +116,11 @@ def family_of(model_type: str) -> Family:
     """The family's descriptor; one that knows nothing for a family that has none."""
     unknown = Family(model_type, None, norm="unknown", activation="unknown", projections="unknown")
     return FAMILIES.get(model_type, unknown)
+
+
+def family_by_name(base_model: str) -> Family | None:
+    """The family that a model's name on the Hub gives away; None where it doesn't."""
+    for family in FAMILIES.values():
+        if family.names and re.fullmatch(family.names, base_model, re.IGNORECASE):
+            return family
+    return None

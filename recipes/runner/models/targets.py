@@ -17,6 +17,7 @@ from recipes.runner.models.adapted import Adapted, Problem, Targets
 from recipes.runner.models.architecture import Architecture, Module, architecture
 from recipes.runner.models.experts import expert_names
 from recipes.runner.models.families import family_of
+from recipes.runner.models.saved_adapter import with_saved_adapter
 
 ALL_LINEAR = "all-linear"
 _KEY, _SAVED, _LAYERS = "lora_target_modules", "lora_modules_to_save", "peft_layers_to_transform"
@@ -42,10 +43,13 @@ def resolve(config: dict[str, Any], shape: Architecture) -> Targets:
     """Find what `lora_target_modules` and the keys beside it name in this model.
 
     Args:
-        config: the recipe's keys.
+        config: the recipe's keys; those of the adapter that it goes on with count before them.
         shape: the base model's.
+
+    Raises:
+        CannotEstimate: that adapter is not on this machine.
     """
-    return _Search(config, shape).result()
+    return _Search(with_saved_adapter(config), shape).result()
 
 
 class _Search:
