@@ -42,6 +42,7 @@ GUARDS = (
     "plugins.run_record.RunRecordPlugin",
 )
 _MOST_SHOWN = 100
+_LONGEST = 400  # characters of one message
 
 _CHECKS: tuple[Callable[[dict[str, Any]], Iterable[Finding]], ...] = (
     check_numbers,
@@ -290,6 +291,7 @@ def _report(
 def _error(finding: Finding, config: dict[str, Any], file: YamlFile) -> UserError:
     place = finding.place
     text = f"{dotted(place)}: {finding.what}" if place else finding.what
+    text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
     known = any(place[:length] in file.lines for length in range(1, len(place) + 1))
     if place and _from_command_line(place, config, file):
         return UserError(text, "command line (SET=)", finding.todo)
