@@ -1,10 +1,10 @@
 """A pass through all blocks recorded as two CUDA graphs, and replayed: no launches of its own.
 
-A Falcon-7B block is 70 kernels, and the program takes 2.7 ms to launch them: more than a GPU needs
-for 512 tokens. A replay is one launch. What changes from pass to pass (embeddings, where sequences
-begin, angles, dropout's seeds) is copied to where the recording reads it; adapters are trained in
-place. The graphs share memory of their own, apart from PyTorch's other tensors, so a pass is
-recorded only where the card holds it twice.
+A Falcon-7B block is some 75 kernels, forward and back. For 512 tokens an H200 needs 1.4 ms for
+them, and the program took 5.4 to launch them. A replay is one launch. What changes from pass to
+pass (embeddings, where sequences begin, angles, dropout's seeds) is copied to where the recording
+reads it; adapters are trained in place. The graphs share memory of their own, apart from PyTorch's
+other tensors, so a pass is recorded only where the card holds it twice.
 """
 
 from __future__ import annotations
