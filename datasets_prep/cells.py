@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from typing import Any
-
-from datasets_prep.conversation import without_surrogates
 
 Row = dict[str, Any]
 # What writers of tables put where there is nothing.
@@ -17,6 +16,12 @@ _NO_INPUT = frozenset(["<noinput>", "<no input>", "<empty>"])
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _PART_KEYS = ("text", "value", "content")
 _THOUGHT_PARTS = ("thinking", "reasoning")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def without_surrogates(text: str) -> str:
+    """Text that UTF-8 can hold: a lone surrogate becomes U+FFFD."""
+    return _SURROGATE.sub("\ufffd", text)
 
 
 class Unusable(Exception):

@@ -13,7 +13,6 @@ from datasets_prep.words import has_unspaced, word_count
 
 _LINE_ENDS = (("\x85", "\\u0085"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029"))
 _MANY_LINES = 1000
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass
@@ -241,11 +240,6 @@ def json_line(value: Any) -> str:
     for end, escaped in _LINE_ENDS:
         text = text.replace(end, escaped)
     return text
-
-
-def without_surrogates(text: str) -> str:
-    """Text that UTF-8 can hold: a lone surrogate becomes U+FFFD."""
-    return _SURROGATE.sub("\ufffd", text)
 
 
 def turns_of(row: dict[str, Any]) -> list[dict[str, Any]]:

@@ -8,9 +8,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from datasets_prep.cells import Row, Unusable, cell, parsed, plain, says_nothing, text_of
+from datasets_prep.cells import (
+    Row,
+    Unusable,
+    cell,
+    parsed,
+    plain,
+    says_nothing,
+    text_of,
+    without_surrogates,
+)
 from datasets_prep.column_use import PROMPT_COLUMNS, needed, refuse_meaning
-from datasets_prep.conversation import Conversation, Ledger, Message, Span, without_surrogates
+from datasets_prep.conversation import Conversation, Ledger, Message, Span
 from datasets_prep.definition import Definition
 from datasets_prep.readers import AT, RAGGED
 from datasets_prep.roles import CountingRoles

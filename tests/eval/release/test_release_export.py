@@ -295,7 +295,9 @@ def test_the_falcon_family_in_llama_cpp(
     export._make(run, folder, fetched, work, outtype)
     proof = json.loads((work / f"run-{outtype}.json").read_text())
     assert proof["prompts_equal"] == 50
-    assert proof["likelihoods"]["relative"] < 0.06 and proof["likelihoods"]["same"] >= 40
+    # Random weights of small width have no outliers to lose, and still eight bits are eight bits.
+    apart = {"q8_0": 0.12, "bf16": 0.06}[outtype]
+    assert proof["likelihoods"]["relative"] < apart and proof["likelihoods"]["same"] >= 40
     text = (work / "Modelfile").read_text()
     if kind == "falcon-h1":
         assert "<|im_start|>user" in text
