@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import absl.logging
 import pytest
 from tiny_chat import KEYWORDS, KNOWN, SAID, make_llama, make_tokenizer, teach
 
@@ -19,6 +21,9 @@ quiet_libraries()
 # Started in the background, the suite inherits a Ctrl-C that is ignored, and so do the programs
 # that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# absl's handler closes the stream it was made with once Axolotl sets logging up anew, be it the one
+# that pytest captures; the process's own it leaves open.
+absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 @pytest.fixture(autouse=True)
