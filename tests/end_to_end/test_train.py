@@ -30,7 +30,15 @@ def llama(tmp_path_factory):
 def small_recipe(tmp_path_factory, llama):
     """smollm2-135m-qlora itself, over a model of two layers."""
     folder = tmp_path_factory.mktemp("recipe")
-    return str(recipe_with(folder, "smollm2-135m-qlora", base_model=str(llama), sequence_len=1024))
+    return str(
+        recipe_with(
+            folder,
+            "smollm2-135m-qlora",
+            base_model=str(llama),
+            sequence_len=1024,
+            micro_batch_size=1,
+        )
+    )
 
 
 @pytest.fixture(scope="module")

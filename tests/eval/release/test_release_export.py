@@ -157,6 +157,8 @@ def test_a_full_disk_leaves_nothing_half_written(
 def test_a_disk_that_fills_in_the_middle(run: Run, fetched: Path, outtype: str) -> None:
     """A real one as far as the files go: no process may write more than 2 MB into one."""
     ensure_merged(run)
+    target = run.path / f"tiny-{outtype.replace('bf16', 'f16')}.gguf"
+    target.unlink(missing_ok=True)  # from a test before this one
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
     try:
@@ -165,8 +167,7 @@ def test_a_disk_that_fills_in_the_middle(run: Run, fetched: Path, outtype: str) 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(caught.value)
-    assert not (run.path / f"tiny-{outtype.replace('bf16', 'f16')}.gguf").exists()
-    assert not list(run.path.glob(".export-*"))
+    assert not target.exists() and not list(run.path.glob(".export-*"))
 
 
 def test_a_template_that_llama_cpp_cannot_parse(
