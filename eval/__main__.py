@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from eval.generation.served import add_served_arms, served_arms
 from eval.quiet import quiet_libraries
 from recipes.runner.core.arguments import positive
 from recipes.runner.core.errors import UserError, user_errors_exit
@@ -58,10 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     judge.add_argument("--judge-model", metavar="NAME")
     judge.add_argument("--judge-timeout", type=float, default=60.0, metavar="SECONDS")
-    served = parser.add_argument_group("served models as arms (key in EVAL_ENDPOINT_API_KEY)")
-    for arm in ("base", "tuned"):
-        served.add_argument(f"--{arm}-endpoint", metavar="URL")
-        served.add_argument(f"--{arm}-model", metavar="NAME", help="its name at the endpoint")
+    add_served_arms(parser)
     parser.add_argument(
         "--votes",
         type=Path,
@@ -135,7 +133,7 @@ def _evaluate(args: argparse.Namespace, run: Run, console: Console) -> dict[str,
             raise UserError(
                 f"is decided by {metric}", f"suite {suite.name}", "Give --embedding-model DIR"
             )
-    served = _endpoints(args)
+    served = served_arms(args)
     if not served:
         # What can be known wrong is said before torch is imported.
         run.check_adapter()
@@ -163,24 +161,6 @@ def _evaluate(args: argparse.Namespace, run: Run, console: Console) -> dict[str,
         judge_outcome(outcome, judge, run.eval_dir / "cache", console)
         summary = write_results(run.eval_dir, suites, outcome, run.record)
     return summary
-
-
-def _endpoints(args: argparse.Namespace) -> Any:
-    given = [args.base_endpoint, args.base_model, args.tuned_endpoint, args.tuned_model]
-    if not any(given):
-        return None
-    if not all(given):
-        raise UserError(
-            "served arms need all four of --base-endpoint, --base-model, --tuned-endpoint and "
-            "--tuned-model"
-        )
-    from eval.generation.endpoint import ChatEndpoint
-    from eval.generation.remote import KEY_VARIABLE
-
-    return (
-        ChatEndpoint(args.base_endpoint, args.base_model, KEY_VARIABLE),
-        ChatEndpoint(args.tuned_endpoint, args.tuned_model, KEY_VARIABLE),
-    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eval.generation.served import add_served_arms, served_arms
 from eval.quiet import quiet_libraries
 from recipes.runner.core.arguments import positive
 from recipes.runner.core.errors import UserError, user_errors_exit
@@ -17,7 +18,6 @@ from recipes.runner.core.nearest import did_you_mean
 from recipes.runner.core.paths import display_path
 
 if TYPE_CHECKING:
-    from eval.generation.endpoint import ChatEndpoint
     from eval.talks.persona import Persona
 
 
@@ -41,10 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     user = parser.add_argument_group("people played by a model (key in EVAL_USER_API_KEY)")
     user.add_argument("--user", metavar="URL", help="OpenAI-compatible API; default: the script")
     user.add_argument("--user-model", metavar="NAME")
-    served = parser.add_argument_group("served models as arms (key in EVAL_ENDPOINT_API_KEY)")
-    for arm in ("base", "tuned"):
-        served.add_argument(f"--{arm}-endpoint", metavar="URL")
-        served.add_argument(f"--{arm}-model", metavar="NAME", help="its name at the endpoint")
+    add_served_arms(parser)
     return parser
 
 
@@ -62,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         console = Console()
         run = find_run(args.run, args.recipe)
         personas = _personas(args)
-        endpoints = _endpoints(args)
+        endpoints = served_arms(args)
 
         from eval.talks.run import TalkOptions, talk_with_run
 
@@ -100,24 +97,6 @@ def _personas(args: argparse.Namespace) -> list[Persona]:
                 raise UserError(f"there is no persona '{name}'", "--personas", hint)
         found = [by_id[name] for name in dict.fromkeys(args.personas)]
     return list(spread(tuple(found), args.limit)) if args.limit else found
-
-
-def _endpoints(args: argparse.Namespace) -> tuple[ChatEndpoint, ChatEndpoint] | None:
-    given = [args.base_endpoint, args.base_model, args.tuned_endpoint, args.tuned_model]
-    if not any(given):
-        return None
-    if not all(given):
-        raise UserError(
-            "served arms need all four of --base-endpoint, --base-model, --tuned-endpoint and "
-            "--tuned-model"
-        )
-    from eval.generation.endpoint import ChatEndpoint
-    from eval.generation.remote import KEY_VARIABLE
-
-    return (
-        ChatEndpoint(args.base_endpoint, args.base_model, KEY_VARIABLE),
-        ChatEndpoint(args.tuned_endpoint, args.tuned_model, KEY_VARIABLE),
-    )
 
 
 def _print(summary: dict[str, Any], console: Any) -> None:
