@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -72,10 +73,15 @@ def rows(count: int, seed: int = 7, *, english: bool = False) -> Iterator[dict[s
             yield row
 
 
-def _zipf(generator: np.random.Generator, size: int) -> list[tuple[str, str]]:
-    words = np.array([_word(n) for n in range(_VOCABULARY)], object)
+@cache
+def _vocabulary() -> tuple[Any, Any]:
+    """Made-up words, and how often each stands (Zipf)."""
     weights = 1.0 / np.arange(1, _VOCABULARY + 1)
-    weights /= weights.sum()
+    return np.array([_word(n) for n in range(_VOCABULARY)], object), weights / weights.sum()
+
+
+def _zipf(generator: np.random.Generator, size: int) -> list[tuple[str, str]]:
+    words, weights = _vocabulary()
     drawn = generator.choice(words, (size, _QUESTION_WORDS + _ANSWER_WORDS), p=weights)
     return [(_text(row[:_QUESTION_WORDS]), _text(row[_QUESTION_WORDS:])) for row in drawn]
 

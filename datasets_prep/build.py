@@ -22,7 +22,7 @@ from datasets_prep.prove import Prover
 from datasets_prep.readers import Row, read_rows
 from datasets_prep.roles import UnknownRole
 from datasets_prep.shapes import Shaper, unknown_role_error
-from datasets_prep.snapshots import Snapshots, packed, row_keys, set_keys, unpacked, write_pieces
+from datasets_prep.snapshots import Snapshots, packed, row_keys, set_keys, unpacked, write_piece
 from datasets_prep.source import Source
 from datasets_prep.split import SPLITS
 from datasets_prep.split_files import write_splits
@@ -105,9 +105,8 @@ def build(
         UserError: anything a user can fix; ``folder`` stays as it was.
     """
     with work_folder(folder) as work:
-        snapshots = Snapshots(folder, work, use=not force)
         # A preview is quick, and its rows are no beginning of the whole.
-        kept = None if limit else snapshots
+        kept = None if limit else Snapshots(folder, work, use=not force)
         run = _Run(definition, parts, work, tokenising, workers, limit, kept, wanted)
         outcome = run()
         outputs = [file.name for file in run.result.iterdir()]
@@ -179,11 +178,13 @@ class _Run:
                 definition.name,
                 "Give --recipe one that can be had, or set the limits in words",
             )
-        why_no_tools = "no recipe's chat template was at hand that takes tools"
+        why_no_tools = (
+            self.prover.tokens.why_no_tools()
+            if self.prover
+            else "no recipe's chat template was at hand that takes tools"
+        )
         for part in parts:
-            part.definition.settle_tools(
-                self.prover.tokens.why_no_tools() if self.prover else why_no_tools
-            )
+            part.definition.settle_tools(why_no_tools)
 
     def __call__(self) -> BuildResult:
         stage_keys = [
@@ -260,7 +261,7 @@ class _Run:
             state = rows.state(before, self._noted, rows.warnings[warned:])
             self._noted = None
             with self.snapshots.writer(f"{step.name}.zst", key) as file:
-                write_pieces(file, [packed(state)])
+                write_piece(file, packed(state))
         if step.drops:
             self.tally.flow[step.name] = self.store.flow(rows.keep)
 
@@ -269,10 +270,9 @@ class _Run:
         seen: set[int] = set()
         kept, done, own = self.snapshots, "", f"{part.definition.part or 'rows'}."
         if kept:
-            done = next((s for s in reversed(keys) if kept.has(f"{own}{s}.zst", keys[s])), "")
-            names = list(keys)
-            earlier = names[: names.index(done) + 1] if done else []
-            self.reused += [name for name in earlier if kept.has(f"{own}{name}.zst", keys[name])]
+            held = [stage for stage in keys if kept.has(f"{own}{stage}.zst", keys[stage])]
+            done = held[-1] if held else ""
+            self.reused += held
         stream: Iterator[Batch] = (
             kept.read(f"{own}{done}.zst")
             if kept and done
@@ -294,7 +294,7 @@ class _Run:
                         if stage not in writers and kept:
                             file = kept.writer(f"{own}{stage}.zst", keys[stage])
                             writers[stage] = files.enter_context(file)
-                        write_pieces(writers[stage], [piece])
+                        write_piece(writers[stage], piece)
                     if definition.columns.id:
                         self._unique(batch.block.lines, seen, part)
             except UnknownRole as unknown:

@@ -115,11 +115,9 @@ def nearest_rows(prompts: list[str], file: Path) -> list[Nearness | None]:
         One for each prompt: None where no row shares a word with it. The similarity is the Jaccard
         of word sets, which tells unlike rows apart too.
     """
-    from scipy.sparse import csr_matrix
-
     sets = [sorted(set(normalise(prompt).split())) for prompt in prompts]
     column = {word: n for n, word in enumerate(sorted({w for words in sets for w in words}))}
-    wanted = _as_matrix(csr_matrix, [[column[w] for w in words] for words in sets], len(column)).T
+    wanted = _as_matrix([[column[w] for w in words] for words in sets], len(column)).T
     sizes = np.array([len(words) for words in sets])
     best: list[Nearness | None] = [None] * len(prompts)
     with file.open(encoding="utf-8") as lines:
@@ -131,7 +129,7 @@ def nearest_rows(prompts: list[str], file: Path) -> list[Nearness | None]:
         )
         while chunk := list(islice(turns, _CHUNK)):
             known = [[column[w] for w in words if w in column] for _, _, words in chunk]
-            shared = (_as_matrix(csr_matrix, known, len(column)) @ wanted).toarray()
+            shared = (_as_matrix(known, len(column)) @ wanted).toarray()
             held = np.array([len(words) for _, _, words in chunk])
             similarity = shared / np.maximum(1, held[:, None] + sizes[None, :] - shared)
             for index, place in enumerate(similarity.argmax(axis=0).tolist()):
@@ -141,8 +139,10 @@ def nearest_rows(prompts: list[str], file: Path) -> list[Nearness | None]:
     return best
 
 
-def _as_matrix(kind: Any, columns: list[list[int]], width: int) -> Any:
+def _as_matrix(columns: list[list[int]], width: int) -> Any:
     """A sparse matrix with a row for each list of columns, 1 where one is named."""
+    from scipy.sparse import csr_matrix
+
     ends = np.cumsum([0, *map(len, columns)])
     flat = np.array([c for row in columns for c in row], np.int64)
-    return kind((np.ones(len(flat), np.float32), flat, ends), (len(columns), width))
+    return csr_matrix((np.ones(len(flat), np.float32), flat, ends), (len(columns), width))

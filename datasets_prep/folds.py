@@ -34,7 +34,7 @@ def read_files(files: Sequence[Path]) -> list[dict[str, Any]]:
     """
     rows = []
     for file in files:
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
             if not line.strip():
                 continue
             try:
@@ -92,16 +92,13 @@ def deal(rows: Sequence[dict[str, Any]], folds: int, seed: int) -> list[int]:
 
 def write_folds(rows: Sequence[dict[str, Any]], fold_of: Sequence[int], folder: Path) -> None:
     """``N/train.jsonl`` and ``N/validation.jsonl`` for each fold N from 1."""
+    lines = [json_line(row) + "\n" for row in rows]
     for fold in sorted(set(fold_of)):
         place = folder / str(fold + 1)
         place.mkdir(parents=True)
         for name, held_out in (("train", False), ("validation", True)):
-            lines = (
-                json_line(row) + "\n"
-                for row, own in zip(rows, fold_of, strict=True)
-                if (own == fold) == held_out
-            )
-            (place / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+            own = (line for line, f in zip(lines, fold_of, strict=True) if (f == fold) == held_out)
+            (place / f"{name}.jsonl").write_text("".join(own), encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -37,9 +37,9 @@ def inputs(
     recipe = None
     if tokens:
         files = {file.name: file_hash(file) for file in tokenizer_files(tokens)}
-        recipe = _digest([facts(tokens), files])
+        recipe = digest([facts(tokens), files])
     return {
-        "definition": _digest(definition.model_dump(mode="json")),
+        "definition": digest(definition.model_dump(mode="json")),
         "source": [[file_hash(file) for file in files] for files in sources],
         "suites": [file_hash(file) for file in suites],
         "limit": limit,
@@ -53,7 +53,7 @@ def unchanged(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         same = manifest["inputs"] == wanted and all(
-            file_hash(folder / name) == digest for name, digest in manifest["outputs"].items()
+            file_hash(folder / name) == held for name, held in manifest["outputs"].items()
         )
         return manifest if same else None
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
@@ -86,6 +86,7 @@ def write(
     (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """A hash of a value that JSON can hold, and of the rest as text."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -116,7 +116,7 @@ def _given(text: str) -> list[tuple[int, int]]:
 def _beside(text: str, end: int) -> list[tuple[int, int]]:
     """Who is named beside a person: "Lars and Min-jun"."""
     match = AND_NAME.match(text, end)
-    if match is None or match[1].lower() in PLACES | GIVEN_NAMES:
+    if match is None or (name := match[1].lower()) in PLACES or name in GIVEN_NAMES:
         return []
     return [match.span(1)]
 

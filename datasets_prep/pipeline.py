@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -146,7 +147,7 @@ def _say(
 def _next(folder: Path, proving: Recipe | None) -> str:
     """How to train on the data: with a recipe that names them, the proving one first."""
     own = [proving] if proving else []
-    for recipe in (*own, *(load_recipe(path) for path in recipe_paths())):
+    for recipe in chain(own, map(load_recipe, recipe_paths())):
         listed = recipe.config.get("datasets")
         for entry in listed if isinstance(listed, list) else []:
             path = Path(str(entry.get("path", ""))) if isinstance(entry, dict) else Path()

@@ -63,20 +63,12 @@ class PreferenceTokens:
             )
         with quiet():
             made = self._transform({k: row[k] for k in row if k not in ("id", "source")})
-        said = _answers(row)
-        keys = {"chosen": "chosen", "rejected": "rejected"} if pair else {_side(row): "completion"}
         answers = {}
-        for side, key in keys.items():
-            ids = self._tokens.count(made[key])
-            self._check(row, side, self._tokens.decoded(ids), said[side])
+        for side, said in _answers(row).items():
+            ids = self._tokens.count(made[side if pair else "completion"])
+            self._check(row, side, self._tokens.decoded(ids), said)
             answers[side] = len(ids)
         return Sides(len(self._tokens.count(made["prompt"])), answers)
-
-    def chats(self, row: dict[str, Any]) -> list[dict[str, Any]]:
-        """Each side of a row as a chat."""
-        if "completion" in row:
-            return [{"id": row["id"], "source": row["source"], "messages": row["completion"]}]
-        return [{**row, "messages": [*row["messages"], row[s]]} for s in ("chosen", "rejected")]
 
     def _check(self, row: dict[str, Any], side: str, text: str, said: str) -> None:
         if "".join(said.split()) in "".join(text.split()):
@@ -89,14 +81,14 @@ class PreferenceTokens:
 
     def _as_chats(self, row: dict[str, Any]) -> Sides:
         prompt, answers = 0, {}
-        chats = self.chats(row)
-        for side, (ids, labels) in zip(_answers(row), self._tokens(chats), strict=True):
+        tokens = self._tokens(chats_of(row))
+        for (side, said), (ids, labels) in zip(_answers(row).items(), tokens, strict=True):
             # The last run of trained tokens; answers within the prompt are context here.
             last = next((i for i in range(len(labels), 0, -1) if labels[i - 1] != IGNORED), 0)
             start = last
             while start and labels[start - 1] != IGNORED:
                 start -= 1
-            self._check(row, side, self._tokens.decoded(ids[start:last]), _answers(row)[side])
+            self._check(row, side, self._tokens.decoded(ids[start:last]), said)
             prompt, answers[side] = start, len(ids) - start
         return Sides(prompt, answers)
 
@@ -124,12 +116,15 @@ class PreferenceTokens:
         return lambda row: dict(function(row))
 
 
-def _side(row: dict[str, Any]) -> str:
-    return "wanted" if row["label"] else "unwanted"
+def chats_of(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each side of a row as a chat."""
+    if "completion" in row:
+        return [{"id": row["id"], "source": row["source"], "messages": row["completion"]}]
+    return [{**row, "messages": [*row["messages"], row[s]]} for s in ("chosen", "rejected")]
 
 
 def _answers(row: dict[str, Any]) -> dict[str, str]:
     """The answers of a row by side."""
     if "completion" in row:
-        return {_side(row): row["completion"][-1]["content"]}
+        return {"wanted" if row["label"] else "unwanted": row["completion"][-1]["content"]}
     return {side: row[side]["content"] for side in ("chosen", "rejected")}

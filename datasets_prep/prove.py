@@ -15,7 +15,7 @@ from typing import Any
 
 from datasets_prep.conversation import Conversation, Ledger, Message, Span
 from datasets_prep.pieces import Piece, exchanges, joined, plan
-from datasets_prep.preferences import PreferenceTokens
+from datasets_prep.preferences import PreferenceTokens, chats_of
 from datasets_prep.settings import FilterSettings, ProveSettings
 from datasets_prep.tokenising import IGNORED, RecipeTokens
 from recipes.runner.core.errors import UserError
@@ -106,7 +106,7 @@ class Prover:
         """Rows for DPO or KTO: the prompt must fit with each of its answers."""
         results = []
         for row in batch:
-            chats = self._sides.chats(row)
+            chats = chats_of(row)
             tried = (self._refused(chat, settings, ledger) for chat in chats)
             if any(result is not None for result in tried):
                 results.append(Proven([], []))

@@ -8,17 +8,17 @@ The files hold text from before masking: they are as private as the source.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import zstandard
 
 from datasets_prep.definition import Definition
+from datasets_prep.manifest import digest
 from datasets_prep.steps import ROW_STAGES, SET_STEPS
 from recipes.runner.core.hashes import file_hash
 
@@ -34,12 +34,6 @@ _SHAPING = (
 _TOKEN_LIMITS = {"min_tokens", "max_tokens"}
 
 
-def digest(*values: Any) -> str:
-    """A hash of values that JSON can hold."""
-    text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def row_keys(definition: Definition, basis: Any) -> dict[str, str]:
     """Keys of the row-wise stages of one source.
 
@@ -48,14 +42,14 @@ def row_keys(definition: Definition, basis: Any) -> dict[str, str]:
         basis: what decides its rows beside the definition: code and file hashes.
     """
     dumped = definition.model_dump(mode="json")
-    key = digest(basis, definition.part, [dumped[name] for name in _SHAPING])
+    key = digest([basis, definition.part, [dumped[name] for name in _SHAPING]])
     keys = {}
     for stage, steps in ROW_STAGES.items():
         for step in steps:
             settings = dumped["steps"].get(step.name)
             if isinstance(settings, dict):
                 settings = {k: v for k, v in settings.items() if k not in _TOKEN_LIMITS}
-            key = digest(key, step.name, settings)
+            key = digest([key, step.name, settings])
         keys[stage] = key
     return keys
 
@@ -81,9 +75,9 @@ def set_keys(
         "mix": [share, definition.split.seed, [[p.limit, p.weight] for p in parts]],
         "prove": [recipe, limits],
     }
-    keys, key = {}, digest(rows)
+    keys, key = {}, digest([rows])
     for step in SET_STEPS:
-        key = digest(key, step.name, dumped["steps"].get(step.name), own.get(step.name))
+        key = digest([key, step.name, dumped["steps"].get(step.name), own.get(step.name)])
         if step.drops:
             keys[step.name] = key
     return keys
@@ -127,9 +121,8 @@ class Snapshots:
         return (self._new / name).open("wb")
 
     def read(self, name: str) -> Iterator[bytes]:
-        """The pieces that were written to a file, in order."""
-        made = self._new / name
-        with (made if made.exists() else self._old / name).open("rb") as file:
+        """The pieces of an outcome that an earlier run kept, in order."""
+        with (self._old / name).open("rb") as file:
             while size := file.read(_SIZE.size):
                 yield file.read(_SIZE.unpack(size)[0])
 
@@ -150,10 +143,9 @@ class Snapshots:
         (self._old / _INDEX).write_text(text, encoding="utf-8")
 
 
-def write_pieces(file: IO[bytes], pieces: Iterable[bytes]) -> None:
-    """Append pieces to a file of `Snapshots`."""
-    for piece in pieces:
-        file.write(_SIZE.pack(len(piece)) + piece)
+def write_piece(file: IO[bytes], piece: bytes) -> None:
+    """Append a piece to a file of `Snapshots`."""
+    file.write(_SIZE.pack(len(piece)) + piece)
 
 
 def packed(value: Any) -> bytes:

@@ -103,7 +103,6 @@ class RowSteps:
                     kept = work(talk, ledger)
                     lines += ledger.lines
                     if not kept:
-                        batch.keys.update(map(str, talk.unread))
                         talk = None
                         break
                     if ledger.lines or not size[0]:
@@ -113,8 +112,9 @@ class RowSteps:
                 if self._keep:
                     states[stage].append([talk and talk.state(), list(lines)])
             batch.ledger += lines
+            if conversation is not None:
+                batch.keys.update(map(str, conversation.unread))
             if talk is not None:
-                batch.keys.update(map(str, talk.unread))
                 batch.block.add(talk, self._dedupe, size if size[0] else None)
         for stage, rows in states.items() if self._keep else ():
             batch.kept[stage] = self._packed(batch, stage, rows)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from eval.generation.served import add_served_arms, served_arms
+from eval.command import Parser, add_served_arms, interrupts_said, served_arms
 from eval.quiet import quiet_libraries
 from recipes.runner.core.arguments import positive
 from recipes.runner.core.errors import UserError, user_errors_exit
@@ -69,17 +67,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-class Parser(argparse.ArgumentParser):
-    """Exits with 1 like every other error here; argparse's own 2 is no code of this command."""
-
-    def error(self, message: str) -> NoReturn:
-        """One line, then exit code 1."""
-        raise UserError(message, todo=f"{self.prog} --help lists what can be given")
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run one evaluation; returns the exit code."""
-    with user_errors_exit(), _interrupts_said():
+    with user_errors_exit(), interrupts_said():
         args = build_parser().parse_args(argv)
         if args.judge and not args.judge_model:
             raise UserError("names no model", "--judge", "Give --judge-model NAME")
@@ -99,16 +89,6 @@ def main(argv: list[str] | None = None) -> int:
         print(f"look at: {display_path(run.eval_dir / 'report.html')}")
         print_end(summary, console)
         return int(summary["decision"]["exit_code"])
-
-
-@contextmanager
-def _interrupts_said() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise UserError(
-            "interrupted; what was answered is kept", todo="The same command goes on from there"
-        ) from None
 
 
 def _with_votes(args: argparse.Namespace, run: Run) -> dict[str, Any]:

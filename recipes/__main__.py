@@ -90,9 +90,10 @@ def _sweep(args: argparse.Namespace) -> int:
     slots = device_slots(args.parallel, spread)
     plan_launch(Wanted(args.gpus, args.processes, args.strategy))
     fixed = parse_overrides(args.overrides)
+    given = Recipe(recipe.name, recipe.path, apply(recipe.config, fixed))
     if flag("PREFLIGHT", default=True):
-        refuse_without_gpu(apply(recipe.config, fixed))
-    problems = problems_with(Recipe(recipe.name, recipe.path, apply(recipe.config, fixed)))
+        refuse_without_gpu(given.config)
+    problems = problems_with(given)
     try:
         grid = read_grid(args.sweep, recipe, fixed)
     except UserErrors as faults:  # all of them at once, the recipe's and the sweep's
@@ -101,7 +102,6 @@ def _sweep(args: argparse.Namespace) -> int:
         raise UserErrors(problems)
     folds = None
     if grid.repeats.folds > 1:
-        given = Recipe(recipe.name, recipe.path, apply(recipe.config, fixed))
         place = output_beside(recipe) / f"{recipe.name}-{grid.name}-folds"
         folds = make_folds(given, grid.repeats.folds, place)
     runs = sweep_runs(recipe, grid, fixed, folds)

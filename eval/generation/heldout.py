@@ -51,7 +51,7 @@ def read_held_out(
     strategy = load(tokenizer, axolotl_config(config), source)
     field = source.get("field_messages") or "messages"
     rows: list[HeldOut] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip() or (limit is not None and len(rows) >= limit):
             continue
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import Any
 from eval.answers import Answer
 from eval.pairs.faults import Faults, faults_of
 from eval.pairs.prompts import Asked
+from eval.report.results import Results
 from eval.scoring.votes import VOTES, read_votes
 from recipes.runner.core.errors import UserError
+from recipes.runner.core.files import write_jsonl
 from recipes.runner.core.paths import display_path
 from recipes.runner.run.finished import Run
 
@@ -121,8 +122,7 @@ def from_results(run: Run, prompts: Iterable[Asked], suite: str) -> tuple[list[P
             raise UserError(what, display_path(run.eval_dir / VOTES), "Rate the present report")
         votes = {(vote.suite, vote.id, vote.sample): vote.winner for vote in read.votes}
     found, unused = [], 0
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in Results(path):
         vote = votes.get((row["suite"], row["id"], row.get("sample", 0)))
         verdict = (row["tuned"].get("judge") or {}).get("preference")
         if vote is None and verdict is None:
@@ -154,10 +154,6 @@ def _preferred(
     return Preference(asked, chosen, rejected, by, f"{by} preferred {winner}")
 
 
-def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> int:
-    """Rows as JSON lines, each id once; returns how many."""
-    from recipes.runner.core.files import write_jsonl
-
-    distinct = list({row["id"]: row for row in rows}.values())
-    write_jsonl(path, distinct)
-    return len(distinct)
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Rows as JSON lines, each id once."""
+    write_jsonl(path, list({row["id"]: row for row in rows}.values()))

@@ -126,7 +126,7 @@ def given_prompts(path: Path, limit: int | None = None, seed: int = 42) -> Gathe
 
 def _of_rows(path: Path, strict: bool) -> Iterator[Asked]:
     faults = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
             continue
         where = f"{display_path(path)}:{number}"

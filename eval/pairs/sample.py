@@ -32,7 +32,9 @@ def sample(
         folder: where answers are kept.
         progress: called with the number of answers that were just had.
     """
-    key = digest([arm.digest, decoding.to_json(), generation_version()])
+    # One sample, too, is drawn: greedily all would be the same.
+    drawn = replace(decoding, samples=max(2, decoding.samples))
+    key = digest([arm.digest, drawn.to_json(), generation_version()])
     store = AnswerStore(folder / f"{arm.name}-pairs-{key[:20]}.jsonl")
     wanted = [(asked, k) for asked in prompts for k in range(decoding.samples)]
     keys = [f"{asked.id}-{k}" for asked, k in wanted]
@@ -40,8 +42,6 @@ def sample(
     progress(len(wanted) - len(todo))
     # A short question beside a long one would be padded to its length.
     todo.sort(key=lambda index: sum(len(text) for _, text in wanted[index][0].messages))
-    # One sample, too, is drawn: greedily all would be the same.
-    drawn = replace(decoding, samples=max(2, decoding.samples))
     for batch in even_batches(todo, decoding.batch_size):
         given = arm.answer([wanted[i][0].chat for i in batch], drawn, keys[batch[0]])
         store.put_all({keys[i]: a.to_json() for i, a in zip(batch, given, strict=True)})

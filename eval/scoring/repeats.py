@@ -32,11 +32,6 @@ class Lead:
     conversations: int
     repeats: int
 
-    @property
-    def shown(self) -> bool:
-        """Whether the interval lies on one side of zero."""
-        return self.interval.high < 0 or self.interval.low > 0
-
 
 def lead(first: Mapping[str, Losses], second: Mapping[str, Losses], folds: int) -> Lead | None:
     """Pair two settings by repeat and conversation.

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.generation.served import add_served_arms, served_arms
+from eval.command import Parser, add_served_arms, interrupts_said, served_arms
 from eval.quiet import quiet_libraries
 from recipes.runner.core.arguments import positive
 from recipes.runner.core.errors import UserError, user_errors_exit
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m eval.talks", description=__doc__)
+    parser = Parser(prog="python -m eval.talks", description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--run", help="a run's folder, or its name in runs/")
     which.add_argument("--recipe", help="the recipe whose run is talked to")
@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Hold the talks of one run; returns the exit code."""
-    with user_errors_exit():
+    with user_errors_exit(), interrupts_said():
         args = build_parser().parse_args(argv)
         if bool(args.user) != bool(args.user_model):
             raise UserError("go together", "--user, --user-model", "Give both or neither")
@@ -71,12 +71,7 @@ def main(argv: list[str] | None = None) -> int:
             (args.user, args.user_model) if args.user else None,
             endpoints,
         )
-        try:
-            summary = talk_with_run(run, personas, options, console)
-        except KeyboardInterrupt:
-            raise UserError(
-                "interrupted; what was answered is kept", todo="The same command goes on from there"
-            ) from None
+        summary = talk_with_run(run, personas, options, console)
         _print(summary, console)
         print(f"look at: {display_path(run.eval_dir / 'talks' / 'talks.html')}")
         code: int = summary["decision"]["exit_code"]

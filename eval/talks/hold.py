@@ -59,12 +59,11 @@ def hold_talks(
         given: dict[int, Answer] = {}
         # A short talk beside a long one would be padded to its length.
         todo.sort(key=lambda row: sum(len(m["content"]) for m in asked[row]))
-        for batch in even_batches(todo, decoding.batch_size) if todo else []:
+        for batch in even_batches(todo, decoding.batch_size):
             answers = arm.answer([asked[row] for row in batch], decoding, keys[batch[0]])
             given |= dict(zip(batch, answers, strict=True))
-            for row in batch:
-                if store is not None:
-                    store.put(keys[row], given[row].to_json())
+            if store is not None:
+                store.put_all({keys[row]: given[row].to_json() for row in batch})
             progress(len(batch))
         for row, talk in enumerate(going):
             kept = store.get(keys[row]) if store is not None else None

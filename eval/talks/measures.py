@@ -248,9 +248,9 @@ class ScoredTalk:
     read: TalkRead
     marks: tuple[TurnMarks, ...]
 
-    def values(self, measure: str, start: int = 0) -> list[float]:
-        """1 or 0 for each turn from ``start`` (from 0) where the measure applies."""
-        return [float(m[measure].holds) for m in self.marks[start:] if measure in m]
+    def values(self, measure: str) -> list[float]:
+        """1 or 0 for each turn where the measure applies."""
+        return [float(m[measure].holds) for m in self.marks if measure in m]
 
     def mean(self, measure: str) -> float | None:
         """Share of the turns where it holds; None where it never applies."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from eval.checks.registry import RED_LINES, decides
-from eval.scoring.danger import HARMFUL, SEVERITY
+from eval.scoring.danger import HARMFUL, severity_of
 from eval.scoring.pairs import is_yes_no
 from eval.scoring.power import smallest_detectable
 from eval.scoring.statistics import LEAST_PAIRS, compare, verdict
@@ -158,5 +158,5 @@ def _harm(talk: ScoredTalk) -> set[str]:
         name
         for heard in talk.read.heard
         for name in heard.crossed
-        if SEVERITY.get(name, 0) >= HARMFUL and decides(name)
+        if severity_of(name) >= HARMFUL and decides(name)
     }

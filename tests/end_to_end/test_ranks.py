@@ -16,6 +16,7 @@ EXACT = {
     "load_in_4bit": False,
     "lora_dropout": 0.0,
     "bf16": False,
+    "micro_batch_size": 1,
     "warmup_steps": 0,
     "max_steps": 4,
     "eval_steps": 2,

@@ -6,10 +6,12 @@ import pytest
 import yaml
 
 from eval.answers import Answer
+from eval.generation.decoding import Decoding
 from eval.pairs.__main__ import main
 from eval.pairs.choose import from_results, from_samples
 from eval.pairs.faults import faults_of, named_checks
 from eval.pairs.prompts import Asked, given_prompts, training_prompts
+from eval.pairs.sample import sample
 from eval.suite import SUITES, load_suite
 from recipes.runner.core.errors import UserError
 from recipes.runner.run.finished import find_run
@@ -118,6 +120,36 @@ def test_a_line_that_is_no_prompt_is_named(tmp_path, line, words):
     path = write(tmp_path / "p.jsonl", {"prompt": "My cat is ill."}, line)
     with pytest.raises(UserError, match=words):
         given_prompts(path)
+
+
+def test_a_line_ends_where_the_file_ends_it(tmp_path):
+    path = tmp_path / "p.jsonl"
+    lines = ['{"prompt": "My cat is ill.\u2028Can you help?"}', '{"prompt": "My dog is well."}']
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert [one.where for one in given_prompts(path).prompts] == [f"{path}:1", f"{path}:2"]
+
+
+class Counting:
+    """An arm that says how often it was asked."""
+
+    name, digest = "tuned", "counting"
+
+    def __init__(self):
+        self.asked = 0
+
+    def answer(self, batch, decoding, seed):
+        self.asked += 1
+        return [answer(f"{self.asked}") for _ in batch]
+
+
+def test_one_sample_is_drawn_anew_at_another_temperature(tmp_path):
+    arm = Counting()
+
+    def sampled(temperature):
+        decoding = Decoding(8, 1, temperature, 1.0, 42, 4)
+        return sample(arm, [asked()], decoding, tmp_path)[0][0].text
+
+    assert [sampled(0.7), sampled(1.2), sampled(0.7)] == ["1", "2", "1"]
 
 
 def test_prompts_of_suites_are_refused_by_line(tmp_path):

@@ -109,6 +109,7 @@ def test_what_outgrows_the_context_is_left_out_and_said(
         (["--user", "http://127.0.0.1:9"], "Give both or neither"),
         (["--tuned-endpoint", "http://127.0.0.1:9"], "all four"),
         (["--persona-file", "nowhere.yaml"], "holds no personas"),
+        (["--limit", "0"], "must be 1 or more"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from plugins.falcon import model as falcon
+from plugins.falcon.benchmark.cases import LLAMA_LINEARS
 from plugins.fused.backends import Choice
 from plugins.llama import model as llama
 from recipes.runner.core.fallbacks import fallbacks_taken
@@ -35,7 +36,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 TARGETS = {
     "falcon": ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"],
-    "llama": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+    "llama": LLAMA_LINEARS,
 }
 GIB = 2**30
 SEQUENCES = 4  # of a row

@@ -132,8 +132,6 @@ def _targets(config: dict[str, Any]) -> Iterator[Finding]:
     for problem in found.problems:
         if problem.place != ("lora_r",):  # its value is looked at beside the others
             yield Finding(problem.place, problem.what, problem.todo)
-    for remark in found.remarks:
-        yield Finding(("lora_target_modules",), remark, "", "warning")
 
 
 def _rank(config: dict[str, Any]) -> Iterator[Finding]:

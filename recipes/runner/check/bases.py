@@ -17,8 +17,7 @@ class Base:
     """What a model card says of a base; memory is estimated from its recipe.
 
     Attributes:
-        model: its id, also in `recipes/architectures`.
-        card: where the facts stand; empty: https://huggingface.co/MODEL.
+        card: where the facts stand; empty: its base model's page on the Hub.
         recipe: that trains it.
         licence: its licence.
         languages: that its makers name.
@@ -28,7 +27,6 @@ class Base:
         speed: tokens a second in training, and on what.
     """
 
-    model: str
     recipe: str
     licence: str
     languages: str
@@ -41,45 +39,45 @@ class Base:
 
 BASES = (
     Base(
-        "models/smollm2-135m-instruct", "smollm2-135m-qlora", "Apache-2.0", "English",
+        "smollm2-135m-qlora", "Apache-2.0", "English",
         "Hugging Face", "November 2024", "", "170, measured on two CPU cores",
         "https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct",
     ),
     Base(
-        "tiiuae/Falcon-H1-0.5B-Instruct", "falcon-h1-0.5b-lora", FALCON_LICENCE, "English", TII,
+        "falcon-h1-0.5b-lora", FALCON_LICENCE, "English", TII,
         "May 2025", "", "not known: needs kernels that were not tried here",
     ),
     Base(
-        "tiiuae/Falcon3-1B-Instruct", "falcon3-1b-lora", FALCON_LICENCE,
+        "falcon3-1b-lora", FALCON_LICENCE,
         "English, French, Spanish, Portuguese", TII, "December 2024", "",
         "74,000, estimated for an H100",
     ),
     Base(
-        "tiiuae/falcon-7b", "falcon7b-qlora", "Apache-2.0",
+        "falcon7b-qlora", "Apache-2.0",
         "English, German, Spanish, French", TII, "May 2023", "2023",
         "18,925, measured on an H100",
     ),
     Base(
-        "mistralai/Mistral-7B-Instruct-v0.3", "mistral-7b-qlora", "Apache-2.0",
+        "mistral-7b-qlora", "Apache-2.0",
         "English (none is named)", "Mistral AI", "May 2024", "", "17,000, estimated for an H100",
     ),
     Base(
-        "Qwen/Qwen2.5-7B-Instruct", "qwen2.5-7b-qlora", "Apache-2.0",
+        "qwen2.5-7b-qlora", "Apache-2.0",
         "29, Chinese, English, Spanish and Arabic among them", "Alibaba", "September 2024", "",
         "18,321, measured on an H200, its blocks alone",
     ),
     Base(
-        "tiiuae/Falcon3-7B-Instruct", "falcon3-7b-qlora", FALCON_LICENCE,
+        "falcon3-7b-qlora", FALCON_LICENCE,
         "English, French, Spanish, Portuguese", TII, "December 2024", "",
         "17,000, estimated for an H100",
     ),
     Base(
-        "tiiuae/Falcon-H1-7B-Instruct", "falcon-h1-7b-qlora", FALCON_LICENCE,
+        "falcon-h1-7b-qlora", FALCON_LICENCE,
         "18, Arabic and Chinese among them", TII, "May 2025", "",
         "not known: needs kernels that were not tried here",
     ),
     Base(
-        "tiiuae/falcon-11B", "falcon2-11b-qlora",
+        "falcon2-11b-qlora",
         "Falcon 2.0: as Apache-2.0, with an acceptable-use policy",
         "11 of Europe, English above all", TII, "May 2024", "", "11,000, estimated for an H100",
     ),
@@ -124,10 +122,12 @@ def bases_text() -> str:
 
 
 def _row(base: Base) -> str:
-    shape = architecture(base.model)
-    memory = estimate(load_recipe(base.recipe).config, shape).total / GIB
-    name = base.model.removeprefix("models/")
-    card = base.card or f"https://huggingface.co/{base.model}"
+    config = load_recipe(base.recipe).config
+    model = str(config["base_model"])
+    shape = architecture(model)
+    memory = estimate(config, shape).total / GIB
+    name = model.removeprefix("models/")
+    card = base.card or f"https://huggingface.co/{model}"
     context = f"{shape.positions:,}" if shape.positions else "not said"
     end = base.data_end or "not published"
     return (

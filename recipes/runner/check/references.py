@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recipes.runner.check.finding import Finding, data_sets, is_ours
+from recipes.runner.check.finding import Finding, Level, data_sets, is_ours
 from recipes.runner.core.nearest import nearest
 from recipes.runner.core.paths import RECIPES, ROOT
 from recipes.runner.core.yaml_file import read_yaml
@@ -21,26 +21,21 @@ def check_references(config: dict[str, Any]) -> Iterator[Finding]:
 
     A file for Axolotl alone may be for another machine: what it names is looked for, and said.
     """
-    ours = is_ours(config)
-    for finding in _references(config):
-        here = finding.what.startswith("there is no ")
-        yield finding if ours or not here else finding._replace(level="warning")
-
-
-def _references(config: dict[str, Any]) -> Iterator[Finding]:
+    missing: Level = "error" if is_ours(config) else "warning"
     for place, entry in data_sets(config):
         path = entry.get("path")
         if isinstance(path, str) and is_local(path) and not can_be_made(path):
-            yield Finding((*place, "path"), f"there is no {path}", _data_hint(path))
+            yield Finding((*place, "path"), f"there is no {path}", _data_hint(path), missing)
     yield from _on_hub(config)
     for place, entry in data_sets(config):
         template = entry.get("chat_template_jinja")
         if isinstance(template, str) and _missing_template(template):
             what = f"there is no {template}"
-            yield Finding((*place, "chat_template_jinja"), what, _file_hint(template))
+            yield Finding((*place, "chat_template_jinja"), what, _file_hint(template), missing)
     template = config.get("chat_template_jinja")
     if isinstance(template, str) and _missing_template(template):
-        yield Finding(("chat_template_jinja",), f"there is no {template}", _file_hint(template))
+        what = f"there is no {template}"
+        yield Finding(("chat_template_jinja",), what, _file_hint(template), missing)
     for key in ("deepspeed", "base_model", "tokenizer_config", "base_model_config"):
         path = config.get(key)
         local = isinstance(path, str) and path and (key == "deepspeed" or is_local(path))
@@ -49,7 +44,7 @@ def _references(config: dict[str, Any]) -> Iterator[Finding]:
                 todo = "axolotl fetch deepspeed_configs brings Axolotl's own"
                 yield Finding((key,), f"there is no {path} here", todo, "warning")
                 continue
-            yield Finding((key,), f"there is no {path}", _file_hint(path))
+            yield Finding((key,), f"there is no {path}", _file_hint(path), missing)
     tokenizer = config.get("tokenizer_config")
     if isinstance(tokenizer, str) and _missing_folder(tokenizer):
         what = f"{tokenizer} is neither a folder here nor a model's name that is kept or in reach"
@@ -57,7 +52,7 @@ def _references(config: dict[str, Any]) -> Iterator[Finding]:
     for key in ("resume_from_checkpoint", "lora_model_dir"):
         path = config.get(key)
         if isinstance(path, str) and path and not _exists(path) and _is_path(key, path):
-            yield Finding((key,), f"there is no {path}", _file_hint(path))
+            yield Finding((key,), f"there is no {path}", _file_hint(path), missing)
 
 
 def _on_hub(config: dict[str, Any]) -> Iterator[Finding]:

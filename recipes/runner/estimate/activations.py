@@ -13,10 +13,9 @@ from typing import Any, Literal
 from recipes.runner.estimate.trained import (
     FLOAT32,
     computing_bytes,
-    head_of,
     held,
     is_quantised,
-    trains,
+    trains_head,
 )
 from recipes.runner.models.architecture import Architecture, Module
 from recipes.runner.models.families import family_of
@@ -277,11 +276,6 @@ def _liger(config: Mapping[str, Any]) -> set[str]:
     return {key for key, value in config.items() if str(key).startswith("liger_") and value}
 
 
-def _trains_head(config: Mapping[str, Any], shape: Architecture) -> bool:
-    head = head_of(shape)
-    return head is not None and trains(head, dict(config), shape)
-
-
 Loss = Literal["plain", "fused", "cut", "chunked"]
 
 
@@ -296,7 +290,7 @@ def loss_of(config: Mapping[str, Any], shape: Architecture, sharded: bool = Fals
     family = family_of(shape.model_type)
     options = config.get(str(family.options)) or {}
     if family.helped(config) and options.get("enabled", True):
-        fused = family.fuses_loss(config, sharded) and not _trains_head(config, shape)
+        fused = family.fuses_loss(config, sharded) and not trains_head(dict(config), shape)
         return "fused" if fused else "plain"
     if config.get("rl"):
         return "plain"

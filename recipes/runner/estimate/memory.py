@@ -24,7 +24,7 @@ from recipes.runner.estimate.trained import (
     head_of,
     held,
     trained_tensors,
-    trains,
+    trains_head,
     width_of,
 )
 from recipes.runner.models.architecture import Architecture
@@ -174,7 +174,7 @@ def _added_gradient(config: dict[str, Any], shape: Architecture, trained: list[T
     if whole(config, "gradient_accumulation_steps", 1) > 1:
         return float(max((tensor.bytes for tensor in trained), default=0))
     head = head_of(shape)
-    if head is None or head.path == shape.head or not trains(head, config, shape):
+    if head is None or head.path == shape.head or not trains_head(config, shape):
         return 0.0
     return float(math.prod(head.weight) * width_of(head, held(config, shape), shape))
 
@@ -293,7 +293,7 @@ def _head_in_the_loss(config: dict[str, Any], shape: Architecture, loss: Loss) -
     computing, elements = computing_bytes(config), math.prod(head.weight)
     width = width_of(head, held(config, shape), shape)
     cast = elements * computing if width > computing else 0
-    if loss != "fused" or not trains(head, config, shape):
+    if loss != "fused" or not trains_head(config, shape):
         return float(cast)
     part = cast if cast else elements * (computing + FLOAT32)
     return float(elements * width + cast + part)

@@ -13,7 +13,6 @@ from recipes.runner.estimate.shards import own_strategy
 from recipes.runner.estimate.trained import is_quantised
 from recipes.runner.models.architecture import Architecture
 from recipes.runner.models.families import FAMILIES, family_of
-from recipes.runner.models.targets import resolve
 
 # What changes memory in ways that are not estimated: key to what it does.
 _UNKNOWN = {
@@ -86,8 +85,6 @@ def _assumed(
     config: dict[str, Any], shape: Architecture, memory: Memory, sharded: bool
 ) -> Iterator[str]:
     family = family_of(shape.model_type)
-    if config.get("adapter"):
-        yield from resolve(config, shape).remarks
     bits = config.get("load_in_4bit") or config.get("load_in_8bit")
     own = family.own_linear and not family.helped(config)
     if bits and own and not any(is_quantised(module, config, shape) for module in shape.body):

@@ -135,12 +135,14 @@ def head_of(shape: Architecture) -> Module | None:
     return next((module for module in tables if module.weight == head.weight), head)
 
 
-def trains(module: Module, config: dict[str, Any], shape: Architecture) -> bool:
-    """Whether a module's weight gets a gradient, in the base or as a copy beside it."""
+def trains_head(config: dict[str, Any], shape: Architecture) -> bool:
+    """Whether `head_of`'s weight gets a gradient, in the base or as a copy beside it."""
+    head = head_of(shape)
+    if head is None:
+        return False
     if config.get("adapter"):
-        paths = {saved.path for saved in resolve(config, shape).saved}
-        return bool({module.path, shape.head if module is head_of(shape) else ""} & paths)
-    return any(found is module for found, name, _ in _chosen(config, shape) if name == "weight")
+        return any(saved.path in (head.path, shape.head) for saved in resolve(config, shape).saved)
+    return any(found is head for found, name, _ in _chosen(config, shape) if name == "weight")
 
 
 def computing_bytes(config: dict[str, Any]) -> int:

@@ -50,7 +50,6 @@ class Targets:
         experts: shapes of the LoRA of parameters that stand in no layer (`lora_target_parameters`).
         tokens: shapes of single embeddings that are trained (`peft_trainable_token_indices`).
         problems: every name that matches nothing, or nothing that can be adapted.
-        remarks: what the recipe may not mean, in words.
     """
 
     adapted: tuple[Adapted, ...]
@@ -58,4 +57,3 @@ class Targets:
     experts: tuple[tuple[int, ...], ...]
     tokens: tuple[tuple[int, int], ...]
     problems: tuple[Problem, ...]
-    remarks: tuple[str, ...]

@@ -63,7 +63,6 @@ class _Search:
                 self.known.setdefault(".".join(parts[:end]), None)
             self.known[module.path] = module
         self.problems: list[Problem] = []
-        self.remarks: list[str] = []
         self.experts = expert_names(shape)
         self.of_experts: dict[str, set[str]] = {}
 
@@ -88,7 +87,6 @@ class _Search:
             self._experts(),
             self._tokens(),
             tuple(self.problems),
-            tuple(self.remarks),
         )
 
     def _problem(self, what: str, where: str | tuple[str | int, ...], todo: str) -> None:

@@ -170,7 +170,7 @@ def _race(
         say(f"the budget is used: {sum(is_finished(run) for run in runs)} of {len(runs)} runs")
     failed = {run.name: codes[run.name] for run in runs if run.setting in found.failed
               and codes.get(run.name)}  # fmt: skip
-    outcome = JobsOutcome(failed, interrupted, found.out_of_time)
+    outcome = JobsOutcome(failed, interrupted)
     return close(recipe, grid, runs, outcome, found)
 
 

@@ -22,6 +22,7 @@ from recipes.runner.core.errors import UserError, user_errors_exit
 from recipes.runner.core.paths import ROOT
 from recipes.runner.estimate.gpu import count_gpus
 from recipes.runner.estimate.measure.cases import CASES, STEPS, Case, base_config, config_of
+from recipes.runner.estimate.measure.peaks import HEADINGS, table_row
 from recipes.runner.estimate.memory import GIB, estimate
 from recipes.runner.estimate.trained import trained_tensors
 from recipes.runner.models.architecture import build
@@ -43,8 +44,7 @@ def main() -> int:
         if tiny:
             print("No GPU here: tiny models show that all runs, and nothing about memory.")
         args.out.mkdir(parents=True, exist_ok=True)
-        print("| set-up | rows x length | measured GiB | plan GiB | off | the worst moment |")
-        print("|---|---|---:|---:|---:|---|")
+        print(HEADINGS)
         good = [_case(case, args.out, tiny, args.within) for case in _chosen(args.only)]
         return int(not all(good))
     return 1
@@ -75,12 +75,8 @@ def _case(case: Case, out: Path, tiny: bool, within: float) -> bool:
     memory = estimate(config, shape, on_gpu=not tiny)
     planned = sum(tensor.size for tensor in trained_tensors(config, shape))
     off = memory.allocated / measured["peak_bytes"] - 1
-    print(
-        f"| {case.name} | {case.rows} x {config['sequence_len']:,}"
-        f" | {measured['peak_bytes'] / GIB:.2f} | {memory.allocated / GIB:.2f} | {off:+.1%}"
-        f" | {memory.worst} |",
-        flush=True,
-    )
+    peak_gib = measured["peak_bytes"] / GIB
+    print(table_row(case, config["sequence_len"], peak_gib, memory), flush=True)
     if planned != measured["trained"]:
         print(f"  trained: {measured['trained']:,}, and plan says {planned:,}")
         return False

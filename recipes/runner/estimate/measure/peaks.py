@@ -34,17 +34,21 @@ def planned(case: Case) -> Memory:
     return estimate(config, build(dict(base_config(case.base, tiny=False))))
 
 
+HEADINGS = """| set-up | rows x length | measured GiB | plan GiB | off | the worst moment |
+|---|---|---:|---:|---:|---|"""
+
+
+def table_row(case: Case, length: int, peak_gib: float, memory: Memory) -> str:
+    """A case's measured peak beside what `plan` says, in Markdown."""
+    said = memory.allocated / GIB
+    return (
+        f"| {case.name} | {case.rows} x {length:,} | {peak_gib:.2f} | {said:.2f}"
+        f" | {said / peak_gib - 1:+.1%} | {memory.worst} |"
+    )
+
+
 def peaks_table() -> str:
     """Markdown: each measured case beside what `plan` says."""
-    lines = [
-        "| set-up | rows x length | measured GiB | plan GiB | off | the worst moment |",
-        "|---|---|---:|---:|---:|---|",
-    ]
-    for case in (case for case in CASES if case.name in PEAKS):
-        memory, peak = planned(case), PEAKS[case.name]
-        said = memory.allocated / GIB
-        lines.append(
-            f"| {case.name} | {case.rows} x {case.length:,} | {peak:.2f} | {said:.2f}"
-            f" | {said / peak - 1:+.1%} | {memory.worst} |"
-        )
-    return "\n".join(lines)
+    measured = (case for case in CASES if case.name in PEAKS)
+    rows = (table_row(case, case.length, PEAKS[case.name], planned(case)) for case in measured)
+    return "\n".join([HEADINGS, *rows])

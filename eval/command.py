@@ -1,14 +1,35 @@
-"""The command line's way to two arms that are served elsewhere, in place of a run's own."""
+"""What the command lines over base and tuned share: mistakes, Ctrl-C, arms served elsewhere."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
 
 from recipes.runner.core.errors import UserError
 
 if TYPE_CHECKING:
     from eval.generation.endpoint import ChatEndpoint
+
+
+class Parser(argparse.ArgumentParser):
+    """Exits with 1 like every other error here; argparse's own 2 is no code of these commands."""
+
+    def error(self, message: str) -> NoReturn:
+        """One line, then exit code 1."""
+        raise UserError(message, todo=f"{self.prog} --help lists what can be given")
+
+
+@contextmanager
+def interrupts_said() -> Iterator[None]:
+    """Ctrl-C as a line that says what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise UserError(
+            "interrupted; what was answered is kept", todo="The same command goes on from there"
+        ) from None
 
 
 def add_served_arms(parser: argparse.ArgumentParser) -> None:
