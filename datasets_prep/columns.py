@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
 
 from datasets_prep.settings import Settings
 
@@ -20,6 +22,13 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "preference": ("chosen", "rejected"),
     "kto": ("completion", "label"),
 }
+
+
+def _several(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_several)]
 
 
 class Columns(Settings):
@@ -58,10 +67,10 @@ class Columns(Settings):
     replies: str = "replies"
     id: str | None = None
     topic: str | None = None
-    author: list[str] = Field(default=[])
-    group: list[str] = Field(default=[])
+    author: Names = Field(default=[])
+    group: Names = Field(default=[])
     numbers_as_text: bool = False
-    ignore: list[str] = Field(default=[])
+    ignore: Names = Field(default=[])
 
     def prompts(self) -> list[str]:
         """The columns of the question."""

@@ -21,8 +21,11 @@ _SURE_OPENERS = frozenset(
 _PROTECTED = re.compile(rf"{URL.pattern}|{EMAIL.pattern}", re.I)
 # A text with these speaks of code, and its stops join names.
 _CODE_TALK = re.compile(
-    r"[`{}]|\w\(\)|\w_\w|::|->|=>|[=!]=|</|#include|\bimport \w|\b(?:code|class|function|method|"
-    r"module|package|library|API|syntax|variable|compiler|script)s?\b"
+    r"[`{}]|\w\(\)|\w_\w|::|->|=>|[=!]=|</|#include|\bimport \w|\b(?:API|syntax|compiler)s?\b"
+)
+# Words of everyday too ("the boys in my class"): two different ones together are of code.
+_CODE_WORDS = re.compile(
+    r"\b(code|class|function|method|module|package|library|variable|script|object|string)(?:e?s)?\b"
 )
 
 # The word before the stop has two lower-case letters, which leaves out U.S., e.g., Ph.D. and
@@ -43,6 +46,7 @@ GLUED = re.compile(
     r"(?:(?:(?<=[a-z\u00df-\u00ff]{2})|(?<=[a-z]['\u2019][a-z]))[\"'\u201d\u2019)\]]*[.!?]+[\"\u201d\u2019)]*"
     r"|(?<=[a-z\u00df-\u00ff]{2})[\"'\u201d\u2019)\]]*\u2026"
     r"|(?<=[a-z])[!?]+|(?<=\d{4})[.!?]|(?<=[)\]])[.!?]+|(?<= I)[.!?]+|(?<=[A-Z]{2})[.!?]"
+    r"|(?<=[:;])[)]"
     r"|(?<=[\s-][aI])[.!?]|(?<=[a-z\u00df-\u00ff]{2})[,:;])"
     + _NEXT
     # The next point of a list: "arms.6. Remember".
@@ -53,8 +57,11 @@ GLUED = re.compile(
 MAY_BE_GLUED = re.compile(
     "[.!?\u2026,:;\"'\u201d\u2019)\\]][A-Z\\d\u00c0-\u00de\u00bf\u00a1\"'\u201c\u2018(]|[a-z][A-Z]"
 )
+# In ``I"m`` it stands for an apostrophe.
+_QUOTES = re.compile(r'(?<![A-Za-z])"|"(?![a-z])')
 _WORD_AROUND = re.compile(r"\S+\Z")
 _SPACE = re.compile(r"\s")
+_APOSTROPHE = re.compile("['\u2019]")
 _LONGEST_WORD = 300
 _NAME_BEFORE = re.compile(r"[\w.]*\Z")
 _WORD_AFTER = re.compile(r"[\"'\u201c\u2018(]?([^\W\d_]+(?:['\u2019][a-z]+)?)(.{0,2})", re.S)
@@ -73,7 +80,7 @@ def split_glued(
     matches = _glued(text)
     if not matches:
         return text
-    code_talk = _CODE_TALK.search(text) is not None
+    code_talk = bool(_CODE_TALK.search(text) or len(set(_CODE_WORDS.findall(text))) > 1)
     lost = lost or (not code_talk and sum(map(_opens, matches)) >= 2)
     pieces: list[str] = []
     end = 0
@@ -130,7 +137,7 @@ def _opens(match: re.Match[str], sure: bool = False) -> bool:
         return False
     before = _NAME_BEFORE.search(text, max(0, match.start() - 40), match.start())
     name = before.group() if before else ""
-    if word in _SURE_OPENERS:
+    if word in _SURE_OPENERS or _APOSTROPHE.split(word)[0] in _SURE_OPENERS:
         return "." not in name
     return not sure and name.islower() and "." not in name and word in OPENERS
 
@@ -139,7 +146,7 @@ def _with_space(match: re.Match[str]) -> str:
     stop = match.group()
     if stop.isalpha():
         return stop + ". "
-    if stop.endswith('"') and match.string.count('"', 0, match.end() - 1) % 2 == 0:
+    if stop.endswith('"') and len(_QUOTES.findall(match.string, 0, match.end() - 1)) % 2 == 0:
         # The quotation mark opens the next sentence.
         return stop[:-1] + ' "'
     return stop + " "

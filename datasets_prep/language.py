@@ -39,6 +39,8 @@ _LEXICON = Path(__file__).parent / "lexicons" / "english.txt"
 _PLAIN_WORDS = re.compile(r"[a-z]+(?:'[a-z]+)?")
 # ASCII, and the marks of typesetting, which stand in every language.
 _PLAIN = re.compile("[\x00-\x7f\u00a0\u2013\u2014\u2018\u2019\u201c\u201d\u2026\u2022]*")
+# A line drawn with marks, which a detector takes for letters.
+_RULE = re.compile(r"[^\w\s]{4,}")
 # No other language opens a question so; two words are enough to tell.
 _SPANISH_MARK = re.compile(r"[\u00bf\u00a1](?=[^\W\d_])")
 # Languages that are not written in Latin letters, by the first word of their letters' names in
@@ -200,7 +202,7 @@ class LanguageFinder:
         words = len(_LETTERS.findall(sentence)) if sentence.isascii() else word_count(sentence)
         if words < 2:
             return None
-        labels, scores = _fasttext().predict(" ".join(sentence.split()), k=3)
+        labels, scores = _fasttext().predict(" ".join(_RULE.sub(" ", sentence).split()), k=3)
         score = {
             _SAME.get(code, code): float(value)
             for label, value in zip(labels, scores, strict=True)

@@ -24,6 +24,7 @@ FICTION_SURNAMES = frozenset(_LISTS["fiction_surnames"].split())
 # Books, films and series whose names tell of a story.
 WORKS = frozenset(line.strip() for line in _LISTS["works"].split(","))
 PLACES = frozenset(line.strip() for line in _LISTS["places"].split(","))
+_ONLY_PLACES = frozenset(_LISTS["only_places"].split())
 IN_A_PLACE = re.compile(
     r"\b(?:in|near|around|outside|from|of|across|visit(?:ed|ing)?|"
     r"(?:mov|flew|fly|driv|drove|travel|trip|back|went|go|going|com|came|relocat|transferr)\w* to)"
@@ -249,7 +250,7 @@ def _given_names() -> tuple[frozenset[str], frozenset[str]]:
         words = line.removeprefix("mid-sentence:")
         if not line.startswith("#"):
             (everywhere if words == line else inside).extend(words.split())
-    return frozenset(everywhere), frozenset(inside)
+    return frozenset(everywhere) - _ONLY_PLACES, frozenset(inside) - _ONLY_PLACES
 
 
 # Given names for any place in a sentence, and those for mid-sentence alone; lower case.

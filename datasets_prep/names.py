@@ -121,6 +121,10 @@ def _beside(text: str, end: int) -> list[tuple[int, int]]:
     return [match.span(1)]
 
 
+# What stands before the name of who signs.
+_SIGNS = "[.!?~-] "
+
+
 class AuthorNames:
     """Names out of the row's author columns: whole, and by their parts."""
 
@@ -134,9 +138,12 @@ class AuthorNames:
             for part in parts:
                 if part.lower() in ALSO_WORDS | NOT_NAMES:
                     # Only where it signs the answer: after the last stop, before a link or nothing.
-                    patterns.append(rf"(?<=[.!?~-] ){_spelled(part)}(?=\W*(?:$|www|http))")
+                    patterns.append(rf"(?<={_SIGNS}){_spelled(part)}(?=\W*(?:$|www|http))")
                 elif len(part) > 2:
-                    patterns.append(_spelled(part))
+                    # Who signs may do so in lower case: "Peace - keith".
+                    patterns.append(
+                        rf"{_spelled(part)}|(?<={_SIGNS})(?i:{re.escape(part)})(?=\W*$)"
+                    )
         self._pattern = (
             re.compile("|".join(rf"\b(?:{p})(?=\b|www\.)" for p in patterns)) if patterns else None
         )

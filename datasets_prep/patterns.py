@@ -89,7 +89,9 @@ def url_span(match: re.Match[str]) -> tuple[int, int]:
     text = match.group()
     before = _WWW.match(text)
     start = before.end() if before else 0
-    sentence_goes_on = match.string[match.end() : match.end() + 3].lstrip(" ,'\u2019")[:1].islower()
+    sentence_goes_on = (
+        match.string[match.end() : match.end() + 3].lstrip(" \n,'\u2019")[:1].islower()
+    )
     glued = _GLUED.search(text) if sentence_goes_on or ".pdf" in text else None
     if glued:
         text = text[: glued.end()]

@@ -31,9 +31,9 @@ _SIGNATURE = re.compile(
 _MARK = re.compile(r"[-\u2013\u2014~*]")
 _CREDENTIALS = re.compile(r"\][,\s]+(?:[A-Z][A-Za-z]?\.? ?){2,}|\]\s*[,(|]\s*[A-Z]")
 _CLOSING = re.compile(
-    r"\b(?:best|wishes|regards|warmly|sincerely|cheers|blessings|namaste|take care|good luck|"
+    r"\b(?:best|wishes|regards|warmly|sincerely|cheers|blessings|namaste|take care|luck|"
     r"be well|with care|yours|truly|respectfully|in health|peace|love|hugs|xoxo|thanks|thank you)"
-    r"[\s,.!~-]*\Z",
+    r"(?: to (?:you|all)(?: (?:both|all|two))?| to (?:both|all) of you)?[\s,.!~-]*\Z",
     re.IGNORECASE,
 )
 _CLOSING_COMMA = re.compile(r"[\s,~-]+\Z")
@@ -44,7 +44,9 @@ _WITH_PREPOSITION = re.compile(
     rf"\s*(?:[:,-]|\b(?:(?:or|and) )?(?:at|via|on|through|see|visit))?\s*{_LINKS}"
 )
 # A link closes what it belongs to, although its stop went with it, and opens what follows a stop.
-_LINK_EDGE = re.compile(r"(?<=\[URL\])\s*(?=[A-Z][a-z'\u2019]* )|(?<=[.!?])[\"\u201d)]?(?=\[URL\])")
+_LINK_EDGE = re.compile(
+    r"(?<=\[URL\])[.)]*\s*(?=[A-Z][a-z'\u2019]*[\s,])|(?<=[.!?])[\"\u201d)]?(?=\[URL\])"
+)
 # Announces a link, in a sentence of its own that points to nothing once the link is gone.
 _ANNOUNCED = re.compile(
     r"\b(?:here(?:'s|\u2019s| is| are)|the following|see|in the) (?:a |the |some )?links?\b"

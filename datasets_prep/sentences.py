@@ -6,6 +6,8 @@ import re
 
 _SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?]+[\"'\u201d\u2019)]*(?:\s+|$|(?=\u00bf))|\n+|[.!?]+|$)")
 
+# A program broke the line in mid-sentence, far from the margin.
+_WRAPPED = re.compile(r"(?<=[^\n]{40}[A-Za-z,;\"\u201d\u2019)])\n(?=[a-z])")
 # A stop that ends no sentence: "Dr. Chow", "J. Roe".
 _NO_END = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|vs?|[A-HJ-Z])\.\s*\Z")
 
@@ -13,7 +15,7 @@ _NO_END = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|vs?|[A-HJ-Z])\.\s*\Z")
 def sentences(text: str) -> list[tuple[int, int]]:
     """Offsets of the sentences of a text; they cover it without gaps.
 
-    A stop inside a word (3.5, e.g) does not end a sentence.
+    A stop inside a word (3.5, e.g) does not end a sentence, nor does the end of a wrapped line.
     """
     spans: list[tuple[int, int]] = []
     start = 0
@@ -24,7 +26,7 @@ def sentences(text: str) -> list[tuple[int, int]]:
             "",
             "\u00bf",
         )
-        if closed:
+        if closed and not _WRAPPED.match(text, match.end() - 1):
             spans.append((start, match.end()))
             start = match.end()
     if start < len(text):

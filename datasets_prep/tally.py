@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _DETAIL = re.compile(r"(?:\d+(?:\.\d+)?)|'[^']*'|\bof \S+-\S+|\bas \S+$")
 _SHOWN, _LONGEST = 10, 240
+# A change of so few letters is one of spacing, and shows as such.
+_ONLY_SPACING = 3
 
 
 @dataclass
@@ -84,4 +86,12 @@ def general(reason: str) -> str:
 
 
 def _short(text: str) -> str:
+    if len(text.strip()) < _ONLY_SPACING:
+        return "".join(map(_sign, text))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+
+
+def _sign(letter: str) -> str:
+    """What stands for a letter that nobody sees."""
+    sign = {" ": "\u2423", "\n": "\u23ce"}.get(letter, letter)
+    return sign if sign.isprintable() else f"U+{ord(sign):04X}"
