@@ -33,7 +33,7 @@ from datasets_prep.patterns import (
     url_span,
 )
 from datasets_prep.phones import check_regions, find_phones
-from datasets_prep.public_names import STORY
+from datasets_prep.public_words import STORY
 from datasets_prep.settings import AnonymiseSettings
 
 _HANDLE = re.compile(

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
 _LEXICONS = Path(__file__).parent / "lexicons"
 _LISTS: dict[str, str] = yaml.safe_load((_LEXICONS / "names.yaml").read_text(encoding="utf-8"))
+
+
+def _listed(key: str) -> list[str]:
+    return [item.strip() for item in _LISTS[key].split(",")]
+
+
 # Capitalised often, and no name.
 NOT_NAMES = frozenset(_LISTS["not_names"].split())
 # Names that stand for a theory, a test or a faith, not for a person in the room.
@@ -18,21 +25,19 @@ ALSO_WORDS = frozenset(_LISTS["also_words"].split())
 
 # Words of medicine that stand where a name would: "my psychiatrist Effexor".
 MEDICINES = frozenset((_LEXICONS / "medicines.txt").read_text(encoding="utf-8").lower().split())
-# Figures of stories, and towns that are names too.
-FICTION = frozenset(line.strip() for line in _LISTS["fiction"].split(","))
-FICTION_SURNAMES = frozenset(_LISTS["fiction_surnames"].split())
-# Books, films and series whose names tell of a story.
-WORKS = frozenset(line.strip() for line in _LISTS["works"].split(","))
-PLACES = frozenset(line.strip() for line in _LISTS["places"].split(","))
+# Towns that are names too.
+PLACES = frozenset(_listed("places"))
 _ONLY_PLACES = frozenset(_LISTS["only_places"].split())
 IN_A_PLACE = re.compile(
     r"\b(?:in|near|around|outside|from|of|across|visit(?:ed|ing)?|"
+    r"from [A-Z]\w+(?: [A-Z]\w+)? to|"
     r"(?:mov|flew|fly|driv|drove|travel|trip|back|went|go|going|com|came|relocat|transferr)\w* to)"
     r"(?: (?:downtown|central|north|south|east|west|lovely|sunny))? \Z"
 )
 PLACE_BEFORE = re.compile(
     r"\b(?:Lake|Mount|Mt\.?|Port|Fort|Saint|St\.?|San|Santa|Cape|Camp|Hotel|Villa|Hurricane|Storm|"
-    r"USS|HMS|Romeo and) \Z"
+    r"USS|HMS|Romeo and|storm|hurricane|typhoon|cyclone|Prince|Princess|King|Queen|Duke of|Lady|"
+    r"Lord) \Z"
 )
 # What makes a place, a prize, a test or an illness of the name before it.
 OF_NO_PERSON = re.compile(
@@ -40,8 +45,11 @@ OF_NO_PERSON = re.compile(
     r"Drive|"
     r"Station|Park|Lake|River|Airport|University|College|Hospital|School|Institute|Foundation|Clinic|"
     r"Island|Bay|Beach|County|Square|Bridge|Hotel|Museum|Theat(?:er|re)|Stadium|Church|Library|"
-    r"Cathedral|"
+    r"Cathedral|Palace|Hall|House|Tower|Arms|Inn|Gardens|Festival|Academy|Building|Terminal|Market|"
+    r"Valley|Falls|Mountains?|Peninsula|Report|Inquiry|Theorem|Principle|Crescent|Mews|Pub|"
+    r"[Ss]core|[Ss]ign|[Rr]eflex|[Mm]ano?euvre|[Mm]aneuver|[Ee]xercises?|"
     r"[Dd]isease|[Ss]yndrome|[Ss]cale|[Ii]nventory|[Ii]ndex|[Ee]ffect|[Ll]aw|[Tt]est|[Mm]odel|[Tt]heory|"
+    r"sponge|salad|sandwich|knife|flask|hoover|tartan|potatoes|cocktail|pudding|"
     r"wort|the (?=[A-Z])|[Hh]otline|[Ll]ifeline|Project|Act\b|Code\b|Day\b|Method|Clinic|Technique)"
 )
 
@@ -67,104 +75,32 @@ _RELATIONS = (
     r"grandmother|grandfather|grandson|granddaughter|friend|best friend|roommate|flatmate|"
     r"housemate|boss|manager|supervisor|coworker|co-worker|colleague|neighbou?r|therapist|"
     r"counsell?or|psychiatrist|psychologist|doctor|teacher|professor|coach|pastor|landlord|"
-    r"mother-in-law|father-in-law|sister-in-law|brother-in-law|twin|baby|child|dog|cat"
+    r"mother-in-law|father-in-law|sister-in-law|brother-in-law|twin|baby|child|dog|cat|MIL|FIL|SIL|"
+    r"BIL|DH|DD|DS|hubby|bf|gf|bff|bestie|mate|nan|gran|granny|grandma|grandpa|nana|grandad|mentor|"
+    r"tutor|trainer|carer|key worker|social worker|nurse|midwife|GP|vicar|priest|imam|rabbi|"
+    r"half-brother|half-sister|step-?mum|godmother|godfather|godson|goddaughter|ex-partner|crush|kid|"
+    r"toddler|eldest|youngest|sponsor|lodger|tenant|horse|puppy|kitten|rabbit|hamster"
 )
-_TITLES = (
-    "Dr",
-    "Mr",
-    "Mrs",
-    "Ms",
-    "Miss",
-    "Mx",
-    "Pt",
-    "Prof",
-    "Professor",
-    "Doctor",
-    "Rev",
-    "Reverend",
-    "Pastor",
-    "Rabbi",
-    "Imam",
-    "Sir",
-    "Coach",
-    "Officer",
-    "Nurse",
-    "Judge",
-    "Uncle",
-    "Aunt",
-    "Auntie",
-    "Aunty",
-    "Tante",
-    "Grandma",
-    "Grandpa",
-    "Granny",
-    "Grandad",
-    "Nana",
-    "Nanna",
-    "Cousin",
+_TITLES = _listed("titles")
+# Behind a name in India, Pakistan, Korea and Japan.
+_TITLES_AFTER = (
+    "uncle|aunty|auntie|bhai|bhaiya|didi|ji|akka|chacha|chachi|mausi|masi|bua|sensei|hyung|oppa|"
+    "unnie"
+)
+# Whose they are is somebody: "Kemi's parents met mine".
+_OWN = (
+    "mom|mum|dad|mother|father|parents|wife|husband|boyfriend|girlfriend|fianc[e\u00e9]e?|brother|sister|"
+    "son|daughter|friends?|ex|birthday|wedding|funeral|christening|ashes|grave|flat|house"
+)
+_QUARRELS = (
+    "argu(?:e[ds]?|ing)|f(?:ight|ights|ighting|ought)|(?:br[eo]a?k(?:ing|s|e)?|split(?:ting)?|"
+    "made|make) up|slept|sleep(?:ing)?|f[ae]ll(?:en|ing)? out|flirt(?:ed|ing)?|moved in|living|"
+    "hook(?:ed|ing) up"
 )
 _POSSESSIVES = r"my|his|her|our|their|My|His|Her|Our|Their"
 _AGES = r"older|younger|little|big|late|new|old|eldest|oldest|youngest|only|own|dear|current|former"
-_DOINGS = (
-    "says",
-    "said",
-    "told",
-    "tells",
-    "thinks",
-    "mentioned",
-    "suggested",
-    "pointed out",
-    "wants",
-    "wanted",
-    "died",
-    "passed away",
-    "deserves",
-    "cheated",
-    "finds out",
-    "found out",
-    "texted",
-    "texts",
-    "messaged",
-    "broke up",
-    "moved out",
-    "left me",
-    "hit me",
-    "hates me",
-    "loves me",
-    "asked me",
-    "keeps",
-    "yelled",
-    "apologized",
-    "apologised",
-    "dumped",
-    "ghosted",
-    "blocked",
-    "promised",
-    "doesn't",
-    "didn't",
-    "won't",
-)
-_DONE_TO = (
-    "forgive",
-    "forgave",
-    "forgiven",
-    "marry",
-    "married",
-    "dating",
-    "dated",
-    "kissed",
-    "kiss",
-    "texted",
-    "text",
-    "dumped",
-    "ghosted",
-    "blocked",
-    "befriended",
-    "divorced",
-    "hugged",
-    "tell",
-    "told",
-)
+_DOINGS = _listed("doings")
+_DONE_TO = _listed("done_to")
 _IS = r"(?: is|'s|\u2019s)"
 
 WORD = re.compile(r"[^\W\d_]+")
@@ -174,21 +110,87 @@ def _first_words(*phrases: str) -> frozenset[str]:
     return frozenset(word for phrase in phrases for word in WORD.findall(phrase)[:1])
 
 
-# Each rule's first group is the name. One of a rule's words must be in the text before the pattern
-# is tried, as these are found ten times as fast: a set is of whole words, a tuple of any letters.
-RULES: list[tuple[frozenset[str] | tuple[str, ...], re.Pattern[str]]] = [
+class Rule(NamedTuple):
+    """What stands around a name.
+
+    Attributes:
+        words: one of these must be in the text before the pattern is tried, as these are found ten
+            times as fast: a set is of whole words, a tuple of any letters.
+        pattern: its first group is the name.
+        near: such words stand around people of the writer's life alone; where they don't, a name
+            that everybody knows stays.
+    """
+
+    words: frozenset[str] | tuple[str, ...]
+    pattern: re.Pattern[str]
+    near: bool = True
+
+
+RULES: list[Rule] = [
+    Rule(("'s ", "\u2019s "), re.compile(rf"\b({_FULL})(?=['\u2019]s (?:{_OWN})\b)")),
+    Rule(
+        (" and I", " and me"),
+        re.compile(
+            r"(?:\A|(?<=[.!?,;:\n] )|(?<=\n)|\b(?:but|because|when|since|while|as|that|if|how|why|"
+            rf"where|then|after|before|until) )({_NAME}(?: {_NAME})?)(?= and (?:I|me)\b)"
+        ),
+        near=False,
+    ),
+    Rule(("me and ",), re.compile(rf"\bme and ({_FULL})(?! [A-Z])"), near=False),
+    Rule(
+        frozenset(_TITLES_AFTER.split("|")),
+        re.compile(rf"\b({_FULL})(?= (?:{_TITLES_AFTER})\b)"),
+    ),
+    Rule((" with ",), re.compile(rf"\b(?:{_QUARRELS})(?: \w+)? with ({_FULL})"), near=False),
+    Rule(
+        (" are ", " were "),
+        re.compile(
+            rf"\b({_FULL})(?= and {_NAME} (?:are|were) (?:twins|brothers|sisters|siblings|cousins|"
+            r"married|engaged|getting|together|divorc\w+|dating|friends|both)\b)"
+        ),
+        near=False,
+    ),
+    Rule(("put ",), re.compile(rf"\bput ({_FULL})(?= (?:to sleep|down)\b)")),
+    # As forums give age and sex: "my husband (Declan, 34M)".
+    Rule(
+        ("M)", "F)", "m)", "f)", "M,", "F,", "M ", "F "),
+        re.compile(rf"\b({_FULL}),? ?\(?(?:\d\d ?[MFmf]|[MFmf] ?\d\d)\b"),
+    ),
+    Rule(
+        frozenset(
+            "work school church class college uni door number office downstairs upstairs HR IT "  # noqa: SIM905
+            "payroll accounting accounts sales finance reception marketing legal admin".split()
+        ),
+        re.compile(
+            rf"\b({_FULL})(?= (?:from (?:work|school|church|class|college|uni|next door|"
+            r"number \d+|the office|downstairs|upstairs)|(?:from|in) (?:HR|IT|payroll|accounting|"
+            r"accounts|sales|finance|reception|marketing|legal|admin))\b)"
+        ),
+    ),
+    # Called in a chat: "ok Dev if you don't come".
+    Rule(
+        frozenset(
+            "ok Ok OK okay Okay hey Hey yo Yo pls please Please omg listen Listen oi Oi ugh Ugh "  # noqa: SIM905
+            "lol".split()
+        ),
+        re.compile(
+            r"\b(?:[Oo]k|OK|[Oo]kay|[Hh]ey|[Yy]o|pls|[Pp]lease|omg|[Ll]isten|[Oo]i|[Uu]gh|lol),? "
+            rf"({_FULL})(?=,|!|\?|,? (?:if|can|could|do|did|are|where|what|when|why) ?(?:you|u)\b"
+            r"| (?:pls|please)\b)"
+        ),
+    ),
     # A title and its name; the title stays.
-    (
+    Rule(
         _first_words(*_TITLES),
         re.compile(rf"\b(?:{'|'.join(_TITLES)})\.? ({_FULL})"),
     ),
     # A name with its credentials: "Jane Roe, LCSW".
-    (
+    Rule(
         _first_words(*f"{_PLAIN_CREDENTIALS}|{_PLAIN_CREDENTIALS.replace('.', '')}".split("|")),
         re.compile(rf"({_FULL}),? (?:(?:{_CREDENTIALS})\b\.?(?:, ?| |/)?)+(?![a-z])"),
     ),
-    (("name",), re.compile(rf"\b[Mm]y name{_IS} ({_FULL})")),
-    (
+    Rule(("name",), re.compile(rf"\b[Mm]y name{_IS} ({_FULL})")),
+    Rule(
         ("all me ", "alls me ", "amed ", "ame was ", "ame is ", "ame's ", "ame\u2019s ", "called "),
         re.compile(
             r"\b(?:[Cc]alls? me|[Nn]amed|[Nn]ame was|[Nn]ame is"
@@ -196,31 +198,33 @@ RULES: list[tuple[frozenset[str] | tuple[str, ...], re.Pattern[str]]] = [
             rf"|(?:[Hh]is|[Hh]er|[Tt]heir) name{_IS}) ({_FULL})"
         ),
     ),
-    (
+    Rule(
         ("I am ", "I'm ", "I\u2019m ", "his is ", "t's ", "t\u2019s "),
         re.compile(
             rf"\b(?:I am|I'm|I\u2019m|[Tt]his is|[Ii]t's|[Ii]t\u2019s) ({_FULL})"
             r"(?=[,.!]|\s+(?:and|from|here|a |an )|\s*$)"
         ),
     ),
-    (
+    Rule(
         ("my ", "his ", "her ", "our ", "heir ", "My ", "His ", "Her ", "Our "),
-        re.compile(rf"\b(?:{_POSSESSIVES})(?: (?:{_AGES}))?(?: \w+)? (?:{_RELATIONS}),? ({_FULL})"),
-    ),
-    # Someone in mid-sentence who does what people do: "if Kemi finds out".
-    (
-        _first_words(*_DOINGS),
         re.compile(
-            rf"(?<=[a-z,] )({_FULL})(?='s (?:mom|mum|dad|mother|father|wife|husband|friend|house)\b"
-            rf"| (?:{'|'.join(_DOINGS)})\b)"
+            rf"\b(?:{_POSSESSIVES})(?: (?:{_AGES}))?(?: \w+(?:['\u2019]s)?){{0,2}}"
+            rf" (?:{_RELATIONS}),? ({_FULL})"
         ),
     ),
+    # Someone in mid-sentence who does what people do: "if Kemi finds out".
+    Rule(
+        _first_words(*_DOINGS),
+        re.compile(rf"(?<=[a-z,] )({_FULL})(?= (?:{'|'.join(_DOINGS)})\b)"),
+        near=False,
+    ),
     # Someone to whom people do it: "I can't forgive Kemi".
-    (
+    Rule(
         frozenset(_DONE_TO),
         re.compile(rf"\b(?:{'|'.join(_DONE_TO)}) ({_FULL})(?=[ .,!?;:'\u2019]|$)"),
+        near=False,
     ),
-    (
+    Rule(
         ("Hi", "Hello", "Hey", "Dear"),
         re.compile(
             rf"(?:^|(?<=[.!?\n] ))(?:Hi|Hello|Hey|Dear|Hey there|Hi there),? ({_FULL})"
@@ -228,7 +232,7 @@ RULES: list[tuple[frozenset[str] | tuple[str, ...], re.Pattern[str]]] = [
             re.MULTILINE,
         ),
     ),
-    (
+    Rule(
         ("hank", "hx", "orry", "ello", "Hi", "hi", "ey", "ye", "elcome"),
         re.compile(
             r"\b(?:[Tt]hanks?(?: you)?|[Tt]hx|[Ss]orry|[Hh]ello|[Hh]i|[Hh]ey|[Bb]ye|[Ww]elcome),? "
@@ -259,7 +263,7 @@ GIVEN_NAMES, GIVEN_NAMES_INSIDE = _given_names()
 # church, and the Trevor Project are no persons.
 CAPITALISED = re.compile(
     r"(?<![\w\u2019'-])(?<!St\. )(?<!Saint )(?<!San )(?<!Santa )"
-    r"[A-Z\u00c0-\u00de\u0100-\u017e][a-z\u00df-\u017e]+(?![\w-])"
+    r"[A-Z\u00c0-\u00de\u0100-\u017e][a-z\u00df-\u017e]+(?:-[A-Z]?[a-z\u00df-\u017e]+)?(?![\w-])"
     r"(?!['\u2019]t\b| Project\b| [Tt]alks?\b)"
 )
 SURNAMES = re.compile(rf"(?: (?:[A-Z]\. )?{_PARTICLES}{_NAME}){{0,2}}")

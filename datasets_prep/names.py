@@ -11,8 +11,6 @@ from datasets_prep.name_rules import (
     AND_NAME,
     CAPITALISED,
     CREDENTIAL,
-    FICTION,
-    FICTION_SURNAMES,
     GIVEN_NAMES,
     GIVEN_NAMES_INSIDE,
     IN_A_PLACE,
@@ -31,7 +29,8 @@ from datasets_prep.name_rules import (
     SURNAMES,
     WORD,
 )
-from datasets_prep.public_names import STORY, PublicNames
+from datasets_prep.public_names import PublicNames
+from datasets_prep.public_words import EVERYWHERE, FICTION, FICTION_SURNAMES, STORY
 
 
 @dataclass(frozen=True)
@@ -68,13 +67,14 @@ class RuleNames:
         public = PublicNames(text)
         told = self.told or STORY.match(text) is not None
         held = set(WORD.findall(text))
-        for words, rule in RULES:
-            if isinstance(words, frozenset):
-                tried = not words.isdisjoint(held)
+        for rule in RULES:
+            if isinstance(rule.words, frozenset):
+                tried = not rule.words.isdisjoint(held)
             else:
-                tried = any(word in text for word in words)
+                tried = any(word in text for word in rule.words)
             if tried:
-                found += [match.span(1) for match in rule.finditer(text)]
+                matched = [match.span(1) for match in rule.pattern.finditer(text)]
+                found += [s for s in matched if rule.near or not public.known(s[0])]
         found = [span for span in found if not public.made_up(span[0])]
         if told:
             # A given name alone is a figure's, and so is a "girl called Mina".
@@ -103,6 +103,10 @@ def _given(text: str) -> list[tuple[int, int]]:
             # A surname that is a given name elsewhere.
             continue
         word = match.group().lower()
+        first, _, second = word.partition("-")
+        if second in GIVEN_NAMES or match.group()[len(first) + 1 :][:1].isupper():
+            # "Min-jun", "Mei-Ling".
+            word = first
         inside = word in GIVEN_NAMES_INSIDE and MID_SENTENCE.search(
             text, max(0, match.start() - 2), match.start()
         )
@@ -187,10 +191,12 @@ class SpreadNames:
         )
 
     def find(self, text: str) -> list[NameSpan]:
-        """Spans of the names."""
+        """Spans of the names; a part of what everybody knows is not meant ("Taylor Swift")."""
         if self._pattern is None:
             return []
-        return [NameSpan(*m.span()) for m in self._pattern.finditer(text)]
+        public = PublicNames(text)
+        found = [m.span() for m in self._pattern.finditer(text)]
+        return [NameSpan(*span) for span in found if not public.is_inside(*span)]
 
 
 def _spelled(part: str) -> str:
@@ -262,6 +268,9 @@ def _of_no_person(text: str, first: int, last: int) -> bool:
     if OF_NO_PERSON.search(text, first, last) or OF_NO_PERSON.match(text, last):
         return True
     if PLACE_BEFORE.search(text, max(0, first - 12), first):
+        return True
+    before = text[max(0, first - 30) : first].split()[-1:]
+    if before and f"{before[0].lower()} {lower}" in EVERYWHERE:
         return True
     if lower.split()[-1] in FICTION_SURNAMES or " ".join(lower.split()[:2]) in FICTION:
         return True

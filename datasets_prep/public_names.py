@@ -1,208 +1,227 @@
 """Names of nobody in the conversation: public people, figures of stories, what is called after one.
 
 A given name alone says that a person is meant, not which. Here stands what makes it public: the
-whole name is known, or an impersonal sentence tells of works and offices, or of a story; an article
-before it makes a thing of it. What a rule finds by the words of a private life ("my brother Tom",
-"my name is Anna") is not asked about.
+whole name is known, or an impersonal sentence tells of works and offices, or of a story; it stands
+in a list with known ones; an article before it makes a thing of it. What a rule finds by the words
+of a private life ("my brother Tom", "my name is Anna") is not asked about, and where the words
+around speak for somebody near ("with Tom", "Tom and I"), a story in the sentence says nothing.
 """
 
 from __future__ import annotations
 
 import re
-from itertools import pairwise
-from pathlib import Path
+from bisect import bisect_right
+from functools import cached_property
+from typing import NamedTuple
 
-from datasets_prep.name_rules import FICTION, FICTION_SURNAMES, WORKS
+from datasets_prep.public_words import (
+    ABOUT_A_STORY,
+    ARTICLE,
+    ASKED,
+    ASKED_DEED,
+    CASE,
+    COMMON_FIRST,
+    COMMON_LAST,
+    CONSUMED,
+    CONTEXTS,
+    CREATURE,
+    DEEDS,
+    DID,
+    ENDS,
+    EPONYM_AFTER,
+    EPONYMS,
+    EVERYWHERE,
+    FAMILY,
+    FICTION,
+    FICTION_SURNAMES,
+    FIRM,
+    LISTED,
+    LONGEST,
+    MADE,
+    NOT_CONSUMED,
+    OF_A_PERSON,
+    OF_A_PLACE,
+    PEOPLE,
+    PRIVATE_AFTER,
+    PRIVATE_BEFORE,
+    PRIVATE_DEED,
+    PUBLIC_LIFE,
+    RUN,
+    SAYING,
+    SEPARATOR,
+    SHOPS,
+    STORY_BEFORE,
+    TALK,
+    WORKS,
+)
 from datasets_prep.sentences import whole_sentences
 
-_FILE = Path(__file__).parent / "lexicons" / "public_people.txt"
-_LISTED = " ".join(
-    line for line in _FILE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
-)
-PEOPLE = frozenset(name.strip() for name in _LISTED.split(",") if name.strip())
-# By a part of a name, the whole names that it belongs to.
-_BY_PART: dict[str, list[list[str]]] = {}
-for _name in PEOPLE | FICTION:
-    _parts = _name.split()
-    for _part in _parts:
-        _BY_PART.setdefault(_part, []).append(_parts)
+_OWN = re.compile(r"['\u2019]s?\Z")
+_WORD = re.compile(r"\S+")
+_FROM = re.compile(r"[A-Z]\S*(?: [A-Z]\S*)* (?:from|in|on) (?:the )?")
 
-# Figures whose one name is enough.
-_FIGURES = frozenset(name for name in FICTION if " " not in name) | FICTION_SURNAMES
-_KNOWN_PAIRS = FICTION | WORKS | PEOPLE
-# A creature that has a name has it from a story.
-_CREATURE = re.compile(
-    r"\b(?:dragon|wizard|witch|robot|knight|princess|prince|detective|alien|unicorn|elf|dwarf|giant|"
-    r"fairy|mermaid|pirate|vampire|werewolf|ghost|mouse|bear|fox|squirrel|owl)s? "
-    r"(?:named|called) \Z",
-    re.IGNORECASE,
-)
-_WORD = re.compile(r"[\w.'\u2019-]*\w")
-_TALK = re.compile(
-    r"\b(?:I|I'm|I\u2019m|I've|I\u2019ve|I'd|me|my|mine|myself|we|us|our|you|your|yours)\b",
-    re.IGNORECASE,
-)
-_FAMILY = re.compile(
-    r"\b(?:(?:his|her|their) (?:wife|husband|partner|boyfriend|girlfriend|mom|mum|dad|mother|"
-    r"father)|patient|client|defendant|plaintiff|witness|next of kin|pt)\b",
-    re.IGNORECASE,
-)
-_TITLED = r"(?:the |a |an |his |her |its |their |many |several |over \d+ |\w+ )?"
-_WORK = (
-    r"novels?|books?|plays?|poems?|essays?|songs?|symphon(?:y|ies)|operas?|trilogy|series|albums?|"
-    r"films?|movies?|paintings?|sonatas?|memoirs?|manifesto|theor(?:y|ies)|laws?|treatise|stor(?:y|ies)"
-)
-# What people of public life do and are, in a sentence about nobody here.
-_DEEDS = re.compile(
-    rf"\b(?:(?:wrote|writes|published|authored|composed|directed|recorded|released) {_TITLED}"
-    rf"(?:[A-Z\"\u201c\u2018*_]|\d|{_WORK})"
-    rf"|(?:{_WORK})(?: was| were| is)?(?: written| directed| composed| painted)? by"
-    r"|painted (?:the |a |in )?[A-Z]|painted the (?:ceiling|portrait|mural)|sculpted|composer|"
-    r"discovered|invented|patented|co-?founded|founded (?:the |a )?[A-Z]|conquered|reigned|"
-    r"abdicated|assassinated|crowned|elected|inaugurated|invaded|colonized|explored|circumnavigated|"
-    r"(?:won|awarded|received|winning)\b[^.!?]{0,40}\b(?:Prize|Cup|Medal|Oscars?|Grammys?|"
-    r"Awards?|Slam|title|election|championship|Super Bowl|Olympics?|gold|World Series|Open)"
-    r"|(?:beat|defeated|succeeded) [A-Z]\w+ [A-Z][^.!?]* in (?:1[0-9]|20)\d\d"
-    r"|(?:played|starred|stars|cast|acted) (?:as |in )(?:the |a )?[A-Z]|drew (?:its|the) plans?"
-    r"|Nobel|Pulitzer|walked on the Moon|orbit|Civil War|World War|Revolution|Renaissance|"
-    r"Empire|dynasty|(?:Prime |prime )?[Mm]inister|[Cc]hancellor|(?:vice )?president of|President|"
-    r"[Ss]enator|emperor|Emperor|(?:King|Queen|Pope|Tsar|Saint) [A-Z]|monarch|"
-    r"\w+ (?:novelist|poet|painter|playwright|philosopher|physicist|chemist|mathematician|composer|"
-    r"astronaut|explorer|inventor|sculptor|architect|economist|statesman|biologist|naturalist)"
-    r"|the (?:capital|mould|penicillin)|built (?:DBT|ACT|CBT|EMDR)|\(\d{4} ?[-\u2013] ?(?:\d{4})?\)"
-    r"|born (?:on|in) (?:\w+ \d{1,2}, )?1[0-9]\d\d|(?:1[0-9])th[- ]century|in 1[0-8]\d\d\b)",
-)
-# What people of public life did, behind the name, to something that has a name or a year.
-_DID = re.compile(
-    r"(?:'s|\u2019s)?,? (?:\w+ly |also |then |first |once |\(\d{4}[^)]*\) )?"
-    r"(?:translated|served|joined|led|formed|commanded|governed|signed|voiced|hosted|coached|"
-    r"captained|scored|produced|edited|ran|established|developed|proposed|coined|proved|formulated|"
-    r"pioneered|popularized|built|designed|launched|fought|defeated|succeeded|ruled|played|sang|"
-    r"starred|toured|flew|sailed|climbed|landed|found|introduced|named|described|died|lived|"
-    r"became|was|is|has|holds|held|won|lost|beat)\b"
-    r"(?: \w+){0,4}? (?:in \d{4}|(?:the |a |an |of |on |in |for |at |to |from |by |with )*"
-    r"(?:first |last |best |only |youngest |oldest )?[A-Z][a-z]+|first|last|youngest|oldest|best)"
-)
-# "Which planet did William Herschel discover?" asks what everybody may know.
-_ASKED = re.compile(
-    r"\b(?:[Ww]ho|[Ww]hich|[Ww]hat|[Ww]hen|[Ww]here|[Ww]hy|[Hh]ow)\b[^.?!]*\b(?:did|was|were|is) \Z"
-)
-_ASKED_DEED = re.compile(
-    r",? (?:discover|invent|write|paint|compose|found|win|die|born|direct|play|live|rule|lead|"
-    r"ask|argue|teach|study|"
-    r"famous|known|best known|first|president|king|queen|sign|build|design|record|sing|star)\w*\b"
-)
-# Names behind these words are of a story: "a novel about Billy", "spoilers about Mark".
-_STORY_BEFORE = re.compile(
-    r"\b(?:novels?|books?|films?|movies?|series|episodes?|seasons? \w+|characters?|protagonist|"
-    r"plays?|stor(?:y|ies)|tales?|chapters?|spoilers?|sequel|trilogy|comics?|anime|manga|games?|plot|"
-    r"scenes?|poem|musical|myth|legend|fable|villain|hero(?:ine)?)\b"
-    r"(?: \w+){0,2} (?:about|on|of|where|in which|named|called|featuring|starring)\b"
-    r"(?![^.!?]*\bwith \Z)[^.!?]*\Z"
-    r"|\bin (?:chapter|act|scene|episode|season|book|part|level) \w+,? [^.!?]*\Z",
-    re.IGNORECASE,
-)
-# A sentence that asks for a story: all of its people are made up.
-STORY = re.compile(
-    r"(?:\A|(?<=[.!?\n]) ?)(?:(?:please|can you|could you|would you|now|hey|hi|ok(?:ay)?)[, ]+)*"
-    r"(?:write|tell|compose|create|make up|invent|continue|finish|give|draft|generate)"
-    r"(?: (?:me|us))?(?: (?:a|an|the|another|some|this|my))?(?: [\w-]+){0,4} "
-    r"(?:story|stories|poem|scene|script|tale|fable|song|lyrics|limerick|haiku|screenplay|dialogue|"
-    r"fairy ?tale|chapter|novel|plot|ballad|sonnet|skit|fan ?fic(?:tion)?)\b",
-    re.IGNORECASE,
-)
-# "The Maxwell report", "an old Harley": a thing. "The Michael I knew" is a person.
-_ARTICLE = re.compile(
-    r"\b(?:[Tt]he|[Aa]n?|[Tt]his|[Ee]very)(?: (?:old|new|classic|vintage|original|used))? \Z"
-)
-_OF_A_PERSON = re.compile(
-    r"(?:'s|\u2019s)?,? (?:I|we|you|he|she|who|that|called|phoned|rang|asked|wrote|came|from)\b"
-)
-# "Leonardo of Pisa" is history.
-_OF_A_PLACE = re.compile(r" of (?:the )?[A-Z]")
-_SOFTWARE = frozenset(
-    "julia ruby ada pascal haskell jenkins safari django jasper kafka grafana alexa siri "  # noqa: SIM905
-    "cortana bixby claude gemini travis elsa maya".split()
-)
-_OF_SOFTWARE = re.compile(
-    r"\b(?:programming|languages?|library|package|framework|codes?|browsers?|apps?|assistants?|servers?|"
-    r"builds?|deploy\w*|install\w*|Chrome|Python|JavaScript|admin|tests?|job is|3D|speakers?)\b"
-)
-_FIRM = re.compile(r"[A-Z][\w'\u2019]* & [A-Z][\w'\u2019]*")
-_CASE = re.compile(r"[A-Z]\w* vs?\. ")
+
+class Known(NamedTuple):
+    """A known name in a text: where it stands, in characters, and how it is listed."""
+
+    start: int
+    end: int
+    name: str
+
+
+def plain(word: str) -> str:
+    """A word of a name as the lexicons write it: lower case, without what follows it."""
+    return word.lower().rstrip(".,;:!?)").replace("\u2019", "'")
 
 
 class PublicNames:
     """Tells names in one text that are of nobody in the conversation."""
 
     def __init__(self, text: str) -> None:
-        """Cut the text into its sentences when the first name asks."""
+        """Nothing is looked for until the first name asks."""
         self._text = text
-        self._words: frozenset[str] = frozenset()
-        self._spans: list[tuple[int, int]] = []
 
     def holds(self, start: int, end: int) -> bool:
         """Whether a name that only its given name tells is public, a figure's or a thing's."""
         text, name = self._text, self._text[start:end].strip(".,;:!?'\u2019")
-        before = text[max(0, start - 30) : start]
-        if _ARTICLE.search(before) and not _OF_A_PERSON.match(text, end):
+        if ARTICLE.search(text, max(0, start - 30), start) and not OF_A_PERSON.match(text, end):
             return True
-        if _OF_A_PLACE.match(text, end) or self._is_software(name, start):
-            return True
-        if self._known(name):
+        if OF_A_PLACE.match(text, end) or CASE.search(text) or self.known(start):
             return True
         first, last = self._sentence(start)
-        sentence = text[first:last]
-        if any(m.start() <= start - first < m.end() for m in _FIRM.finditer(sentence)):
+        sentence, before = text[first:last], text[first:start]
+        if any(m.start() <= start - first < m.end() for m in FIRM.finditer(sentence)):
             return True
-        if _CASE.search(text):
+        if any(m.start() <= start - first < m.end() for m in SAYING.finditer(sentence)):
             return True
-        if self._of_a_story(start):
+        if STORY_BEFORE.search(before) or self._listed_with_known(start, first, last):
             return True
-        if " " not in name or _TALK.search(sentence) or _FAMILY.search(sentence):
+        near = TALK.search(sentence) or FAMILY.search(sentence)
+        private = (
+            PRIVATE_BEFORE.search(before)
+            or PRIVATE_AFTER.match(text, end)
+            or (near and PRIVATE_DEED.match(text, end))
+        )
+        if (not private or ABOUT_A_STORY.search(sentence)) and (
+            self._tells_a_story(first, last)
+            or self._is_part(name)
+            or self._is_thing(name, sentence, end)
+        ):
+            return True
+        if " " not in name:
             return False
-        asked = _ASKED.search(text[first:start]) and _ASKED_DEED.match(text, end)
-        return bool(asked or _DID.match(text, end) or _DEEDS.search(sentence))
+        if MADE.match(text, end):
+            return True
+        if CONSUMED.search(before) and not NOT_CONSUMED.match(text, end):
+            return True
+        if near:
+            return False
+        if any(first <= known.start < last for known in self._known):
+            return True
+        asked = ASKED.search(before) and ASKED_DEED.match(text, end)
+        return bool(asked or DID.match(text, end) or DEEDS.search(sentence))
 
     def made_up(self, start: int) -> bool:
         """Whether even a name that a rule finds is of a story: it tells of nobody here."""
         first, last = self._sentence(start)
-        if _CREATURE.search(self._text[first:start]):
+        if CREATURE.search(self._text[first:start]) or self._from_a_work(start):
             return True
-        return self._names_a_figure(first, last) and not _TALK.search(self._text, first, last)
-
-    def _of_a_story(self, start: int) -> bool:
-        first, last = self._sentence(start)
-        before = self._text[first:start]
-        told = _STORY_BEFORE.search(before) or _CREATURE.search(before)
-        return bool(told) or self._names_a_figure(first, last)
-
-    def _names_a_figure(self, first: int, last: int) -> bool:
-        words = re.findall(r"[a-z][\w-]*", self._text[first:last].lower())
-        pairs = {f"{a} {b}" for a, b in pairwise(words)}
-        return not _FIGURES.isdisjoint(words) or not _KNOWN_PAIRS.isdisjoint(pairs)
-
-    def _is_software(self, name: str, start: int) -> bool:
-        first, last = self._sentence(start)
-        return name.lower() in _SOFTWARE and bool(_OF_SOFTWARE.search(self._text, first, last))
-
-    def _known(self, name: str) -> bool:
-        """Whether the whole name is a public one's, or a part whose other parts stand around."""
-        self._words = self._words or frozenset(_WORD.findall(self._text.lower()))
-        lower = re.sub(r"['\u2019]s$", "", name.lower())
-        words = lower.split()
-        if lower in PEOPLE or lower in FICTION:
-            return True
-        if len(words) > 2 and not {" ".join(words[:2]), f"{words[0]} {words[-1]}"}.isdisjoint(
-            PEOPLE
-        ):
-            return True
-        if len(words) != 1:
+        if TALK.search(self._text, first, last) or FAMILY.search(self._text, first, last):
             return False
-        return any(self._words.issuperset(parts) for parts in _BY_PART.get(lower, ()))
+        return self._tells_a_story(first, last)
+
+    def known(self, start: int) -> bool:
+        """Whether a name that the lexicons hold stands at a position."""
+        return any(name.start <= start < name.end for name in self._known)
+
+    def is_inside(self, start: int, end: int) -> bool:
+        """Whether a longer known name stands around a piece of the text."""
+        return any(
+            k.start <= start and end <= k.end and end - start < k.end - k.start for k in self._known
+        )
+
+    @cached_property
+    def _known(self) -> list[Known]:
+        """All names of the text that the lexicons hold whole, the longest at each place."""
+        found: list[Known] = []
+        for run in RUN.finditer(self._text):
+            words = [(m.start(), m.end()) for m in _WORD.finditer(self._text, *run.span())]
+            at = 0
+            while at < len(words):
+                taken = 1
+                for count in range(min(LONGEST, len(words) - at), 0, -1):
+                    name = self._listed(words[at : at + count])
+                    if name:
+                        found.append(Known(words[at][0], words[at + count - 1][1], name))
+                        taken = count
+                        break
+                at += taken
+        return found
+
+    def _listed(self, words: list[tuple[int, int]]) -> str:
+        """How the lexicons write a run of words; empty when they don't, or many are called so."""
+        parts = [plain(self._text[start:end]) for start, end in words]
+        for last in (parts[-1], _OWN.sub("", parts[-1])):
+            name = " ".join([*parts[:-1], last])
+            if name in PEOPLE or (len(parts) == 3 and f"{parts[0]} {last}" in ENDS):
+                first, end = self._sentence(words[0][0])
+                many = last in COMMON_LAST and parts[0] in COMMON_FIRST
+                public = not many or PUBLIC_LIFE.search(self._text, first, end)
+                return name if public or DEEDS.search(self._text, first, end) else ""
+            if name in EVERYWHERE or name in FICTION_SURNAMES:
+                return name
+        return ""
+
+    def _is_part(self, name: str) -> bool:
+        """Whether a name is a part of a person's or figure's whole one elsewhere in the text."""
+        part = _OWN.sub("", plain(name))
+        return any(
+            part in (k.name.split() if k.name in FICTION else k.name.split()[1:])
+            for k in self._known
+            if k.name in FICTION or k.name not in EVERYWHERE - PEOPLE
+        )
+
+    def _is_thing(self, name: str, sentence: str, end: int) -> bool:
+        lower = _OWN.sub("", plain(name))
+        if lower in EPONYMS and EPONYM_AFTER.match(self._text, end):
+            return True
+        return any(lower in names and words.search(sentence) for names, words in CONTEXTS)
+
+    def _listed_with_known(self, start: int, first: int, last: int) -> bool:
+        """Whether a name is one of a list whose others are known: "Dyson, Bosch or Henry"."""
+        for listed in LISTED.finditer(self._text, first, last):
+            if not listed.start() <= start < listed.end():
+                continue
+            items = [_OWN.sub("", plain(item)) for item in SEPARATOR.split(listed.group())]
+            if "i" in items:
+                return False
+            of_life = FICTION | PEOPLE if len(items) == 2 else EVERYWHERE | SHOPS
+            own = _OWN.sub("", plain(self._text[start : listed.end()].split(" ")[0]))
+            if own in SHOPS:
+                of_life |= SHOPS
+            return any(item in of_life and own not in item.split() for item in items)
+        return False
+
+    def _from_a_work(self, start: int) -> bool:
+        """Whether a work stands right behind a name: "Sheldon from Big Bang"."""
+        return any(
+            k.name in WORKS and _FROM.fullmatch(self._text, start, k.start)
+            for k in self._known
+            if start < k.start <= start + 40
+        )
+
+    def _tells_a_story(self, first: int, last: int) -> bool:
+        """Whether a figure or a work stands in a sentence: its other names are of the story."""
+        return any(
+            first <= k.start < last and (k.name in FICTION or k.name in WORKS or " " not in k.name)
+            for k in self._known
+        )
+
+    @cached_property
+    def _sentences(self) -> list[tuple[int, int]]:
+        return whole_sentences(self._text)
 
     def _sentence(self, at: int) -> tuple[int, int]:
         """Start and end of the sentence around a position; "Mr." ends none."""
-        if not self._spans:
-            self._spans = whole_sentences(self._text)
-        return next(((s, e) for s, e in self._spans if s <= at < e), (0, len(self._text)))
+        index = bisect_right(self._sentences, (at, len(self._text) + 1)) - 1
+        return self._sentences[index] if index >= 0 else (0, len(self._text))

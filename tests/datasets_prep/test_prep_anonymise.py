@@ -92,13 +92,24 @@ def test_recall_by_rules() -> None:
     assert recall >= 0.92 and precision >= 0.92
 
 
-@pytest.mark.parametrize("name", ["pii_unseen", "pii_unseen_second", "pii_unseen_third"])
-def test_texts_of_other_styles(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("pii_unseen", 0.92),
+        ("pii_unseen_second", 0.92),
+        ("pii_unseen_third", 0.92),
+        ("pii_unseen_fourth", 0.92),
+        # What costs precision here can't be known from the text: footballers, singers, a parrot.
+        ("pii_unseen_fifth", 0.9),
+        ("pii_unseen_sixth", 0.85),
+    ],
+)
+def test_texts_of_other_styles(name: str, least: float) -> None:
     """Each was read before a rule was changed for it: the README has the figures of then."""
     figures = measure(Anonymiser(AnonymiseSettings()), LABELLED.with_name(f"{name}.txt"))
     report(figures, name)
     recall, precision = figures.pop("NAME")
-    assert recall >= 0.92 and precision >= 0.92
+    assert recall >= 0.92 and precision >= least
     assert set(figures.values()) <= {(1.0, 1.0)}
 
 
@@ -142,6 +153,20 @@ def test_a_private_life_is_masked_beside_public_names() -> None:
     assert masked("The Michael I knew would call. Anna wrote to the school in March.") == [
         "The [NAME_1] I knew would call. [NAME_2] wrote to the school in March."
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Harriet", "[NAME_1] and I rewatched Harry Potter until four in the morning."),
+        ("Taylor", "[NAME_1] plays Taylor Swift all day and slams the door."),
+        ("Chris Evans", "[NAME_1] from number 12 parks across my drive."),
+        ("Bilal", "My cousin [NAME_1] knows the Gruffalo by heart."),
+        ("Elsie", "I watched Mary Poppins with [NAME_1] again."),
+    ],
+)
+def test_who_stands_beside_a_story_is_masked(name: str, text: str) -> None:
+    assert masked(text.replace("[NAME_1]", name)) == [text]
 
 
 @pytest.mark.skipif(not HAS_SPACY, reason="needs the extra pii (spaCy and its English model)")
@@ -323,7 +348,7 @@ def test_masked_text_is_masked_once() -> None:
 
 def plain_spans(text: str) -> list[tuple[int, int]]:
     """What the rules find when every one is tried on every text."""
-    found = [match.span(1) for _, rule in name_rules.RULES for match in rule.finditer(text)]
+    found = [match.span(1) for rule in name_rules.RULES for match in rule.pattern.finditer(text)]
     signed = name_rules.SIGN_OFF.search(text, max(0, len(text) - 200))
     found += [signed.span(1)] if signed else []
     return sorted(found)
@@ -366,9 +391,9 @@ def test_the_quick_look_before_a_rule_misses_nothing(text: str) -> None:
     tail = max(0, len(text) - 200)
     quick = [
         match.span(1)
-        for words, rule in name_rules.RULES
-        if any(word in text for word in words)
-        for match in rule.finditer(text)
+        for rule in name_rules.RULES
+        if any(word in text for word in rule.words)
+        for match in rule.pattern.finditer(text)
     ]
     signed = name_rules.SIGN_OFF.search(text, tail)
     if signed and name_rules.MAY_BE_SIGNED.search(text, tail):
