@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from datasets_prep import kto_chat
 from datasets_prep.quiet import quiet
 from datasets_prep.tokenising import IGNORED, RecipeTokens
 from recipes.runner.core.errors import UserError
@@ -101,6 +102,7 @@ class PreferenceTokens:
             from axolotl.prompt_strategies.dpo import load as load_pairs
             from axolotl.prompt_strategies.kto import load as load_kto
 
+            kto_chat.provide()
             load = load_kto if self._tokens.rl == "kto" else load_pairs
             kind = str(self._tokens.dataset.type)
             found = load(kind, self._tokens.config, dataset_idx=0)
@@ -109,7 +111,7 @@ class PreferenceTokens:
             raise UserError(
                 f"Axolotl knows no datasets.type '{kind}' for rl: {self._tokens.rl}",
                 "the recipe",
-                "Set type: chat_template.default for preferences, chatml.argilla_chat for kto",
+                "Set type: chat_template.default",
             )
         if "tokenizer" in signature(function).parameters:
             return lambda row: dict(function(row, tokenizer=self._tokens.tokenizer))

@@ -80,6 +80,14 @@ class QuantizationGuardPlugin(BasePlugin):
 
     def post_lora_load(self, cfg: Any, model: nn.Module) -> None:
         """Raise `UserError` when the base under the adapter is not quantised as asked."""
+        self._check(cfg, model)
+
+    def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
+        """The same of preferences, whose adapter comes with the trainer."""
+        if cfg.rl and cfg.adapter:
+            self._check(cfg, trainer.model)
+
+    def _check(self, cfg: Any, model: nn.Module) -> None:
         check_quantised(
             model,
             load_in_4bit=bool(cfg.load_in_4bit),

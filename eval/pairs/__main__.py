@@ -101,7 +101,7 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
     for reason, count in reasons.most_common(8):
         console.print(f"  {count:4}  the rejected answer: {reason}", highlight=False)
     console.print(f"Pairs:  {display_path(run.path / 'pairs' / DPO)}", highlight=False)
-    console.print("Next:   make data DATASET=preferences", highlight=False)
+    console.print("Next:   make train RECIPE=smollm2-135m-dpo", highlight=False)
 
 
 def _gather(args: argparse.Namespace, run: Run) -> Gathered:

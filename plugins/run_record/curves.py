@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+LOSS = "loss (nats a token)"
 _SHARES = (
     ("loops", "loop", "#c44e52", "o"),
     ("ends", "end by themselves", "#4878a8", "s"),
@@ -19,6 +20,7 @@ def draw_curves(
     title: str,
     path: Path,
     chosen: int | None = None,
+    unit: str = LOSS,
 ) -> None:
     """Write the picture, by rename.
 
@@ -29,6 +31,7 @@ def draw_curves(
         title: the run's name.
         path: the PNG file.
         chosen: step of the checkpoint that is kept; None for the one of the lowest loss.
+        unit: what the losses are in.
     """
     import matplotlib
 
@@ -43,6 +46,7 @@ def draw_curves(
     )  # fmt: skip
     steps = [point["step"] for point in losses]
     _draw_losses(panels[0], steps, losses, evaluations, chosen)
+    panels[0].set_ylabel(unit)
     panels[0].set_title(title)
     if answered:
         _draw_answers(panels[1], answered)
@@ -80,7 +84,6 @@ def _draw_losses(
             ha="right" if kept == len(held_out) - 1 else "center",
             color="#c44e52",
         )
-    panel.set_ylabel("loss (nats a token)")
     panel.grid(alpha=0.3)
     panel.legend()
 

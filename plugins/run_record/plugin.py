@@ -14,8 +14,9 @@ from torch import nn
 from transformers import TrainerCallback
 
 from plugins.failures import on_failure, say_failures_in_one_line
+from plugins.preference.watch import figures as preference_figures
 from plugins.run_record import facts
-from plugins.run_record.curves import draw_curves
+from plugins.run_record.curves import LOSS, draw_curves
 from recipes.runner.core.fallbacks import fallbacks_taken
 from recipes.runner.core.flags import flag
 from recipes.runner.core.hashes import file_hash
@@ -109,6 +110,11 @@ class RunRecordPlugin(BasePlugin):
                 fused=_fused(),
             )
 
+    def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
+        """Of preferences, record what is trained now: their adapter comes with the trainer."""
+        if self.record is not None and cfg.rl:
+            self.record.update(trained=facts.parameters_trained(trainer.model))
+
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[TrainerCallback]:
         """Follow the steps."""
         return [_Follow(self.record)] if self.record is not None else []
@@ -160,6 +166,7 @@ class _Follow(TrainerCallback):
                 "step": state.global_step,
                 "loss": float(logs["loss"]),
                 "learning_rate": float(logs.get("learning_rate", 0.0)),
+                **preference_figures(logs),
             }
             kept = [p for p in self.run.data["losses"] if p["step"] < state.global_step]
             self.run.data["losses"] = [*kept, point]
@@ -208,6 +215,7 @@ class _Follow(TrainerCallback):
             "eval_answers"
         ):  # of the plugin that watches answers, where a recipe names it
             point["answers"] = metrics["eval_answers"]
+        point |= preference_figures(metrics, "eval_")
         kept = [p for p in self.run.data["evaluations"] if p["step"] != state.global_step]
         self.run.update(
             evaluations=sorted([*kept, point], key=lambda p: p["step"]),
@@ -229,6 +237,7 @@ class _Follow(TrainerCallback):
                 data["run"],
                 self.run.folder / "curves.png",
                 chosen=checkpoint_step(data.get("best_checkpoint")),
+                unit=f"loss of {rl}" if (rl := data["config"].get("rl")) else LOSS,
             )
 
 

@@ -42,6 +42,9 @@ COMMANDS = {
     "make sweep RECIPE=X SWEEP=small-data BUDGET=1h": (
         "tests/end_to_end/test_sweep_runs.py::test_a_sweep_over_folds_says_what_can_be_told"
     ),
+    "make train RECIPE=smollm2-135m-dpo": (
+        "tests/end_to_end/test_preferences.py::test_dpo_goes_on_from_the_sft_adapter_and_resumes"
+    ),
     "make pairs RUN=x": (
         "tests/eval/test_eval_pairs.py::test_the_command_samples_and_writes_both_kinds"
     ),

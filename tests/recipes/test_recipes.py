@@ -16,7 +16,7 @@ PATHS = recipe_paths()
 
 
 def test_there_are_as_many_recipes_as_we_ship():
-    assert len(PATHS) == 17
+    assert len(PATHS) == 20
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -25,8 +25,9 @@ def test_recipe_loads_through_axolotl_and_has_no_problem(path: Path):
     config = load_recipe(path).config
     resolved = validated(config)
     assert resolved.output_dir == f"runs/{path.stem}"
-    assert resolved.datasets[0].train_on_eos == "turn"
-    assert resolved.datasets[0].roles_to_train == ["assistant"]
+    if not config.get("rl"):  # whose answers are trained whole, with their end
+        assert resolved.datasets[0].train_on_eos == "turn"
+        assert resolved.datasets[0].roles_to_train == ["assistant"]
     assert config["trust_remote_code"] is False
     assert config["special_tokens"]["pad_token"] != config["special_tokens"]["eos_token"]
 

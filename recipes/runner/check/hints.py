@@ -258,6 +258,7 @@ def _plugin_keys() -> dict[str, str]:
 _OWN_PLUGIN_KEYS = {
     "overfitting_watch": "plugins.overfitting.OverfittingWatchPlugin",
     "answers_watch": "plugins.answers.AnswersPlugin",
+    "preference_watch": "plugins.preference.PreferencePlugin",
 }
 
 

@@ -14,6 +14,7 @@ from recipes.runner.check.against_run import check_against_run
 from recipes.runner.check.data_sets import check_data_sets
 from recipes.runner.check.dictionaries import check_dictionaries
 from recipes.runner.check.finding import Finding, Level, is_ours, number, words
+from recipes.runner.check.preferences import check_preferences
 from recipes.runner.check.references import check_references
 from recipes.runner.check.refusals import axolotl_refusals
 from recipes.runner.check.schema import check_root, load_plugin_class, root_models
@@ -53,6 +54,7 @@ _CHECKS: tuple[Callable[[dict[str, Any]], Iterable[Finding]], ...] = (
     check_against_model,
     check_data_sets,
     check_against_run,
+    check_preferences,
 )
 
 

@@ -49,10 +49,10 @@ def check_references(config: dict[str, Any]) -> Iterator[Finding]:
     if isinstance(tokenizer, str) and _missing_folder(tokenizer):
         what = f"{tokenizer} is neither a folder here nor a model's name that is kept or in reach"
         yield Finding(("tokenizer_config",), what, "Correct the path")
-    for key in ("resume_from_checkpoint", "lora_model_dir"):
-        path = config.get(key)
-        if isinstance(path, str) and path and not _exists(path) and _is_path(key, path):
-            yield Finding((key,), f"there is no {path}", _file_hint(path), missing)
+    path = config.get("resume_from_checkpoint")
+    if isinstance(path, str) and path and not _exists(path):
+        what = f"there is no {path}"
+        yield Finding(("resume_from_checkpoint",), what, _file_hint(path), missing)
 
 
 def _on_hub(config: dict[str, Any]) -> Iterator[Finding]:
@@ -74,10 +74,6 @@ def _on_hub(config: dict[str, Any]) -> Iterator[Finding]:
     if unknown:
         names = ", ".join(path for _, path in unknown[:5])
         yield Finding(unknown[0][0], f"{names} can't be looked up from here", "", "note")
-
-
-def _is_path(key: str, path: str) -> bool:
-    return key == "resume_from_checkpoint" or is_local(path)
 
 
 def _missing_folder(name: str) -> bool:

@@ -152,7 +152,7 @@ def estimate(
     return Memory(
         weights=base,
         adapters=sum(tensor.bytes for tensor in trained if not tensor.in_base),
-        reference=base if copies_reference(config) else 0.0,
+        reference=_reference(config, base, trained),
         gradients=weight_bytes,
         optimizer=state_bytes(kind, trained),
         activations=_kept(config, block, batch, shape, sharded),
@@ -166,6 +166,14 @@ def estimate(
         accumulates=whole(config, "gradient_accumulation_steps", 1) > 1,
         paged=state_bytes(kind, trained) - state_bytes(kind, trained, paged=False),
     )
+
+
+def _reference(config: dict[str, Any], base: float, trained: list[Tensor]) -> float:
+    """Of the reference: a second base, a frozen SFT adapter in 32 bits, or nothing."""
+    if copies_reference(config):
+        return base
+    frozen = passes_of(config).reference and config.get("lora_model_dir")
+    return float(FLOAT32 * sum(tensor.size for tensor in trained)) if frozen else 0.0
 
 
 def _added_gradient(config: dict[str, Any], shape: Architecture, trained: list[Tensor]) -> float:

@@ -26,18 +26,21 @@ _KEYS = {
     "trainable_token_indices": "peft_trainable_token_indices",
     "use_dora": "peft_use_dora",
 }
+MADE_BY_TRL = ("dpo", "ipo", "kto")
+"""Values of `rl` whose trainer makes the adapter by the recipe's keys, and has a reference."""
 
 
 def with_saved_adapter(config: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe's keys with those of the saved adapter in place of its own.
 
-    Axolotl loads it with `PeftModel.from_pretrained`, which asks the recipe for none of them.
+    Axolotl loads it with `PeftModel.from_pretrained`, which asks the recipe for none of them; but
+    where TRL makes the adapter, it is by the recipe's keys, and the saved weights come into it.
 
     Raises:
         CannotEstimate: the adapter is not on this machine.
     """
     folder = config.get("lora_model_dir")
-    if not folder or not config.get("adapter"):
+    if not folder or not config.get("adapter") or config.get("rl") in MADE_BY_TRL:
         return dict(config)
     for place in (Path(str(folder)).expanduser(), ROOT / str(folder)):
         try:

@@ -34,8 +34,8 @@ _MAY_DIFFER = (
     # what is shown and kept
     "output_dir", "hub_*", "push_*", "use_*", "wandb_*", "mlflow_*", "comet_*", "trackio_*",
     "otel_*", "swanlab_*", "gradio_*", "generate_samples", "generation_*", "num_generation_samples",
-    "overfitting_watch", "axolotl_config_path", "capabilities", "env_capabilities", "strict",
-    "prompter", "shard", "is_preprocess", "skip_prepare_dataset",
+    "overfitting_watch", "preference_watch", "axolotl_config_path", "capabilities",
+    "env_capabilities", "strict", "prompter", "shard", "is_preprocess", "skip_prepare_dataset",
 )  # fmt: skip
 _TEMPLATE = "content of chat_template_jinja"
 _NOT_SHOWN = 60  # characters of a value

@@ -72,7 +72,7 @@ class Run:
                 f"Train it first: make train RECIPE={self.record.get('recipe', '...')}",
             )
         trained_on = _read_json(self.path / ADAPTER_CONFIG).get("base_model_name_or_path")
-        if trained_on and not _same_model(str(trained_on), self.base_model):
+        if trained_on and not same_model(str(trained_on), self.base_model):
             raise UserError(
                 f"the adapter was trained on another base, {trained_on}, than the run's, "
                 f"{self.base_model}",
@@ -81,11 +81,15 @@ class Run:
             )
 
     def held_out_file(self) -> Path:
-        """``test.jsonl`` beside the data that it was trained on.
+        """``test.jsonl`` beside the conversations that it was trained on.
+
+        A run on preferences was trained on conversations before, by the run that it went on from.
 
         Raises:
             UserError: the run names no local data, or the file is not there.
         """
+        if self.config.get("rl"):
+            return self._before().held_out_file()
         sources = self.config.get("datasets") or []
         path = Path(str(sources[0].get("path", ""))) if sources else Path()
         test = (path if path.is_absolute() else ROOT / path).parent / "test.jsonl"
@@ -96,6 +100,19 @@ class Run:
                 f"Make them: make data DATASET={test.parent.name}",
             )
         return test
+
+    def _before(self) -> Run:
+        """The run that this one went on from."""
+        folder = self.config.get("lora_model_dir")
+        try:
+            return find_run(str(ROOT / folder) if folder else None, None)
+        except UserError:
+            raise UserError(
+                "trained on preferences, and its held-out conversations are those of the run that"
+                f" it went on from: {folder or 'none'}",
+                display_path(self.path),
+                "Bring that run's folder back",
+            ) from None
 
 
 def base_bits(config: dict[str, Any]) -> Literal[4, 8, 16]:
@@ -142,7 +159,8 @@ def _read_json(path: Path, todo: str = "") -> dict[str, Any]:
     return data
 
 
-def _same_model(left: str, right: str) -> bool:
+def same_model(left: str, right: str) -> bool:
+    """Whether two names or paths are of one model."""
     paths = [path if path.is_absolute() else ROOT / path for path in (Path(left), Path(right))]
     if all(path.exists() for path in paths):
         return paths[0].resolve() == paths[1].resolve()

@@ -1,0 +1,89 @@
+"""The Axolotl plugin: refuses what can't work, sets the adapters up, watches the margin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from axolotl.integrations.base import BasePlugin
+from pydantic import BaseModel, ConfigDict, Field
+from transformers import TrainerCallback
+
+from datasets_prep import kto_chat
+from plugins.failures import say_failures_in_one_line
+from plugins.preference.reference import go_on_from, keep_in_fp32
+from plugins.preference.watch import PreferenceWatch
+from recipes.runner.check.preferences import check_preferences
+from recipes.runner.core.errors import UserError, UserErrors
+from recipes.runner.core.paths import ROOT, display_path
+from recipes.runner.core.yaml_file import dotted
+
+_SOURCES = {"preferences": "preferences.jsonl", "preferences_kto": "preferences_kto.jsonl"}
+
+
+class PreferenceOptions(BaseModel):
+    """When to warn."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    fall: float = Field(default=0.1, gt=0)
+    """Warn when the chosen answers' log probability has fallen by this share of the reference's."""
+
+
+class PreferenceArgs(BaseModel):
+    """What the plugin adds to Axolotl's configuration."""
+
+    preference_watch: PreferenceOptions = Field(default_factory=PreferenceOptions)
+
+
+class PreferencePlugin(BasePlugin):
+    """Makes `rl: dpo` and `rl: kto` go on from `lora_model_dir`; name it before the inputs."""
+
+    def get_input_args(self) -> str:
+        """Where Axolotl finds the schema of the `preference_watch:` block."""
+        return "plugins.preference.plugin.PreferenceArgs"
+
+    def register(self, cfg: dict) -> None:
+        """Stop before weights load.
+
+        Raises:
+            UserErrors: no reference adapter, one of another base or shape, a beta of 0.
+            UserError: there are no preference rows yet.
+        """
+        say_failures_in_one_line()
+        config = cfg.to_dict() if hasattr(cfg, "to_dict") else dict(cfg)
+        recipe = display_path(Path(str(config.get("axolotl_config_path", "the recipe"))))
+        found = [
+            UserError(finding.what, f"{recipe}: {dotted(finding.place)}", finding.todo)
+            for finding in check_preferences(config, ready=True)
+            if finding.level == "error"
+        ]
+        if found:
+            raise UserErrors(found)
+        _refuse_no_rows(config)
+        kto_chat.provide()
+
+    def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
+        """Load the SFT adapter into the one that is trained and into a frozen reference."""
+        if cfg.adapter:
+            keep_in_fp32(trainer.model)
+        if cfg.lora_model_dir:
+            go_on_from(trainer, Path(str(cfg.lora_model_dir)))
+
+    def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[TrainerCallback]:
+        """Watch the steps."""
+        options = PreferenceOptions(**dict(cfg.get("preference_watch") or {}))
+        return [PreferenceWatch(float(trainer.args.beta), options.fall)]
+
+
+def _refuse_no_rows(config: dict[str, Any]) -> None:
+    for entry in config.get("datasets") or []:
+        parts = Path(str(entry.get("path"))).parts
+        source = _SOURCES.get(parts[1]) if len(parts) == 3 and parts[0] == "data" else None
+        if source and not (ROOT / "data" / "sources" / source).is_file():
+            run = Path(str(config.get("lora_model_dir") or "runs/...")).name
+            raise UserError(
+                "there are no preference rows yet",
+                f"data/sources/{source}",
+                f"Make them from a run's own answers: make pairs RUN={run}",
+            )

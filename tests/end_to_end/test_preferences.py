@@ -1,0 +1,128 @@
+"""SFT, then DPO from its adapter, by the real commands on a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training import recipe_with, tiny_llama, train
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="written for a CPU's paths")
+
+TOPICS = ("sleep", "work", "my sister", "the exam", "the garden", "money", "the move", "my knee")
+ENV = {"PREFLIGHT": "0"}
+SMALL = {
+    "sequence_len": 256, "dataset_num_proc": 1, "save_total_limit": None, "logging_steps": 1,
+    "eval_strategy": "steps", "metric_for_best_model": "eval_loss", "load_best_model_at_end": False,
+}  # fmt: skip
+
+
+def rows(path: Path, preferences: bool) -> str:
+    lines = []
+    for topic in TOPICS:
+        prompt = {"role": "user", "content": f"I worry about {topic}."}
+        good = {"role": "assistant", "content": f"What about {topic} worries you most?"}
+        bad = {"role": "assistant", "content": "I am here to help. I am here to help."}
+        row = {"messages": [prompt, good]}
+        if preferences:
+            row = {"messages": [prompt], "chosen": good, "rejected": bad}
+        lines.append(json.dumps(row) + "\n")
+    path.write_text("".join(lines))
+    return str(path)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "adapter_model.safetensors")
+
+
+def without_answers(name: str) -> list[str]:
+    from recipes.runner.core.recipe import load_recipe
+
+    return [p for p in load_recipe(name).config["plugins"] if "answers" not in p]
+
+
+@pytest.fixture(scope="module")
+def sft(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished SFT run of the tiny model."""
+    folder = tmp_path_factory.mktemp("sft")
+    data = rows(folder / "train.jsonl", preferences=False)
+    entry = {"path": data, "ds_type": "json", "type": "chat_template"}
+    held = {**entry, "path": rows(folder / "validation.jsonl", False), "split": "train"}
+    recipe = recipe_with(
+        folder, "smollm2-135m-qlora", **SMALL, base_model=str(tiny_llama(folder / "llama", True)),
+        datasets=[entry], test_datasets=[held], dataset_prepared_path=str(folder / "prepared"),
+        plugins=without_answers("smollm2-135m-qlora"), sample_packing=False,
+        eval_sample_packing=False, max_steps=8, eval_steps=8, save_steps=8, learning_rate=1e-2,
+    )  # fmt: skip
+    result = train(str(recipe), folder / "run", ENV)
+    assert result.code == 0, result.output
+    return folder
+
+
+def dpo(sft: Path, folder: Path, **changes):
+    entry = {"path": rows(folder / "pairs.jsonl", True), "split": "train",
+             "type": "chat_template.default"}  # fmt: skip
+    held = {**entry, "path": rows(folder / "held.jsonl", True)}
+    settings = {
+        **SMALL, "base_model": str(sft / "llama"), "lora_model_dir": str(sft / "run"),
+        "datasets": [entry], "test_datasets": [held],
+        "dataset_prepared_path": str(folder / "prepared"),
+        "plugins": without_answers("smollm2-135m-dpo"), "max_steps": 6, "eval_steps": 3,
+        "save_steps": 3, "num_epochs": 20, "learning_rate": 5e-3, "micro_batch_size": 2,
+        "gradient_accumulation_steps": 1, "warmup_ratio": None,
+    }  # fmt: skip
+    return str(recipe_with(folder, "smollm2-135m-dpo", **{**settings, **changes}))
+
+
+def test_dpo_goes_on_from_the_sft_adapter_and_resumes(sft: Path, tmp_path: Path) -> None:
+    recipe = dpo(sft, tmp_path)
+    whole = train(recipe, tmp_path / "run", ENV)
+    assert whole.code == 0, whole.output
+    losses = whole.record["losses"]
+    # At the first step the policy is the reference, the SFT adapter: no margin, a loss of ln 2.
+    assert abs(losses[0]["reward_margin"]) < 1e-3
+    assert losses[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
+    evaluations = whole.record["evaluations"]
+    assert evaluations[-1]["reward_margin"] > 0.05
+    assert evaluations[-1]["reward_accuracy"] == 1.0
+    assert "held-out reward margin" in whole.output
+    # Begun from the SFT adapter's weights, not from new ones, and trained away from them.
+    before, after = weights(sft / "run"), weights(tmp_path / "run")
+    assert before.keys() == after.keys()
+    moved = max(float((after[k] - before[k]).abs().max()) for k in before)
+    assert 0 < moved < 6 * 5e-3 * 1.5
+    assert all(t.dtype == torch.float32 for t in after.values())
+    assert not list((tmp_path / "run").rglob("ref"))
+
+    # Its second half again, from its checkpoint: the same.
+    (tmp_path / "half").mkdir()
+    (tmp_path / "run" / "checkpoint-3").rename(tmp_path / "half" / "checkpoint-3")
+    record = {**whole.record, "status": "interrupted"}
+    (tmp_path / "half" / "run.json").write_text(json.dumps(record))
+    half = train(recipe, tmp_path / "half", ENV)
+    assert half.code == 0, half.output
+    assert "Resuming from" in half.output
+    for key, value in weights(tmp_path / "half").items():
+        torch.testing.assert_close(value, after[key], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"lora_model_dir": "runs/nothing-here"}, "lora_model_dir: there is no runs/nothing-here"),
+        ({"rl_beta": 0}, "rl_beta: is 0: chosen and rejected weigh nothing"),
+        ({"lora_r": 8}, "lora_r: is 8, and that of the adapter in .* is 16"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_weights_load(
+    sft: Path, tmp_path: Path, changes: dict, words: str
+) -> None:
+    import re
+
+    result = train(dpo(sft, tmp_path, **changes), tmp_path / "run", ENV)
+    assert result.code == 1
+    assert re.search(words, result.output), result.output
+    assert "Traceback" not in result.output
