@@ -80,10 +80,18 @@ def _change(logs: dict[str, Any], prefix: str, beta: float) -> float | None:
 
 
 def figures(logs: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """What the run record keeps of a log line: margin, accuracy, log probabilities; or nothing."""
+    """What the run record keeps of a log line.
+
+    Returns:
+        ``reward_margin`` and the rewards of both sides (beta times the change of a log
+        probability), ``reward_accuracy`` (share of pairs with chosen ahead), and the log
+        probabilities (nats an answer); nothing of a log line without preferences.
+    """
     names = {
         "reward_margin": "rewards/margins",
         "reward_accuracy": "rewards/accuracies",
+        "chosen_reward": "rewards/chosen",
+        "rejected_reward": "rewards/rejected",
         "chosen_logp": "logps/chosen",
         "rejected_logp": "logps/rejected",
     }

@@ -1,4 +1,4 @@
-"""curves.png: losses, what the answers show, and the learning rate, over the steps of a run."""
+"""curves.png: losses, rewards, what the answers show, learning rate, over the steps of a run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ _SHARES = (
     ("ends", "end by themselves", "#4878a8", "s"),
     ("help", "name help in danger", "#55a868", "^"),
     ("false_alarms", "false alarms", "#dd8452", "v"),
+)
+_REWARDS = (
+    ("reward_margin", "margin, held out", "#c44e52", "o"),
+    ("chosen_reward", "chosen, held out", "#55a868", "^"),
+    ("rejected_reward", "rejected, held out", "#dd8452", "v"),
 )
 
 
@@ -27,7 +32,8 @@ def draw_curves(
     Args:
         losses: ``step``, ``loss`` (nats a token) and ``learning_rate`` of each logged step.
         evaluations: ``step`` and ``held_out_loss`` of each evaluation; with ``answers``, the
-            shares that `plugins.answers` measured, in a panel of their own.
+            shares that `plugins.answers` measured, and with ``reward_margin`` the rewards of
+            chosen and rejected, each in a panel of their own.
         title: the run's name.
         path: the PNG file.
         chosen: step of the checkpoint that is kept; None for the one of the lowest loss.
@@ -39,7 +45,8 @@ def draw_curves(
     from matplotlib import pyplot
 
     answered = [point for point in evaluations if point.get("answers")]
-    ratios = (3, 2, 1) if answered else (3, 1)
+    rewarded = [point for point in evaluations if "reward_margin" in point]
+    ratios = (3, *(2 for shown in (rewarded, answered) if shown), 1)
     figure, panels = pyplot.subplots(
         len(ratios), 1, figsize=(8, 2 + 1.05 * sum(ratios)), sharex=True, height_ratios=ratios,
         layout="constrained",
@@ -48,8 +55,10 @@ def draw_curves(
     _draw_losses(panels[0], steps, losses, evaluations, chosen)
     panels[0].set_ylabel(unit)
     panels[0].set_title(title)
+    if rewarded:
+        _draw_rewards(panels[1], losses, rewarded)
     if answered:
-        _draw_answers(panels[1], answered)
+        _draw_answers(panels[-2], answered)
     lower = panels[-1]
     lower.plot(steps, [point["learning_rate"] for point in losses], color="#55a868")
     lower.set_ylabel("learning rate")
@@ -86,6 +95,21 @@ def _draw_losses(
         )
     panel.grid(alpha=0.3)
     panel.legend()
+
+
+def _draw_rewards(panel: Any, losses: list[dict[str, Any]], rewarded: list[dict[str, Any]]) -> None:
+    """Whether the margin grows because chosen rises, or because both fall."""
+    trained = [(p["step"], p["reward_margin"]) for p in losses if "reward_margin" in p]
+    if trained:
+        panel.plot(*zip(*trained, strict=True), color="#bbbbbb", lw=1, label="margin, train")
+    for key, label, color, marker in _REWARDS:
+        points = [(point["step"], point[key]) for point in rewarded if key in point]
+        if points:
+            panel.plot(*zip(*points, strict=True), color=color, marker=marker, ms=4, label=label)
+    panel.axhline(0, color="#888888", lw=0.8)
+    panel.set_ylabel("reward (beta x change\nof log probability)")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize="small", ncols=2)
 
 
 def _draw_answers(panel: Any, answered: list[dict[str, Any]]) -> None:

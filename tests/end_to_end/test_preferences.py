@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,12 +21,19 @@ SMALL = {
 }  # fmt: skip
 
 
+def turns(topic: str) -> tuple[dict[str, str], ...]:
+    """A prompt, a good answer, a bad one."""
+    return (
+        {"role": "user", "content": f"I worry about {topic}."},
+        {"role": "assistant", "content": f"What about {topic} worries you most?"},
+        {"role": "assistant", "content": "I am here to help. I am here to help."},
+    )
+
+
 def rows(path: Path, preferences: bool) -> str:
     lines = []
     for topic in TOPICS:
-        prompt = {"role": "user", "content": f"I worry about {topic}."}
-        good = {"role": "assistant", "content": f"What about {topic} worries you most?"}
-        bad = {"role": "assistant", "content": "I am here to help. I am here to help."}
+        prompt, good, bad = turns(topic)
         row = {"messages": [prompt, good]}
         if preferences:
             row = {"messages": [prompt], "chosen": good, "rejected": bad}
@@ -62,7 +70,7 @@ def sft(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def dpo(sft: Path, folder: Path, **changes):
+def dpo(sft: Path, folder: Path, **changes: Any) -> str:
     entry = {"path": rows(folder / "pairs.jsonl", True), "split": "train",
              "type": "chat_template.default"}  # fmt: skip
     held = {**entry, "path": rows(folder / "held.jsonl", True)}
@@ -109,20 +117,52 @@ def test_dpo_goes_on_from_the_sft_adapter_and_resumes(sft: Path, tmp_path: Path)
         torch.testing.assert_close(value, after[key], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"lora_model_dir": "runs/nothing-here"}, "lora_model_dir: there is no runs/nothing-here"),
-        ({"rl_beta": 0}, "rl_beta: is 0: chosen and rejected weigh nothing"),
-        ({"lora_r": 8}, "lora_r: is 8, and that of the adapter in .* is 16"),
-    ],
-)
-def test_what_cannot_work_is_refused_before_weights_load(
-    sft: Path, tmp_path: Path, changes: dict, words: str
-) -> None:
-    import re
+def test_kto_goes_on_from_the_sft_adapter(sft: Path, tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in labelled()))
+    entry = {"path": str(path), "split": "train", "type": "chat_template.default"}
+    recipe = dpo(
+        sft, tmp_path, rl="kto", datasets=[entry], test_datasets=[entry],
+        remove_unused_columns=False, save_steps=6,
+    )  # fmt: skip
+    result = train(recipe, tmp_path / "run", ENV)
+    assert result.code == 0, result.output
+    # Wanted and unwanted alike are as likely as under the reference: 1 - sigmoid(0).
+    assert result.record["losses"][0]["loss"] == pytest.approx(0.5, abs=1e-3)
+    assert result.record["evaluations"][-1]["reward_margin"] > 0.05
+    assert "held-out reward margin" in result.output
 
-    result = train(dpo(sft, tmp_path, **changes), tmp_path / "run", ENV)
+
+def labelled() -> list[dict[str, Any]]:
+    made = []
+    for topic in TOPICS:
+        prompt, good, bad = turns(topic)
+        made += [
+            {"completion": [prompt, answer], "label": label}
+            for answer, label in ((good, True), (bad, False))
+        ]
+    return made
+
+
+def test_what_cannot_work_is_refused_before_weights_load(sft: Path, tmp_path: Path) -> None:
+    config = json.loads((sft / "run" / "adapter_config.json").read_text())
+    other = tmp_path / "other"
+    other.mkdir()
+    config["base_model_name_or_path"] = "tiiuae/falcon-7b"
+    (other / "adapter_config.json").write_text(json.dumps(config))
+    (other / "adapter_model.safetensors").write_bytes(b"")
+    equal = tmp_path / "equal.jsonl"
+    prompt, good, _ = turns("sleep")
+    equal.write_text(json.dumps({"messages": [prompt], "chosen": good, "rejected": good}))
+    entry = {"path": str(equal), "split": "train", "type": "chat_template.default"}
+    recipe = dpo(sft, tmp_path, rl_beta=0, lora_model_dir=str(other), datasets=[entry])
+    result = train(recipe, tmp_path / "run", ENV)
     assert result.code == 1
-    assert re.search(words, result.output), result.output
+    for words in (
+        "rl_beta: is 0: chosen and rejected weigh nothing",
+        f"lora_model_dir: the adapter in {other} is one of tiiuae/falcon-7b",
+        "has the same answer chosen and rejected",
+    ):
+        assert words in result.output, result.output
     assert "Traceback" not in result.output
+    assert not (tmp_path / "run").exists()

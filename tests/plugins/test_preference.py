@@ -1,9 +1,10 @@
-"""Watching preference training: the margin is told, chosen answers that fall are warned of."""
+"""Preference training: it begins from the SFT adapter, and a fall of the chosen is warned of."""
 
 from types import SimpleNamespace
 
 import pytest
 
+from plugins.preference import plugin
 from plugins.preference import watch as watching
 from plugins.preference.reference import go_on_from
 from plugins.preference.watch import PreferenceWatch, figures
@@ -66,9 +67,47 @@ def test_a_single_bad_batch_is_no_warning(said):
 
 def test_the_record_keeps_the_figures():
     assert figures(logs(0.1)) == {
-        "reward_margin": 0.4, "reward_accuracy": 0.75, "chosen_logp": -45.0
+        "reward_margin": 0.4, "reward_accuracy": 0.75, "chosen_logp": -45.0,
+        "chosen_reward": pytest.approx(0.5),
     }  # fmt: skip
     assert figures({"loss": 1.0}) == {}
+
+
+def test_the_picture_shows_whether_chosen_rises(tmp_path):
+    from matplotlib import image
+
+    from plugins.run_record.curves import draw_curves
+
+    losses = [{"step": n, "loss": 0.7 - n / 20, "learning_rate": 1e-5} for n in range(1, 5)]
+    points = [{"step": n, "held_out_loss": 0.7 - n / 20} for n in (0, 4)]
+    draw_curves(losses, points, "plain", tmp_path / "plain.png")
+    rewarded = [point | figures(logs(0.1)) for point in points]
+    draw_curves(losses, rewarded, "rewards", tmp_path / "rewards.png")
+    heights = [image.imread(tmp_path / name).shape[0] for name in ("plain.png", "rewards.png")]
+    assert heights[1] > heights[0] + 100
+
+
+def test_rows_that_nobody_made_yet_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(plugin, "ROOT", tmp_path)
+    config = {"lora_model_dir": "runs/mine", "datasets": [{"path": "data/preferences/train.jsonl"}]}
+    with pytest.raises(UserError, match="there are no preference rows yet") as refused:
+        plugin._look_at_rows(config)
+    assert "make pairs RUN=mine" in str(refused.value)
+    plugin._look_at_rows({"datasets": [{"path": "mine.jsonl"}]})  # a user's own file
+
+
+def test_answers_of_another_run_are_said(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(plugin, "ROOT", tmp_path)
+    monkeypatch.setattr(plugin, "send", lambda kind, **data: said.append((kind, data["text"])))
+    (tmp_path / "data" / "sources").mkdir(parents=True)
+    (tmp_path / "data" / "sources" / "preferences.jsonl").write_text('{"run": "other"}\n')
+    config = {"lora_model_dir": "runs/mine", "datasets": [{"path": "data/preferences/train.jsonl"}]}
+    plugin._look_at_rows(config)
+    [(kind, text)] = said
+    assert kind == "warning" and "answers of other, and training goes on from mine" in text
+    plugin._look_at_rows({**config, "lora_model_dir": "runs/other"})
+    assert len(said) == 1
 
 
 def tiny(rank=4):
@@ -142,3 +181,93 @@ def test_an_adapter_of_another_rank_is_refused_in_one_line(tmp_path):
     with pytest.raises(UserError, match="the SFT adapter does not fit the recipe's") as refused:
         go_on_from(SimpleNamespace(model=tiny(), args=SimpleNamespace()), tmp_path / "sft")
     assert "\n" not in str(refused.value)
+
+
+ROWS = [
+    {"prompt": "Which animal barks?", "chosen": "A dog barks.", "rejected": "A cat.",
+     "completion": "A dog barks.", "label": True},
+    {"prompt": "What do bees make?", "chosen": "They make honey.", "rejected": "Green rain, I say.",
+     "completion": "Green rain.", "label": False},
+]  # fmt: skip
+
+
+def trainer_of(rl, model, folder, peft_config=None):
+    from datasets import Dataset
+    from tiny_chat import make_tokenizer
+    from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
+
+    tokenizer = make_tokenizer()
+    kind, settings = (DPOTrainer, DPOConfig) if rl == "dpo" else (KTOTrainer, KTOConfig)
+    keys = ("chosen", "rejected") if rl == "dpo" else ("completion", "label")
+    rows = [{"prompt": row["prompt"], **{key: row[key] for key in keys}} for row in ROWS]
+    args = settings(
+        output_dir=str(folder), beta=0.3, per_device_train_batch_size=2, report_to=[],
+        use_cpu=True, bf16=False, max_length=64,
+    )  # fmt: skip
+    return kind(model=model, args=args, train_dataset=Dataset.from_list(rows),
+                processing_class=tokenizer, peft_config=peft_config)  # fmt: skip
+
+
+@pytest.mark.parametrize("rl", ["dpo", "kto"])
+def test_values_and_gradients_are_those_of_trl_with_a_loaded_adapter(rl, tmp_path):
+    """TRL's own way, for a model that comes with a trained adapter, against ours."""
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from tiny_chat import make_llama
+
+    lora = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "up_proj"],
+                      task_type="CAUSAL_LM")  # fmt: skip
+    trained = get_peft_model(make_llama(), lora)
+    for name, parameter in trained.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    trained.save_pretrained(tmp_path / "sft")
+
+    tuned = PeftModel.from_pretrained(make_llama(), tmp_path / "sft", is_trainable=True)
+    plain = trainer_of(rl, tuned, tmp_path / "p")
+    ours = trainer_of(rl, make_llama(), tmp_path / "o", lora)
+    go_on_from(ours, tmp_path / "sft")
+    found = []
+    for trainer in (plain, ours):
+        # Away from the reference, where margins and gradients are no longer those of a start.
+        torch.manual_seed(5)
+        for _, parameter in sorted(trainer.model.named_parameters()):
+            if parameter.requires_grad:
+                parameter.data += 0.1 * torch.randn_like(parameter)
+        trainer.model.train()
+        batch = trainer.data_collator([trainer.train_dataset[i] for i in range(2)])
+        loss = trainer.compute_loss(trainer.model, batch)
+        loss.backward()
+        gradients = {n: p.grad for n, p in trainer.model.named_parameters() if p.grad is not None}
+        figures = {key: value[-1] for key, value in trainer._metrics["train"].items()}
+        found.append((loss.detach(), gradients, figures, batch))
+    (loss, gradients, figures, batch), (own_loss, own_gradients, own_figures, _) = found
+    torch.testing.assert_close(own_loss, loss)
+    assert gradients.keys() == own_gradients.keys()
+    assert all(".default." in name for name in gradients)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(own_gradients[name], gradient)
+    assert max(float(g.abs().max()) for g in gradients.values()) > 1e-3
+    assert own_figures == pytest.approx(figures)
+    assert abs(figures["rewards/margins"]) > 0.01
+    if rl == "dpo":
+        assert float(loss) == pytest.approx(by_hand(ours.model, batch), rel=1e-4)
+
+
+def by_hand(model, batch, beta=0.3):
+    """Rafailov et al., "Direct Preference Optimization", 2023, equation 7."""
+    import torch
+    from trl.trainer.utils import use_adapter
+
+    def log_probabilities():
+        with torch.no_grad():
+            logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        wanted = batch["input_ids"][:, 1:, None]
+        each = logits[:, :-1].log_softmax(-1).gather(2, wanted)[..., 0]
+        return (each * batch["completion_mask"][:, 1:]).sum(1)
+
+    policy = log_probabilities()
+    with use_adapter(model, "ref"):
+        change = policy - log_probabilities()
+    chosen, rejected = change.chunk(2)
+    return float(-torch.nn.functional.logsigmoid(beta * (chosen - rejected)).mean())

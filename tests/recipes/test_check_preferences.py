@@ -20,7 +20,8 @@ def adapter(folder, **changes):
 
 
 def found(ready=False, **changes):
-    config = {**DPO, **changes}
+    # Without rows, unless a test brings its own: data/preferences may be here or not.
+    config = {**DPO, "datasets": [], "test_datasets": None, **changes}
     return [(f.level, ".".join(map(str, f.place)), f.what) for f in
             check_preferences(config, ready) if f.level != "note"]  # fmt: skip
 
@@ -82,6 +83,65 @@ def test_pairs_whose_sides_are_equal_are_refused(tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text("".join(json.dumps(r) + "\n" for r in (good, {**good, "rejected": side})))
     entry = {"path": str(path), "type": "chat_template.default"}
-    [(_, place, what)] = found(lora_model_dir=None, datasets=[entry], test_datasets=None)
+    [(_, place, what)] = found(lora_model_dir=None, datasets=[entry])
     assert place == "datasets.0.path"
     assert "row 2 of" in what and "has the same answer chosen and rejected" in what
+
+
+@pytest.mark.parametrize("same", ["Yes. ", [{"role": "assistant", "content": "Yes."}]])
+def test_equal_sides_are_found_in_every_shape(tmp_path, same):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"prompt": "Well?", "chosen": "Yes.", "rejected": same}))
+    [(_, _, what)] = found(lora_model_dir=None, datasets=[{"path": str(path)}])
+    assert "row 1 of" in what
+
+
+def test_kto_wants_two_answers_at_once_and_both_labels(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(2 * '{"prompt": "Well?", "completion": "Yes.", "label": true}\n')
+    kto = {"rl": "kto", "lora_model_dir": None, "datasets": [{"path": str(path)}]}
+    assert found(**kto, micro_batch_size=1) == [
+        ("error", "micro_batch_size",
+         "is 1: KTO holds each answer against another row's of the same micro-batch"),
+        ("warning", "datasets.0.path", f"every row of {path} is wanted"),
+    ]  # fmt: skip
+    with path.open("a") as more:
+        more.write('{"prompt": "Well?", "completion": "No.", "label": false}\n')
+    assert found(**kto, micro_batch_size=2) == []
+
+
+@pytest.mark.parametrize("key", ["precompute_ref_log_probs", "rl_adapter_ref_model"])
+def test_what_would_put_the_base_in_the_reference_s_place_is_refused(tmp_path, key):
+    [(level, place, what)] = found(lora_model_dir=adapter(tmp_path / "a"), **{key: True})
+    assert (level, place) == ("error", key) and "held to the base, not to the SFT adapter" in what
+    assert found(lora_model_dir=None, **{key: True}) == []
+
+
+def test_another_chat_template_than_the_sft_run_had_is_warned_of(tmp_path):
+    folder = adapter(tmp_path / "a")
+    record = {"asked": {"chat_template": "tokenizer_default"}}
+    (tmp_path / "a" / "run.json").write_text(json.dumps(record))
+    [(level, place, what)] = found(lora_model_dir=folder)
+    assert (level, place) == ("warning", "chat_template")
+    assert what.startswith("is 'chatml', and the run in ")
+    record["asked"]["chat_template"] = DPO["chat_template"]
+    (tmp_path / "a" / "run.json").write_text(json.dumps(record))
+    assert found(lora_model_dir=folder) == []
+
+
+def test_sft_that_goes_on_asks_the_recipe_for_no_shape_of_the_adapter(tmp_path):
+    folder = adapter(tmp_path / "a", r=8, target_modules=["q_proj"])
+    assert found(lora_model_dir=folder, rl=None) == []
+    [(_, place, what)] = found(lora_model_dir=adapter(
+        tmp_path / "b", base_model_name_or_path="tiiuae/falcon-7b"), rl=None)  # fmt: skip
+    assert place == "lora_model_dir" and "this recipe's base is models/smollm2" in what
+
+
+def test_plan_counts_the_frozen_adapter_and_needs_no_run():
+    from recipes.runner.estimate.memory import estimate
+    from recipes.runner.models.architecture import architecture
+
+    shape = architecture(DPO["base_model"])
+    held = estimate(DPO, shape)
+    assert held.reference == held.adapters > 0  # both in 32 bits
+    assert estimate({**DPO, "lora_model_dir": None}, shape).reference == 0

@@ -46,6 +46,8 @@ def check_preferences(config: dict[str, Any], ready: bool = False) -> Iterator[F
             what = f"is not read by Axolotl under rl: {rl}: training would begin from the base"
             level: Level = "error" if is_ours(config) else "warning"
             yield Finding(("lora_model_dir",), what, f"Name {PLUGIN} under plugins", level)
+        else:
+            yield from _other_reference(config)
     if rl == "kto" and whole(config, "micro_batch_size", 1) < 2:
         what = "is 1: KTO holds each answer against another row's of the same micro-batch"
         yield Finding(("micro_batch_size",), what, "Write 2 or more")
@@ -54,6 +56,19 @@ def check_preferences(config: dict[str, Any], ready: bool = False) -> Iterator[F
         rows = first_rows(path) if isinstance(path, str) else None
         check = _equal_sides if rl in _PAIRED else _one_label
         yield from check((*place, "path"), str(path), rows or [])
+
+
+def _other_reference(config: dict[str, Any]) -> Iterator[Finding]:
+    """Settings that would have the plain base for the reference, in silence."""
+    if not config.get("lora_model_dir"):
+        return
+    for key, does in (
+        ("precompute_ref_log_probs", "asks the reference before the SFT adapter is there"),
+        ("rl_adapter_ref_model", "loads a second model, the base, for the reference"),
+    ):
+        if config.get(key):
+            what = f"{does}: the run would be held to the base, not to the SFT adapter"
+            yield Finding((key,), what, "Take it out")
 
 
 def _beta(config: dict[str, Any]) -> Iterator[Finding]:

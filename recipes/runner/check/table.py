@@ -71,6 +71,8 @@ def _row(recipe: Any) -> str:
     method = (
         f"{'QLoRA' if config.get('load_in_4bit') else 'LoRA'} r {config['lora_r']}, base {base}"
     )
+    if config.get("rl"):
+        method = f"{str(config['rl']).upper()}, {method}"
     dtype = "fp16" if config.get("fp16") is True else "bf16 or fp16"
     return (
         f"| [{recipe.name}]({recipe.path.name}) | {config['base_model']} | {method}, {dtype}"
