@@ -18,6 +18,7 @@ from eval.quiet import quiet_libraries
 from recipes.runner.core.arguments import positive
 from recipes.runner.core.errors import UserError, user_errors_exit
 from recipes.runner.core.paths import ROOT, display_path
+from recipes.runner.core.recipe import load_recipe, recipe_paths
 from recipes.runner.run.finished import Run, find_run
 
 SOURCES = ROOT / "data" / "sources"
@@ -101,7 +102,18 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
     for reason, count in reasons.most_common(8):
         console.print(f"  {count:4}  the rejected answer: {reason}", highlight=False)
     console.print(f"Pairs:  {display_path(run.path / 'pairs' / DPO)}", highlight=False)
-    console.print("Next:   make train RECIPE=smollm2-135m-dpo", highlight=False)
+    console.print(f"Next:   {_next(run)}", highlight=False)
+
+
+def _next(run: Run) -> str:
+    """What trains on the rows: the recipe that goes on from this run, where there is one."""
+    for path in recipe_paths():
+        config = load_recipe(path).config
+        before = config.get("lora_model_dir")
+        if config.get("rl") == "dpo" and before and (ROOT / str(before)) == run.path.resolve():
+            return f"make train RECIPE={path.stem}"
+    todo = f'SET="lora_model_dir={display_path(run.path)}"'
+    return f"make train RECIPE=... {todo}, with a recipe of rl: dpo and this base"
 
 
 def _gather(args: argparse.Namespace, run: Run) -> Gathered:

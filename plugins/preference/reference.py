@@ -41,7 +41,7 @@ def go_on_from(trainer: Any, folder: Path) -> None:
     weights = load_peft_weights(str(folder), device="cpu")
     for name in (TRAINED, REFERENCE):
         try:
-            result = set_peft_model_state_dict(model, weights, adapter_name=name)
+            result: Any = set_peft_model_state_dict(model, weights, adapter_name=name)
         except RuntimeError as error:
             raise _unfit(folder, str(error).strip().splitlines()[-1].strip()) from None
         missing = [key for key in result.missing_keys if f".{name}." in key and "lora_" in key]

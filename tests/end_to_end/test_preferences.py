@@ -1,4 +1,4 @@
-"""SFT, then DPO from its adapter, by the real commands on a tiny model."""
+"""DPO and KTO from an SFT adapter, by the real command on a tiny model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from training import recipe_with, tiny_llama, train
+
+from recipes.runner.core.recipe import load_recipe
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="written for a CPU's paths")
 
@@ -30,15 +32,12 @@ def turns(topic: str) -> tuple[dict[str, str], ...]:
     )
 
 
-def rows(path: Path, preferences: bool) -> str:
-    lines = []
+def pairs(path: Path) -> str:
+    rows = []
     for topic in TOPICS:
         prompt, good, bad = turns(topic)
-        row = {"messages": [prompt, good]}
-        if preferences:
-            row = {"messages": [prompt], "chosen": good, "rejected": bad}
-        lines.append(json.dumps(row) + "\n")
-    path.write_text("".join(lines))
+        rows.append({"messages": [prompt], "chosen": good, "rejected": bad})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
 
 
@@ -46,39 +45,37 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "adapter_model.safetensors")
 
 
-def without_answers(name: str) -> list[str]:
-    from recipes.runner.core.recipe import load_recipe
-
-    return [p for p in load_recipe(name).config["plugins"] if "answers" not in p]
-
-
 @pytest.fixture(scope="module")
 def sft(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished SFT run of the tiny model."""
+    """A tiny base, and an adapter on it that is far from none: what an SFT run leaves."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
     folder = tmp_path_factory.mktemp("sft")
-    data = rows(folder / "train.jsonl", preferences=False)
-    entry = {"path": data, "ds_type": "json", "type": "chat_template"}
-    held = {**entry, "path": rows(folder / "validation.jsonl", False), "split": "train"}
-    recipe = recipe_with(
-        folder, "smollm2-135m-qlora", **SMALL, base_model=str(tiny_llama(folder / "llama", True)),
-        datasets=[entry], test_datasets=[held], dataset_prepared_path=str(folder / "prepared"),
-        plugins=without_answers("smollm2-135m-qlora"), sample_packing=False,
-        eval_sample_packing=False, max_steps=8, eval_steps=8, save_steps=8, learning_rate=1e-2,
+    base = AutoModelForCausalLM.from_pretrained(tiny_llama(folder / "llama", able=True))
+    config = load_recipe("smollm2-135m-dpo").config
+    lora = LoraConfig(
+        r=config["lora_r"], lora_alpha=config["lora_alpha"], task_type="CAUSAL_LM",
+        target_modules=config["lora_target_modules"],
     )  # fmt: skip
-    result = train(str(recipe), folder / "run", ENV)
-    assert result.code == 0, result.output
+    model = get_peft_model(base, lora)
+    torch.manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    model.save_pretrained(folder / "run")
     return folder
 
 
 def dpo(sft: Path, folder: Path, **changes: Any) -> str:
-    entry = {"path": rows(folder / "pairs.jsonl", True), "split": "train",
+    entry = {"path": pairs(folder / "pairs.jsonl"), "split": "train",
              "type": "chat_template.default"}  # fmt: skip
-    held = {**entry, "path": rows(folder / "held.jsonl", True)}
+    held = {**entry, "path": pairs(folder / "held.jsonl")}
     settings = {
         **SMALL, "base_model": str(sft / "llama"), "lora_model_dir": str(sft / "run"),
         "datasets": [entry], "test_datasets": [held],
         "dataset_prepared_path": str(folder / "prepared"),
-        "plugins": without_answers("smollm2-135m-dpo"), "max_steps": 6, "eval_steps": 3,
+        "answers_watch": {"held_out": 0, "max_new_tokens": 8}, "max_steps": 6, "eval_steps": 3,
         "save_steps": 3, "num_epochs": 20, "learning_rate": 5e-3, "micro_batch_size": 2,
         "gradient_accumulation_steps": 1, "warmup_ratio": None,
     }  # fmt: skip
@@ -118,11 +115,13 @@ def test_dpo_goes_on_from_the_sft_adapter_and_resumes(sft: Path, tmp_path: Path)
 
 
 def test_kto_goes_on_from_the_sft_adapter(sft: Path, tmp_path: Path) -> None:
-    path = tmp_path / "answers.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in labelled()))
-    entry = {"path": str(path), "split": "train", "type": "chat_template.default"}
+    entries = []
+    for name in ("answers.jsonl", "held-answers.jsonl"):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in labelled()))
+        path = str(tmp_path / name)
+        entries.append({"path": path, "split": "train", "type": "chat_template.default"})
     recipe = dpo(
-        sft, tmp_path, rl="kto", datasets=[entry], test_datasets=[entry],
+        sft, tmp_path, rl="kto", datasets=entries[:1], test_datasets=entries[1:],
         remove_unused_columns=False, save_steps=6,
     )  # fmt: skip
     result = train(recipe, tmp_path / "run", ENV)

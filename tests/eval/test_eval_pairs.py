@@ -7,14 +7,15 @@ import yaml
 
 from eval.answers import Answer
 from eval.generation.decoding import Decoding
-from eval.pairs.__main__ import main
+from eval.pairs.__main__ import _next, main
 from eval.pairs.choose import from_results, from_samples
 from eval.pairs.faults import faults_of, named_checks
 from eval.pairs.prompts import Asked, given_prompts, training_prompts
 from eval.pairs.sample import sample
 from eval.suite import SUITES, load_suite
 from recipes.runner.core.errors import UserError
-from recipes.runner.run.finished import find_run
+from recipes.runner.core.paths import ROOT
+from recipes.runner.run.finished import Run, find_run
 
 GOOD = "That sounds tiring. A dim lamp and a dull book help some people; what keeps you awake?"
 LOOP = "I'm here to help you. " * 12
@@ -239,3 +240,29 @@ def test_the_command_samples_and_writes_both_kinds(tmp_path, make_run, monkeypat
     assert len(labels) == 2 * len(rows)
     assert main(command) == 0
     assert (folder / "pairs" / "preferences.jsonl").read_text() == first
+
+
+def test_what_trains_on_the_rows_is_named():
+    ours = Run(ROOT / "runs" / "smollm2-135m-qlora", {})
+    assert _next(ours) == "make train RECIPE=smollm2-135m-dpo"
+    assert 'SET="lora_model_dir=runs/r64"' in _next(Run(ROOT / "runs" / "r64", {}))
+
+
+def test_held_out_conversations_of_a_run_on_preferences_are_those_of_the_run_before(tmp_path):
+    def run(name, **config):
+        (tmp_path / name).mkdir()
+        record = {"config": {"base_model": "models/x", **config}}
+        (tmp_path / name / "run.json").write_text(json.dumps(record))
+        return find_run(str(tmp_path / name), None)
+
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "test.jsonl").write_text("{}\n")
+    run("sft", datasets=[{"path": str(tmp_path / "data" / "train.jsonl")}])
+    pairs = [{"path": "data/preferences/train.jsonl"}]
+    dpo = run("dpo", rl="dpo", lora_model_dir=str(tmp_path / "sft"), datasets=pairs)
+    again = run("again", rl="kto", lora_model_dir=str(tmp_path / "dpo"), datasets=pairs)
+    assert dpo.held_out_file() == again.held_out_file() == tmp_path / "data" / "test.jsonl"
+    for gone in (str(tmp_path / "gone"), None):
+        alone = run(f"alone{bool(gone)}", rl="dpo", lora_model_dir=gone, datasets=pairs)
+        with pytest.raises(UserError, match="those of the run that it went on from"):
+            alone.held_out_file()

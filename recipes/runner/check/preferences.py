@@ -127,12 +127,17 @@ def _other_adapter(config: dict[str, Any], folder: Path, path: str) -> Iterator[
     if isinstance(given, list) and isinstance(trained, list) and set(given) != set(trained):
         what = f"are not those of the adapter in {path}"
         yield Finding(("lora_target_modules",), what, f"Write [{', '.join(sorted(trained))}]")
-    asked = (_read(folder / "run.json") or {}).get("asked")
-    for key in ("chat_template", "chat_template_jinja") if isinstance(asked, dict) else ():
-        if asked.get(key) != config.get(key):
-            what = f"is {spelt(config.get(key))}, and the run in {path} had {spelt(asked.get(key))}"
+    asked = mapping(_read(folder / "run.json") or {}, "asked")
+    for key in ("chat_template", "chat_template_jinja") if asked else ():
+        now, then = (_or_not_set(place.get(key)) for place in (config, asked))
+        if now != then:
+            what = f"is {now}, and the run in {path} had {then}"
             todo = "Write the same: the adapter never saw prompts in another"
             yield Finding((key,), what, todo, "warning")
+
+
+def _or_not_set(value: Any) -> str:
+    return "not set" if value is None else spelt(value)
 
 
 def _read(file: Path) -> dict[str, Any] | None:
