@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,12 @@ from transformers import TrainerCallback
 from datasets_prep import kto_chat
 from plugins.failures import say_failures_in_one_line
 from plugins.preference.reference import go_on_from, keep_in_fp32
+from plugins.preference.rows import look_at_rows
 from plugins.preference.watch import PreferenceWatch
 from recipes.runner.check.preferences import check_preferences
 from recipes.runner.core.errors import UserError, UserErrors
-from recipes.runner.core.paths import ROOT, display_path
-from recipes.runner.core.terminal import send
+from recipes.runner.core.paths import display_path
 from recipes.runner.core.yaml_file import dotted
-
-_SOURCES = {"preferences": "preferences.jsonl", "preferences_kto": "preferences_kto.jsonl"}
 
 
 class PreferenceOptions(BaseModel):
@@ -49,7 +46,8 @@ class PreferencePlugin(BasePlugin):
         """Stop before weights load.
 
         Raises:
-            UserErrors: no reference adapter, one of another base or shape, a beta of 0.
+            UserErrors: no reference adapter, one of another base or shape, a beta of 0, rows near a
+                suite's prompts.
             UserError: there are no preference rows yet.
         """
         say_failures_in_one_line()
@@ -62,7 +60,7 @@ class PreferencePlugin(BasePlugin):
         ]
         if found:
             raise UserErrors(found)
-        _look_at_rows(config)
+        look_at_rows(config)
         kto_chat.provide()
 
     def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
@@ -76,37 +74,3 @@ class PreferencePlugin(BasePlugin):
         """Watch the steps."""
         options = PreferenceOptions(**dict(cfg.get("preference_watch") or {}))
         return [PreferenceWatch(float(trainer.args.beta), options.fall)]
-
-
-def _look_at_rows(config: dict[str, Any]) -> None:
-    """Refuse where `make pairs` wrote none; warn where they are answers of another model."""
-    before = config.get("lora_model_dir")
-    run = Path(str(before)).name if before else "..."
-    for entry in config.get("datasets") or []:
-        parts = Path(str(entry.get("path"))).parts
-        name = _SOURCES.get(parts[1]) if len(parts) == 3 and parts[0] == "data" else None
-        if name is None:
-            continue
-        source = ROOT / "data" / "sources" / name
-        if not source.is_file():
-            raise UserError(
-                "there are no preference rows yet",
-                display_path(source),
-                f"Make them from a run's own answers: make pairs RUN={run}",
-            )
-        answered = _answered(source)
-        if before and answered - {run}:
-            send(
-                "warning",
-                text=f"the preferences are over answers of {', '.join(sorted(answered))}, and"
-                f" training goes on from {run}: make pairs RUN={run} asks that one",
-            )
-
-
-def _answered(source: Path) -> set[str]:
-    """The runs whose answers a file of `make pairs` holds; what can't be read is not theirs."""
-    try:
-        rows = [json.loads(line) for line in source.read_text(encoding="utf-8").split("\n") if line]
-    except ValueError:
-        return set()  # the data preparation says what is wrong with it
-    return {str(row["run"]) for row in rows if isinstance(row, dict) and row.get("run")}

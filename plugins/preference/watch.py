@@ -48,6 +48,8 @@ class PreferenceWatch(TrainerCallback):
             self._look(state, fmean(self._falls), "over the last steps")
 
     def _tell(self, state: Any, logs: dict[str, Any]) -> None:
+        if state.global_step == 0:
+            return  # there the model is its own reference
         margin, right = logs["eval_rewards/margins"], logs.get("eval_rewards/accuracies")
         said = f"step {state.global_step}: held-out reward margin {margin:+.3f}"
         if right is not None:

@@ -1,14 +1,15 @@
 """Preference training: it begins from the SFT adapter, and a fall of the chosen is warned of."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
 
-from plugins.preference import plugin
+from plugins.preference import rows
 from plugins.preference import watch as watching
 from plugins.preference.reference import go_on_from
 from plugins.preference.watch import PreferenceWatch, figures
-from recipes.runner.core.errors import UserError
+from recipes.runner.core.errors import UserError, UserErrors
 
 STATE = SimpleNamespace(global_step=40)
 
@@ -88,26 +89,47 @@ def test_the_picture_shows_whether_chosen_rises(tmp_path):
 
 
 def test_rows_that_nobody_made_yet_are_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(plugin, "ROOT", tmp_path)
+    monkeypatch.setattr(rows, "ROOT", tmp_path)
     config = {"lora_model_dir": "runs/mine", "datasets": [{"path": "data/preferences/train.jsonl"}]}
     with pytest.raises(UserError, match="there are no preference rows yet") as refused:
-        plugin._look_at_rows(config)
+        rows.look_at_rows(config)
     assert "make pairs RUN=mine" in str(refused.value)
-    plugin._look_at_rows({"datasets": [{"path": "mine.jsonl"}]})  # a user's own file
+    rows.look_at_rows({"datasets": [{"path": "mine.jsonl"}]})  # a user's own file
 
 
 def test_answers_of_another_run_are_said(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(plugin, "ROOT", tmp_path)
-    monkeypatch.setattr(plugin, "send", lambda kind, **data: said.append((kind, data["text"])))
+    monkeypatch.setattr(rows, "ROOT", tmp_path)
+    monkeypatch.setattr(rows, "send", lambda kind, **data: said.append((kind, data["text"])))
     (tmp_path / "data" / "sources").mkdir(parents=True)
     (tmp_path / "data" / "sources" / "preferences.jsonl").write_text('{"run": "other"}\n')
     config = {"lora_model_dir": "runs/mine", "datasets": [{"path": "data/preferences/train.jsonl"}]}
-    plugin._look_at_rows(config)
+    rows.look_at_rows(config)
     [(kind, text)] = said
     assert kind == "warning" and "answers of other, and training goes on from mine" in text
-    plugin._look_at_rows({**config, "lora_model_dir": "runs/other"})
+    rows.look_at_rows({**config, "lora_model_dir": "runs/other"})
     assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [{"role": "user", "content": "Bad day!"}], "chosen": "Oh?", "rejected": "So?"},
+        {"prompt": "bad day", "chosen": "Oh?", "rejected": "So?"},
+        {"completion": [{"role": "user", "content": "bad day"},
+                        {"role": "assistant", "content": "Oh?"}], "label": True},
+        {"prompt": "Well?", "rejected": "No.", "chosen": {"role": "assistant", "content":
+         "So on Monday my boss told me I'd have to take over the accounts, you say."}},
+    ],
+)  # fmt: skip
+def test_a_row_near_a_suite_s_prompt_is_refused_by_line(tmp_path, row):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"prompt": "My tap drips.", "chosen": "Oh?", "rejected": "So?"}\n'
+                    + json.dumps(row) + "\n")  # fmt: skip
+    with pytest.raises(UserErrors) as refused:
+        rows.look_at_rows({"datasets": [{"path": str(path)}]})
+    [error] = refused.value.errors
+    assert str(error).startswith(f"{path}:2: is ") and "coherence/" in str(error)
 
 
 def tiny(rank=4):

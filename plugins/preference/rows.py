@@ -1,0 +1,92 @@
+"""Preference rows before weights load: none yet, another model's answers, or near a suite's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datasets_prep.contamination import Prompts
+from datasets_prep.settings import ContaminationSettings
+from datasets_prep.suites import prompts_of, suite_files
+from recipes.runner.core.errors import UserError, UserErrors
+from recipes.runner.core.paths import ROOT, display_path
+from recipes.runner.core.terminal import send
+
+_SOURCES = {"preferences": "preferences.jsonl", "preferences_kto": "preferences_kto.jsonl"}
+_ASKED = ("prompt", "messages", "question", "instruction", "conversations")
+_ANSWERED = ("chosen", "completion")
+
+
+def look_at_rows(config: dict[str, Any]) -> None:
+    """Stop where there is nothing to train on, or what the evaluation asks; say whose they are.
+
+    Args:
+        config: the recipe's keys.
+
+    Raises:
+        UserError: `make pairs` has made no rows yet.
+        UserErrors: rows of a user's own file that are near a prompt of the suites, each with its
+            line. Rows of ``data/`` have been through the data preparation, which drops such.
+    """
+    near = []
+    for entry in [*(config.get("datasets") or []), *(config.get("test_datasets") or [])]:
+        path = Path(str(entry.get("path")))
+        made = len(path.parts) == 3 and path.parts[0] == "data"
+        if made and path.parts[1] in _SOURCES:
+            _look_at_pairs(ROOT / "data" / "sources" / _SOURCES[path.parts[1]], config)
+        elif not made and (ROOT / path).is_file() and path.suffix in (".jsonl", ".json"):
+            near += list(_near_suites(ROOT / path))
+    if near:
+        raise UserErrors(near)
+
+
+def _look_at_pairs(source: Path, config: dict[str, Any]) -> None:
+    before = config.get("lora_model_dir")
+    run = Path(str(before)).name if before else "..."
+    if not source.is_file():
+        raise UserError(
+            "there are no preference rows yet",
+            display_path(source),
+            f"Make them from a run's own answers: make pairs RUN={run}",
+        )
+    answered = {str(row["run"]) for _, row in _rows(source) if row.get("run")}
+    if before and answered - {run}:
+        send(
+            "warning",
+            text=f"the preferences are over answers of {', '.join(sorted(answered))}, and"
+            f" training goes on from {run}: make pairs RUN={run} asks that one",
+        )
+
+
+def _near_suites(path: Path) -> Iterator[UserError]:
+    settings = ContaminationSettings()
+    known = Prompts(prompts_of(suite_files(settings)), settings.ngram, settings.threshold)
+    for number, row in _rows(path):
+        reason = known.near({"messages": list(_turns(row))})
+        if reason:
+            todo = "Take it out: suites judge what is trained on it"
+            yield UserError(f"is {reason}", f"{display_path(path)}:{number}", todo)
+
+
+def _turns(row: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """What is asked and what is to be learnt in a row; what is rejected is unlearnt."""
+    for role, keys in (("user", _ASKED), ("assistant", _ANSWERED)):
+        for value in filter(None, map(row.get, keys)):
+            for turn in value if isinstance(value, list) else [value]:
+                said = turn.get("content") if isinstance(turn, dict) else turn
+                if isinstance(said, str):
+                    own = turn.get("role") if isinstance(turn, dict) else None
+                    yield {"role": str(own or role), "content": said}
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a file of JSON lines with their lines; Axolotl says what can't be read."""
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            yield number, row
