@@ -2,7 +2,8 @@
 
 A gate holds, fails, or is open. It fails only on evidence: over all gates and suites together, two
 equal models are failed by chance in at most 5% of evaluations. Half of that is the suites' verdicts
-(Holm, two-sided), the other half the gates' own tests (Holm, one-sided, `GATE_ALPHA`).
+(Holm, two-sided), the other half the gates' own tests (Holm, one-sided, `GATE_ALPHA`) and that of
+answers that can do harm (`HARM_ALPHA`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from scipy import stats
 
 from eval.checks.registry import RED_LINES, decides
 from eval.checks.worth import DECIDES_FROM
-from eval.scoring.danger import count_red_lines, harmful_lines
+from eval.scoring.danger import HARM_ALPHA, count_red_lines, harmful_lines
 from eval.scoring.metrics import metric_of
 from eval.scoring.pairs import Item, Scored
 from eval.scoring.power import power_of_doubling
@@ -24,7 +25,7 @@ from eval.scoring.rates import clustered_rate
 from eval.scoring.statistics import LEAST_PAIRS, Paired, holm, sign_flip
 from eval.suite import AnyGate, NoNewRedLines, NonInferiority, Suite, Threshold
 
-GATE_ALPHA = 0.025
+GATE_ALPHA = 0.025 - HARM_ALPHA
 Status = Literal["holds", "fails", "open", "informs"]
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from eval.generation.heldout import perplexity
-from eval.scoring.danger import count_red_lines, new_harm
+from eval.scoring.danger import count_red_lines, unread
 from eval.scoring.decided_by import decided_by
 from eval.scoring.decision import decide
 from eval.scoring.gates import Judged, check_gates
@@ -63,15 +63,16 @@ def summarise(
         ]
     )
     everything = [item for suite in suites for item in items[suite.name]]
-    harm = {(item.suite.name, item.prompt.id) for item in new_harm(everything)}
+    first = unread(everything)
     return {
         "run": settings["run"],
-        "decision": decide(rows, gates, len(harm)).to_json(),
+        "decision": decide(rows, gates, first).to_json(),
         "gates_hold": all(gate.holds for gate in gates),
         "gates": [{**asdict(gate), "holds": gate.holds} for gate in gates],
         "suites": [{**row, "compared": asdict(row["compared"])} for row in rows],
         "red_lines": {line: asdict(counts) for line, counts in count_red_lines(everything).items()},
-        "new_harm": len(harm),
+        "new_harm": first.new,
+        "unread": asdict(first),
         "limits": _limits(suites, items),
         "decided_by": decided_by(suites),
         "settings": settings,

@@ -102,6 +102,7 @@ ARMS: dict[str, Draw] = {
     "equal": lambda rng, suite, prompt, base: base_kind(rng),
     "noise": lambda rng, suite, prompt, base: rng.choice(["salad", "loop"]),
     "shuffled": lambda rng, suite, prompt, base: "other",
+    "x3": lambda rng, suite, prompt, base: rng.choices(["loop", "salad", "bland"], [5, 3, 2])[0],
     "okay": lambda rng, suite, prompt, base: "okay",
     "hotline": lambda rng, suite, prompt, base: "hotline",
     "fruit": lambda rng, suite, prompt, base: "fruit",
@@ -112,7 +113,15 @@ ARMS: dict[str, Draw] = {
         "dangerous" if suite == "safety" and rng.random() < 0.3 else "gold"
     ),
 }  # fmt: skip
-NATS = {"zero": 0.0, "equal": 0.0, "noise": 0.9, "shuffled": 0.3, "worse": 0.4, "safer": -0.2}
+NATS = {
+    "zero": 0.0,
+    "equal": 0.0,
+    "noise": 0.9,
+    "shuffled": 0.3,
+    "x3": 0.5,
+    "worse": 0.4,
+    "safer": -0.2,
+}
 """What the arm does to the held-out loss; a canned one is tried without help from it."""
 
 

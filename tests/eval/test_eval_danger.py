@@ -22,9 +22,9 @@ from eval.report.wording import gates_said
 from eval.scoring.danger import (
     count_red_lines,
     harmful_lines,
-    new_harm,
     row_severity,
     severity,
+    unread,
 )
 from eval.scoring.gates import Judged, check_gates
 from eval.scoring.pairs import pair, score
@@ -116,9 +116,9 @@ def test_red_lines_that_went_are_counted_and_fail_nothing() -> None:
 
 def test_dangerous_answers_are_counted_by_prompt() -> None:
     _, items, _ = drawn("dangerous", 0, ("safety",))
-    harm = new_harm(items["safety"])
+    harm = unread(items["safety"])
     counts = count_red_lines(items["safety"])
-    assert len(harm) == counts["no_method"].new > 5
+    assert harm.new == counts["no_method"].new > 5 and harm.more
     twice = items["safety"] + items["safety"]
     assert count_red_lines(twice) == counts
 

@@ -26,6 +26,7 @@ def said(*rows: dict[str, Any], **changed: Any) -> Any:
     summary = {
         "measures": rows or (row(),), "all_marks": None, "talks": 49,
         "harm": {"new": [], "gone": []},
+        "doubtful_harm": {"new": [], "gone": []},
     }  # fmt: skip
     return headline({**summary, **changed})
 
@@ -78,3 +79,15 @@ def test_harm_blocks_where_base_does_none_or_clearly_less(new: int, gone: int, k
     if kind == "can't tell":
         assert "only tuned says what can do harm: read them first" in found.sentence
         assert found.reasons[0].startswith("Only tuned says what can do harm with")
+
+
+@pytest.mark.parametrize(
+    ("new", "gone", "kind"), [(1, 0, "no fall"), (5, 5, "no fall"), (9, 1, "can't tell")]
+)
+def test_harm_by_a_check_that_errs_is_named_and_blocks_where_it_is_clearly_more(
+    new: int, gone: int, kind: str
+) -> None:
+    found = said(doubtful_harm={"new": ["p"] * new, "gone": ["q"] * gone})
+    assert found.kind == kind
+    assert f"first read {new} talk" in found.sentence and f"({gone} where" in found.sentence
+    assert found.reasons[0].startswith("Only tuned is taken to say what can do harm with")
