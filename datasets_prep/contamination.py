@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Prompts:
         self._ngram, self._threshold = ngram, threshold
         self._exact: dict[str, Prompt] = {}
         self._runs: dict[str, Prompt] = {}
+        self._first_words: set[tuple[str, ...]] = set()
         self._sets: list[tuple[Prompt, set[str]]] = []
         self._holding: dict[str, list[int]] = defaultdict(list)
         for prompt in prompts:
@@ -51,6 +52,7 @@ class Prompts:
             self._exact.setdefault(normal, prompt)
             for run in _runs(normal, ngram):
                 self._runs.setdefault(run, prompt)
+                self._first_words.add(tuple(run.split(" ", 2)[:2]))
             runs = shingles(normal, _SHINGLE)
             for run in runs:
                 self._holding[run].append(len(self._sets))
@@ -69,11 +71,20 @@ class Prompts:
                     if similarity >= self._threshold:
                         name = self._sets[index][0].name
                         return f"near a prompt of the suite '{name}' (Jaccard {similarity:.2f})"
-            for run in _runs(normal, self._ngram):
-                if run in self._runs:
-                    name = self._runs[run].name
-                    return f"{self._ngram} words in a row of a prompt: '{name}'"
+            run = self._run_of_a_prompt(normal.split())
+            if run:
+                name = self._runs[run].name
+                return f"{self._ngram} words in a row of a prompt: '{name}'"
         return None
+
+    def _run_of_a_prompt(self, words: list[str]) -> str:
+        """The first run of words that a prompt has too; only where its first two words agree."""
+        for index, pair in enumerate(pairwise(words)):
+            if pair in self._first_words:
+                run = " ".join(words[index : index + self._ngram])
+                if run in self._runs:
+                    return run
+        return ""
 
     def _similar(self, normal: str) -> list[tuple[int, float]]:
         runs = shingles(normal, _SHINGLE)

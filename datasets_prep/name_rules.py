@@ -115,19 +115,27 @@ class Rule(NamedTuple):
 
     Attributes:
         words: one of these must be in the text before the pattern is tried, as these are found ten
-            times as fast: a set is of whole words, a tuple of any letters.
+            times as fast: a set is of whole words, a tuple of any letters; or what must be found.
         pattern: its first group is the name.
         near: such words stand around people of the writer's life alone; where they don't, a name
             that everybody knows stays.
     """
 
-    words: frozenset[str] | tuple[str, ...]
+    words: frozenset[str] | tuple[str, ...] | re.Pattern[str]
     pattern: re.Pattern[str]
     near: bool = True
 
+    def may_match(self, text: str, held: set[str]) -> bool:
+        """A quick look at a text and the set of its words."""
+        if isinstance(self.words, frozenset):
+            return not self.words.isdisjoint(held)
+        if isinstance(self.words, tuple):
+            return any(word in text for word in self.words)
+        return self.words.search(text) is not None
+
 
 RULES: list[Rule] = [
-    Rule(("'s ", "\u2019s "), re.compile(rf"\b({_FULL})(?=['\u2019]s (?:{_OWN})\b)")),
+    Rule(re.compile(rf"s (?:{_OWN})\b"), re.compile(rf"\b({_FULL})(?=['\u2019]s (?:{_OWN})\b)")),
     Rule(
         (" and I", " and me"),
         re.compile(
@@ -141,9 +149,16 @@ RULES: list[Rule] = [
         frozenset(_TITLES_AFTER.split("|")),
         re.compile(rf"\b({_FULL})(?= (?:{_TITLES_AFTER})\b)"),
     ),
-    Rule((" with ",), re.compile(rf"\b(?:{_QUARRELS})(?: \w+)? with ({_FULL})"), near=False),
     Rule(
-        (" are ", " were "),
+        re.compile(r" with [A-Z\u00c0-\u017e]"),
+        re.compile(rf"\b(?:{_QUARRELS})(?: \w+)? with ({_FULL})"),
+        near=False,
+    ),
+    Rule(
+        re.compile(
+            r"re (?:twins|brothers|sisters|siblings|cousins|married|engaged|getting|together"
+            r"|divorc|dating|friends|both)"
+        ),
         re.compile(
             rf"\b({_FULL})(?= and {_NAME} (?:are|were) (?:twins|brothers|sisters|siblings|cousins|"
             r"married|engaged|getting|together|divorc\w+|dating|friends|both)\b)"
@@ -153,7 +168,7 @@ RULES: list[Rule] = [
     Rule(("put ",), re.compile(rf"\bput ({_FULL})(?= (?:to sleep|down)\b)")),
     # As forums give age and sex: "my husband (Declan, 34M)".
     Rule(
-        ("M)", "F)", "m)", "f)", "M,", "F,", "M ", "F "),
+        tuple("0123456789"),
         re.compile(rf"\b({_FULL}),? ?\(?(?:\d\d ?[MFmf]|[MFmf] ?\d\d)\b"),
     ),
     Rule(

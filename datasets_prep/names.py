@@ -68,11 +68,7 @@ class RuleNames:
         told = self.told or STORY.match(text) is not None
         held = set(WORD.findall(text))
         for rule in RULES:
-            if isinstance(rule.words, frozenset):
-                tried = not rule.words.isdisjoint(held)
-            else:
-                tried = any(word in text for word in rule.words)
-            if tried:
+            if rule.may_match(text, held):
                 matched = [match.span(1) for match in rule.pattern.finditer(text)]
                 found += [s for s in matched if rule.near or not public.known(s[0])]
         found = [span for span in found if not public.made_up(span[0])]

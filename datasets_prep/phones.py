@@ -33,6 +33,8 @@ _LETTERS = re.compile(
 _DIGITS = re.compile(r"\d")
 # Seven digits that nothing but the signs of phone numbers stands between.
 _SEVEN = re.compile(r"\d(?:[^\w\n]{0,4}\d){6}")
+# What holds any of these but `_LETTERS` has seven digits that near each other.
+_CLOSE = re.compile(r"\d(?:\W{0,6}\d){6}")
 # Who says so means a phone: any run of 7 to 15 digits after it is one.
 _SAID = re.compile(
     r"\b(?:(?:call|ring|phone|dial|text|sms|whatsapp|signal|telegram|viber|fax)(?:ed|ing|s)?"
@@ -89,9 +91,12 @@ def find_phones(text: str, regions: list[str], keep: frozenset[str]) -> list[tup
     digits = len(_DIGITS.findall(text))
     if digits < 6 and not _LETTERS.search(text):
         return []
-    said = [m.span("number") for m in _SAID.finditer(text)]
-    said += [m.span(1) for m in _LOCAL.finditer(text)]
-    spans = [m.span() for p in (_NANP, _INTERNATIONAL, _LETTERS) for m in p.finditer(text)]
+    spans = [m.span() for m in _LETTERS.finditer(text)]
+    said = []
+    if _CLOSE.search(text):
+        said = [m.span("number") for m in _SAID.finditer(text)]
+        said += [m.span(1) for m in _LOCAL.finditer(text)]
+        spans += [m.span() for p in (_NANP, _INTERNATIONAL) for m in p.finditer(text)]
     if digits >= 7 and _SEVEN.search(text):
         for region in regions:
             for match in phonenumbers.PhoneNumberMatcher(text, region):

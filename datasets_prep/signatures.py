@@ -68,12 +68,8 @@ def bands(features: set[str], count: int, rows: int) -> bytes:
     Returns:
         ``count`` little-endian uint64 values as bytes; equal bands are likely near-duplicates.
     """
-    minhash = MinHash(
-        num_perm=count * rows,
-        hashfunc=xxhash.xxh32_intdigest,
-        permutations=_permutations(count * rows),
-        scheme=_SCHEME,
-    )
+    minhash = _minhash(count * rows)
+    minhash.clear()
     minhash.update_batch([feature.encode() for feature in features])
     values = minhash.hashvalues.astype(np.uint64).reshape(count, rows)
     return (values @ _multipliers(rows)).astype("<u8").tobytes()
@@ -86,6 +82,6 @@ def _multipliers(rows: int) -> np.ndarray:
 
 
 @cache
-def _permutations(number: int) -> Any:
-    # Drawing the permutations costs more than hashing a text with them.
-    return MinHash(num_perm=number, scheme=_SCHEME).permutations
+def _minhash(number: int) -> Any:
+    # Drawing the permutations, and checking them anew, costs more than hashing a text with them.
+    return MinHash(num_perm=number, hashfunc=xxhash.xxh32_intdigest, scheme=_SCHEME)
