@@ -157,6 +157,7 @@ CONSUMED = re.compile(
     r"\b(?i:(?:re-?)?read(?:ing|s)?|quot(?:e[sd]?|ing)|listen(?:s|ed|ing)? to|binge[ds]?|bingeing|"
     r"rewatch\w*|stream(?:ed|ing)|fans? of|(?:songs?|books?|novels?|poems?|albums?|lyrics|essays?|"
     r"films?|movies?|podcasts?|talks?|lectures?|covers?|\w+thing) (?:by|of|from)|put on|put some|"
+    r"(?:diary|diaries|journals?|biography|life|works|writings|poetry|teachings|music) of|"
     r"play some|blast(?:ed|ing)|hum(?:med|ming)|singing along to)"
     r"(?: (?:nothing but|some|a lot of|lots of|more|mostly|only|old|all of|by|\w+thing by))*"
     r" (?:[A-Z][\w'\u2019.-]*(?: [A-Z][\w'\u2019.-]*)*(?:, and |, or |, | and | or | & ))*\Z",
@@ -165,6 +166,8 @@ CONSUMED = re.compile(
 MADE = re.compile(
     r"(?:'s?|\u2019s?) (?:\w+ )?(?:stories|novels|poems|songs|albums|films|movies|plays|paintings|"
     r"lyrics|podcast|memoirs?|biography|autobiography|symphon(?:y|ies)|essays|sonatas?|sculptures)\b"
+    # "David Richo's When the Past Is Present".
+    r"|(?:'s?|\u2019s?) (?:The|A|An|When|How|Why|What|Who|Where|On|In) [\w ]{0,20}[A-Z]"
 )
 NOT_CONSUMED = re.compile(
     r"(?:'s|\u2019s) (?:letters?|diary|messages?|texts?|emails?|journal|mind|note|face|face)\b"

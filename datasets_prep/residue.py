@@ -33,7 +33,7 @@ _CREDENTIALS = re.compile(r"\][,\s]+(?:[A-Z][A-Za-z]?\.? ?){2,}|\]\s*[,(|]\s*[A-
 _CLOSING = re.compile(
     r"\b(?:best|wishes|regards|warmly|sincerely|cheers|blessings|namaste|take care|luck|"
     r"be well|with care|yours|truly|respectfully|in health|peace|love|hugs|xoxo|thanks|thank you)"
-    r"(?: to (?:you|all)(?: (?:both|all|two))?| to (?:both|all) of you)?[\s,.!~-]*\Z",
+    r"(?: to (?:you|all)(?: (?:both|all|two)| and your \w+)?| to (?:both|all) of you)?[\s,.!~-]*\Z",
     re.IGNORECASE,
 )
 _CLOSING_COMMA = re.compile(r"[\s,~-]+\Z")

@@ -86,6 +86,19 @@ def prepared(answer: str, *authors: str) -> str:
             "trained in many ways. The\nbond comes first.",
             "It is the key to a fruitful talk. The\nbond comes first.",
         ),
+        # The authors of books stay, whose titles nobody listed.
+        (
+            "I think that David Richo's When the Past Is Present is the best.",
+            "I think that David Richo's When the Past Is Present is the best.",
+        ),
+        (
+            "It is all in the Diary of Anita Nilsson, says the library.",
+            "It is all in the Diary of Anita Nilsson, says the library.",
+        ),
+        (
+            "Best of luck to you and your daughter, Mirella~",
+            "Best of luck to you and your daughter.",
+        ),
         # Signed without a space, and a state is no person.
         (
             "It gets better. Best of luck to both of you,Sarah",
