@@ -17,7 +17,7 @@ from datasets_prep import manifest
 from datasets_prep.card import CardFacts, write_cards
 from datasets_prep.conversation import json_line
 from datasets_prep.definition import Definition
-from datasets_prep.parallel import Batch, batches, run_batches
+from datasets_prep.parallel import batches, run_batches
 from datasets_prep.prove import Prover
 from datasets_prep.readers import Row, read_rows
 from datasets_prep.roles import UnknownRole
@@ -31,6 +31,7 @@ from datasets_prep.store import Store
 from datasets_prep.tally import Tally
 from datasets_prep.token_lengths import Tokens
 from datasets_prep.whole import WholeSet
+from datasets_prep.worker import Batch
 from datasets_prep.workspace import work_folder
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.recipe import Recipe, display_path

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from datasets_prep.conversation import Conversation, Message, turns_of
+from datasets_prep.pairs import word_matrix
 from datasets_prep.signatures import jaccard, normalise, shingles
 from datasets_prep.suites import Prompt, prompts_of, suite_files
 from datasets_prep.whole import WholeSet
@@ -128,7 +129,7 @@ def nearest_rows(prompts: list[str], file: Path) -> list[Nearness | None]:
     """
     sets = [sorted(set(normalise(prompt).split())) for prompt in prompts]
     column = {word: n for n, word in enumerate(sorted({w for words in sets for w in words}))}
-    wanted = _as_matrix([[column[w] for w in words] for words in sets], len(column)).T
+    wanted = word_matrix([[column[w] for w in words] for words in sets], len(column)).T
     sizes = np.array([len(words) for words in sets])
     best: list[Nearness | None] = [None] * len(prompts)
     with file.open(encoding="utf-8") as lines:
@@ -140,7 +141,7 @@ def nearest_rows(prompts: list[str], file: Path) -> list[Nearness | None]:
         )
         while chunk := list(islice(turns, _CHUNK)):
             known = [[column[w] for w in words if w in column] for _, _, words in chunk]
-            shared = (_as_matrix(known, len(column)) @ wanted).toarray()
+            shared = (word_matrix(known, len(column)) @ wanted).toarray()
             held = np.array([len(words) for _, _, words in chunk])
             similarity = shared / np.maximum(1, held[:, None] + sizes[None, :] - shared)
             for index, place in enumerate(similarity.argmax(axis=0).tolist()):
@@ -148,12 +149,3 @@ def nearest_rows(prompts: list[str], file: Path) -> list[Nearness | None]:
                 if value > (found.similarity if found else 0.0):
                     best[index] = Nearness(chunk[place][0], value, chunk[place][1])
     return best
-
-
-def _as_matrix(columns: list[list[int]], width: int) -> Any:
-    """A sparse matrix with a row for each list of columns, 1 where one is named."""
-    from scipy.sparse import csr_matrix
-
-    ends = np.cumsum([0, *map(len, columns)])
-    flat = np.array([c for row in columns for c in row], np.int64)
-    return csr_matrix((np.ones(len(flat), np.float32), flat, ends), (len(columns), width))

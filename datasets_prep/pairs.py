@@ -1,8 +1,9 @@
-"""Candidate pairs: rows that share a MinHash band."""
+"""Pairs of alike rows: by a shared MinHash band, and by the words that any two share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,3 +50,15 @@ def _pairs_of_band(values: Hashes, rows: Pairs) -> Iterator[Pairs]:
         if distance > 1:
             same &= size_of[distance:] <= _FULL_BUCKET
         yield np.stack([rows[:-distance][same], rows[distance:][same]], axis=1)
+
+
+def word_matrix(columns: list[list[int]], width: int) -> Any:
+    """A sparse float32 matrix, a row for each text, 1 in the columns of its different words.
+
+    The product of two such matrices counts the words that each two texts share.
+    """
+    from scipy.sparse import csr_matrix
+
+    ends = np.cumsum([0, *map(len, columns)])
+    flat = np.array([c for row in columns for c in row], np.int64)
+    return csr_matrix((np.ones(len(flat), np.float32), flat, ends), (len(columns), width))

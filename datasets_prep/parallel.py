@@ -19,10 +19,6 @@ from recipes.runner.core.errors import UserError
 BATCH = 500
 
 
-# Rows, or what a stage of an earlier run left of them.
-Batch = list[worker.Unit] | bytes
-
-
 def _start_worker(definition: Definition, source_name: str, done: str, keep: bool) -> None:
     # Ctrl-C is for the parent alone, which ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -48,7 +44,7 @@ def batches(units: Iterable[worker.Unit]) -> Iterator[list[worker.Unit]]:
 def run_batches(
     definition: Definition,
     source_name: str,
-    stream: Iterator[Batch],
+    stream: Iterator[worker.Batch],
     workers: int | None,
     done: str = "",
     keep: bool = False,

@@ -97,7 +97,8 @@ class Snapshots:
         self._old, self._new = folder / FOLDER, work / FOLDER
         self._new.mkdir()
         self._index: dict[str, dict[str, str]] = {}
-        self._wanted: dict[str, str] = {}
+        # Keys of the outcomes that stay, and their hashes where these are known already.
+        self._wanted: dict[str, tuple[str, str]] = {}
         try:
             found = json.loads((self._old / _INDEX).read_text(encoding="utf-8"))
             self._index = dict(found) if use else {}
@@ -112,12 +113,12 @@ class Snapshots:
         except (OSError, AttributeError):
             return False
         if same:
-            self._wanted[name] = key
+            self._wanted[name] = (key, known["hash"])
         return same
 
     def writer(self, name: str, key: str) -> IO[bytes]:
         """A file for the outcome of a stage of this run."""
-        self._wanted[name] = key
+        self._wanted[name] = (key, "")
         return (self._new / name).open("wb")
 
     def read(self, name: str) -> Iterator[bytes]:
@@ -136,8 +137,8 @@ class Snapshots:
             if file.name not in self._wanted:
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
         index = {
-            name: {"key": key, "hash": file_hash(self._old / name)}
-            for name, key in self._wanted.items()
+            name: {"key": key, "hash": known or file_hash(self._old / name)}
+            for name, (key, known) in self._wanted.items()
         }
         text = json.dumps(index, indent=2, sort_keys=True) + "\n"
         (self._old / _INDEX).write_text(text, encoding="utf-8")

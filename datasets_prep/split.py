@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from datasets_prep.pairs import Pairs, candidate_pairs
+from datasets_prep.pairs import Pairs, candidate_pairs, word_matrix
 from datasets_prep.settings import SplitSettings
 from datasets_prep.signatures import jaccard
 from datasets_prep.store import Mask, Store, hashes, opening
@@ -149,20 +149,15 @@ def near_questions(store: Store, distinct: Pairs, threshold: float) -> Pairs:
 
 def all_pairs(store: Store, distinct: Pairs, threshold: float) -> Pairs:
     """As `near_questions`, by comparing the word sets of every two questions."""
-    from scipy.sparse import csr_matrix
-
     vocabulary: dict[str, int] = {}
-    columns: list[int] = []
-    ends = [0]
-    for index in distinct.tolist():
-        words = set(opening(store.row(index)).split())
-        columns += sorted(vocabulary.setdefault(word, len(vocabulary)) for word in sorted(words))
-        ends.append(len(columns))
-    if not columns:
+    columns = [
+        [vocabulary.setdefault(word, len(vocabulary)) for word in set(words.split())]
+        for words in (opening(store.row(index)) for index in distinct.tolist())
+    ]
+    if not vocabulary:
         return np.zeros((0, 2), np.int64)
-    shape = (len(distinct), len(vocabulary))
-    matrix = csr_matrix((np.ones(len(columns), np.float32), columns, ends), shape)
-    sizes = np.diff(ends)
+    matrix = word_matrix(columns, len(vocabulary))
+    sizes = np.array([len(words) for words in columns])
     found = []
     for start in range(0, len(distinct), 256):
         shared = (matrix[start : start + 256] @ matrix.T).toarray()

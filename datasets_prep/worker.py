@@ -15,6 +15,8 @@ from datasets_prep.steps import ROW_STAGES, RowWork
 from datasets_prep.store import RowBlock
 
 Unit = tuple[int, Any]
+# Rows, or what a stage of an earlier run left of them.
+Batch = list[Unit] | bytes
 # A conversation after a step, and its ledger lines so far; None for one that was dropped.
 _Talk = tuple[Conversation | None, list[dict[str, Any]]]
 
@@ -141,7 +143,7 @@ def start(definition: Definition, source_name: str, done: str = "", keep: bool =
     _steps = RowSteps(definition, source_name, done, keep)
 
 
-def run(batch: list[Unit] | bytes) -> RowBatch:
+def run(batch: Batch) -> RowBatch:
     """`RowSteps` of this process on a batch of rows, or on one that was kept."""
     assert _steps is not None, "start() first"
     return _steps.resumed(batch) if isinstance(batch, bytes) else _steps(batch)
