@@ -148,6 +148,7 @@ class _Follow(TrainerCallback):
         self.run = run
         self.began = self.first_step = time.monotonic()
         self.tokens_at_start = 0
+        self.counted: list[tuple[int, float]] = []
         self.written = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -170,6 +171,8 @@ class _Follow(TrainerCallback):
             }
             kept = [p for p in self.run.data["losses"] if p["step"] < state.global_step]
             self.run.data["losses"] = [*kept, point]
+            if "num_tokens" in logs:  # TRL's trainers count by themselves, from 0 when resumed
+                self.counted = [*self.counted[:1], (int(logs["num_tokens"]), time.monotonic())]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step <= 1 or not self.tokens_at_start:
@@ -191,12 +194,16 @@ class _Follow(TrainerCallback):
     def _count(self, state: Any) -> None:
         """Tokens and speed so far; reading them waits for the GPU, so not after every step."""
         tokens = tokens_seen(state)
+        speed = _speed(tokens - self.tokens_at_start, time.monotonic() - self.first_step)
+        if self.counted:
+            (first, since), (tokens, now) = self.counted[0], self.counted[-1]
+            speed = _speed(tokens - first, now - since)
         seconds = time.monotonic() - self.began
         self.run.data |= {
             "tokens": tokens,
             "tokens_trained": tokens_seen(state, "trainable"),
             "seconds": self.run.data.get("seconds_before", 0.0) + seconds,
-            "tokens_per_second": _speed(tokens - self.tokens_at_start, self.first_step),
+            "tokens_per_second": speed,
         }
 
     def on_evaluate(
@@ -257,8 +264,7 @@ def tokens_seen(state: Any, kind: str = "total") -> int:
     return int((getattr(state, "tokens", None) or {}).get(kind, 0))
 
 
-def _speed(tokens: int, since: float) -> float | None:
-    seconds = time.monotonic() - since
+def _speed(tokens: int, seconds: float) -> float | None:
     return tokens / seconds if tokens > 0 and seconds > 0 else None
 
 

@@ -188,3 +188,25 @@ def test_truncated_weights_are_named(tmp_path):
     with pytest.raises(Exception) as caught, safe_open(path, framework="pt"):
         pass
     assert "a weights file is damaged" in describe(caught.value)
+
+
+def test_tokens_are_those_that_a_trainer_of_preferences_logs(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from plugins.run_record import plugin
+
+    now = [100.0]
+    monkeypatch.setattr(plugin.time, "monotonic", lambda: now[0])
+    run = RunRecord(tmp_path)
+    run.data = {"losses": [], "evaluations": [], "run": "x", "config": {"rl": "dpo"}}
+    follow = plugin._Follow(run)
+    monkeypatch.setattr(follow, "_draw", lambda: None)
+    state = SimpleNamespace(global_step=0, epoch=0.0, best_model_checkpoint=None)
+    for step in (1, 2, 3):
+        now[0] += 10
+        state.global_step = step
+        follow.on_step_end(None, state, None)
+        follow.on_log(None, state, None, {"loss": 0.6, "num_tokens": 300.0 * step})
+    follow.on_train_end(None, state, None)
+    assert run.data["tokens"] == 900
+    assert run.data["tokens_per_second"] == pytest.approx(30)
