@@ -136,7 +136,7 @@ def _as_axolotl_chooses(rl: str | None) -> Any:
                                     "field_messages": "m", "field_chosen": "c"}]},
         {"rl": "kto", "datasets": [{"path": "a/b", "type": "llama3.argilla", "split": "train"}],
          "remove_unused_columns": False},
-        {"rl": "orpo", "datasets": [{"path": "a/b", "type": "orpo.chat_template"}]},
+        {"rl": "orpo", "datasets": [{"path": "a/b", "type": "chat_template.argilla"}]},
         {"test_datasets": [{"path": "a/c", "type": "chat_template", "split": "test"}],
          "val_set_size": None},
         {"jagged_restart_anneal_steps": False},

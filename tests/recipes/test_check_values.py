@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from recipes.runner.check.check import quiet
+from recipes.runner.check.check import problems_of, quiet
 from recipes.runner.check.hints import plugin_of_key
 from recipes.runner.check.keys import Report, inspect_recipe
 from recipes.runner.check.schema import plugin_models
-from recipes.runner.core.recipe import load_recipe, recipe_paths
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.recipe import find_recipe, load_recipe, recipe_paths
 from recipes.runner.core.yaml_file import read_yaml
 
 RECIPE = load_recipe("falcon7b-qlora").path.read_text(encoding="utf-8")
@@ -84,6 +85,7 @@ lora_alpha_pattern: {dense_h_to_4: 8} | Did you mean dense_h_to_4h?
 lora_rank_pattern: {dense: 0} | greater than 0
 peft_layers_to_transform: [31, 32] | there is no layer 32
 lr_scheduler: cosin | Did you mean cosine?
+type_of_model: FalconForCausalML | Did you mean FalconForCausalLM?
 optimizer: adamw_8bitt | there is no optimizer adamw_8bitt
 eval_strategy: stepz | Did you mean steps?
 eval_strategy: no | YAML reads no as false
@@ -184,7 +186,6 @@ fp16: true | one of them is not obeyed
 lora_fan_in_fan_out: true | only GPT-2
 metric_for_best_model: eval_accuracy | is none that Axolotl's trainer measures
 lr_div_factor: 3 | nothing of it reads the key
-type_of_model: FalconForCausalML | Did you mean FalconForCausalLM?
 """.strip().splitlines()
 
 NOTED = """
@@ -349,3 +350,47 @@ def test_a_plugin_may_add_a_metric(folder: Path) -> None:
     plugin = "  - plugins.answers.AnswersPlugin\n  - plugins.terminal.TerminalPlugin"
     text = text.replace("  - plugins.terminal.TerminalPlugin", plugin)
     assert "AnswersPlugin" in text and not report(folder, text).warnings
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("use_peft", "Axolotl's name for it is adapter"),
+        ("hub_repo", "Axolotl's name for it is hub_model_id"),
+        ("push_to_hub", "Axolotl's name for it is hub_model_id"),
+        ("lora_bias", "Axolotl trains no biases with an adapter: remove it"),
+        ("do_train", "axolotl train trains, whatever stands here: remove it"),
+        ("task_type", "Axolotl sets it by itself: remove it"),
+        ("logging_dir", "Axolotl logs into output_dir: remove it"),
+        ("unsloth_lora_mlp", "Axolotl has lora_mlp_kernel, lora_qkv_kernel and lora_o_kernel"),
+        ("lora_alfa", "Did you mean lora_alpha?"),
+        ("peft: {rank_patern: {q_proj: 8}}", "It belongs to the top, as lora_rank_pattern"),
+        ("fsdp_config: {fsdp_limit_all_gathers: true}", "FSDP2 does it by itself"),
+        ("fsdp_config: {fsdp_sharding_strategy: FULL_SHARD}", "Write reshard_after_forward: true"),
+    ],
+)
+def test_a_key_of_another_library_is_told_once(folder: Path, key: str, said: str) -> None:
+    found = report(folder, RECIPE + (key if ":" in key else f"{key}: true") + "\n")
+    errors = [str(error) for error in found.errors if key.split(":")[0] in str(error)]
+    assert len(errors) == 1 and said in errors[0], errors
+    assert not [note for note in found.notes if "old spelling" in str(note)]
+
+
+def test_a_tab_is_named(folder: Path) -> None:
+    path = folder / "tab.yaml"
+    path.write_text("base_model: a\nspecial_tokens:\n\tpad_token: x\n", encoding="utf-8")
+    (problem,) = problems_of(path)
+    assert "a tab stands there. Indent with spaces" in str(problem)
+    assert f"{path.name}:3" in str(problem)
+
+
+def test_a_folder_is_no_file() -> None:
+    with pytest.raises(UserError, match="is a folder"):
+        find_recipe("recipes/accelerate")
+
+
+def test_a_misspelt_rl_is_told_alone(folder: Path) -> None:
+    """What stands below it is neither for SFT nor for another."""
+    errors = [str(error) for error in report(folder, f"{RECIPE}rl: ppo\n").errors]
+    assert [error for error in errors if "rl: there is no rl ppo" in error]
+    assert not [error for error in errors if "kind of data set" in error]

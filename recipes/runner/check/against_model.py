@@ -42,12 +42,6 @@ def _adapter(config: dict[str, Any]) -> Iterator[Finding]:
     if adapter == "lora" and config.get("load_in_4bit") is True:
         what = "is lora, and Axolotl quantises to 4 bits for qlora alone: the base stands in fp32"
         yield Finding(("adapter",), what, "Write qlora, or load_in_4bit: false", "warning")
-    if not adapter and not config.get("lora_model_dir"):
-        for key in ("lora_r", "lora_target_modules", "lora_target_linear"):
-            if config.get(key):
-                what = "is not read without an adapter: every weight is trained"
-                yield Finding((key,), what, "Add adapter: lora, or take it out", "note")
-                return
 
 
 def _needed_plugin(config: dict[str, Any]) -> Iterator[Finding]:
@@ -113,13 +107,9 @@ def _layers(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
     if config.get("adapter") in ("lora", "qlora"):
         if not config.get("lora_model_dir"):  # a saved adapter brings its own
             yield from _targets(config)
-        yield from _twice(config)
+        yield from _twice(config, modules)
         yield from _rank(config)
     yield from _wrapped(config, modules)
-    for index, pattern in enumerate(_listed(config.get("unfrozen_parameters"))):
-        place = ("unfrozen_parameters", index)
-        text = re.sub(r"\[\d*:\d*\]$", "", str(pattern))  # a range of its rows
-        yield from _regular_expression(place, text, modules.parameters, "parameter")
 
 
 def _targets(config: dict[str, Any]) -> Iterator[Finding]:
@@ -158,28 +148,20 @@ def _wrapped(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
                 yield Finding(("fsdp_config", key), what, did_you_mean(name, layers, "It has"))
 
 
-def _twice(config: dict[str, Any]) -> Iterator[Finding]:
-    targets = _listed(config.get("lora_target_modules"))
+def _twice(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
+    wanted = config.get("lora_target_modules")
+    targets = set(map(str, _listed(wanted)))
+    if config.get("lora_target_linear") or wanted == "all-linear":
+        linear = [module.name for module in modules.modules if module.kind == "Linear"]
+        targets |= {name.rsplit(".", 1)[-1] for name in linear} - {"lm_head", "embed_out"}
     for index, name in enumerate(_listed(config.get("lora_modules_to_save"))):
         if name in targets:
-            what = f"{name} is in lora_target_modules too: a layer has an adapter or is saved whole"
+            listed = name in _listed(wanted)
+            key = (
+                "lora_target_modules" if listed or wanted == "all-linear" else "lora_target_linear"
+            )
+            what = f"{name} is in {key} too: a layer has an adapter or is saved whole"
             yield Finding(("lora_modules_to_save", index), what, "Take it out of one")
-
-
-def _regular_expression(
-    place: KeyPath, pattern: Any, names: tuple[str, ...], kind: str, shown: str = ""
-) -> Iterator[Finding]:
-    shown = shown or str(pattern)
-    try:
-        compiled = re.compile(str(pattern))
-    except re.error as error:
-        yield Finding(place, f"{shown} is no regular expression: {error}", "Correct it")
-        return
-    if not any(compiled.match(name) for name in names):
-        last = list(dict.fromkeys(name.rsplit(".", 1)[-1] for name in names))
-        near = nearest(shown, last)
-        todo = f"Did you mean {near}?" if near else ""
-        yield Finding(place, f"{shown} matches no {kind} of this model", todo)
 
 
 def _listed(value: Any) -> list[Any]:
@@ -249,6 +231,8 @@ def check_base(config: dict[str, Any]) -> Iterator[Finding]:
 
     for key in ("base_model", "base_model_config"):
         base = config.get(key)
+        if base == "":
+            yield Finding((key,), "is empty", "Name a model, or a folder")
         if not isinstance(base, str) or not base or is_local(base):
             continue
         if raw_config({"base_model": base}) is None:

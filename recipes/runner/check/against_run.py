@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from recipes.runner.check.finding import Finding, entries, number, spelt, whole
-from recipes.runner.check.references import count_rows
+from recipes.runner.core.local_data import count_rows, training_rows
 
 
 def check_against_run(config: dict[str, Any]) -> Iterator[Finding]:
@@ -30,12 +30,15 @@ def most_steps(config: dict[str, Any]) -> int | None:
     steps = number(config.get("max_steps"))
     if steps is not None and steps > 0:
         return int(steps)
-    rows = _rows(config)
-    if rows is None:
+    rows, epochs = training_rows(config), number(config.get("num_epochs", 1.0)) or 0.0
+    micro = (number(config.get(key, 1)) or 0 for key in _SIZES)
+    if rows is None or not 0 < epochs < math.inf or any(size < 1 for size in micro):
         return None
-    epochs = number(config.get("num_epochs", 1.0)) or 0.0
-    per_epoch = max(1, math.ceil(rows / _sequences_a_step(config)))
-    return math.ceil(per_epoch * epochs) if math.isfinite(epochs) else None
+    # As Axolotl counts them (`calculate_total_num_steps`).
+    return math.ceil(rows * epochs / _sequences_a_step(config))
+
+
+_SIZES = ("micro_batch_size", "gradient_accumulation_steps")
 
 
 def _sequences_a_step(config: dict[str, Any]) -> int:
@@ -69,6 +72,7 @@ def _steps(config: dict[str, Any]) -> Iterator[Finding]:
         key = "gradient_accumulation_steps" if accumulated > micro else "micro_batch_size"
         what = f"0 whole optimizer steps an epoch: a step takes {a_step:,} sequences of {rows:,}"
         yield Finding((key,), what, "Lower it")
+        return  # what is said of steps below would be of steps that are none
     elif rows is None and a_step > 100_000:
         key = "gradient_accumulation_steps"
         what = f"a step takes {a_step:,} sequences: few data sets have as many"
@@ -82,6 +86,7 @@ def _steps(config: dict[str, Any]) -> Iterator[Finding]:
         what = f"is {warmup:g}, and the run has {steps:,} steps at the most"
         todo = "Lower it: the learning rate is never reached"
         yield Finding(("warmup_steps",), what, todo, "warning")
+    yield from _often(config, rows, a_step)
     for key, verb in (("eval_steps", "evaluates"), ("save_steps", "saves")):
         every = number(config.get(key))
         if steps is not None and every is not None and every >= 1 and every > steps:
@@ -97,6 +102,31 @@ def _steps(config: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(("logging_steps",), what, "Lower it", "warning")
 
 
+def _often(config: dict[str, Any], rows: int | None, a_step: int) -> Iterator[Finding]:
+    """So many times an epoch that it can't be, or none at all."""
+    epochs = number(config.get("num_epochs", 1.0)) or 0.0
+    for key in _NONE:
+        times = number(config.get(key))
+        if times is None or (key == "evals_per_epoch" and not validates(config)):
+            continue
+        other = key.replace("s_per_epoch", "")
+        if times == 0 and (config.get(f"{other}_steps") or config.get(f"{other}_strategy")):
+            continue  # which says it
+        if times == 0:
+            what = f"is 0, which Axolotl takes for none given: {_WITHOUT[key]}"
+            yield Finding((key,), what, f"Write {_NONE[key]}", "warning")
+        elif rows is not None and times > (steps := max(rows // a_step, 1)):
+            what = f"is {times:g}, and an epoch has {steps:,} steps"
+            yield Finding((key,), what, "Lower it", "warning")
+        elif key == "evals_per_epoch" and times * epochs == 1:
+            what = "is one evaluation in all, for which Axolotl sets no step: it never evaluates"
+            yield Finding((key,), what, "Write 2, or eval_strategy: epoch", "warning")
+
+
+_WITHOUT = {"evals_per_epoch": "it never evaluates", "saves_per_epoch": "it saves every epoch"}
+_NONE = {"evals_per_epoch": "val_set_size: 0", "saves_per_epoch": 'save_strategy: "no"'}
+
+
 def _length(config: dict[str, Any]) -> Iterator[Finding]:
     longest, evaluated = whole(config, "sequence_len", 0), whole(config, "eval_sequence_len", 0)
     if evaluated and longest and evaluated > 4 * longest:
@@ -104,7 +134,8 @@ def _length(config: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(("eval_sequence_len",), what, "", "warning")
 
 
-def _validates(config: dict[str, Any]) -> bool:
+def validates(config: dict[str, Any]) -> bool:
+    """Whether a recipe has rows to evaluate on."""
     return bool(config.get("test_datasets")) or (number(config.get("val_set_size")) or 0) > 0
 
 
@@ -113,7 +144,7 @@ def _validation(config: dict[str, Any]) -> Iterator[Finding]:
     if share is not None and rows is not None and share >= max(rows, 2):
         what = f"is {share:,.0f}, and there are {rows:,} rows: none is left to train on"
         yield Finding(("val_set_size",), what, "Lower it")
-    if _validates(config):
+    if validates(config):
         return
     # Without rows to evaluate on, nothing of this can happen.
     for key in ("early_stopping_patience", "load_best_model_at_end"):
@@ -145,7 +176,7 @@ def _reinforced(config: dict[str, Any]) -> bool:
 
 def _stopping(config: dict[str, Any]) -> Iterator[Finding]:
     patience = number(config.get("early_stopping_patience"))
-    if not patience or patience < 1 or not _validates(config):
+    if not patience or patience < 1 or not validates(config):
         return
     steps, every = most_steps(config), number(config.get("eval_steps"))
     epochs = number(config.get("num_epochs", 1.0)) or 0.0
@@ -173,7 +204,11 @@ def _best(config: dict[str, Any]) -> Iterator[Finding]:
     saves, evaluates = number(config.get("save_steps")), number(config.get("eval_steps"))
     if config.get("load_best_model_at_end") and saves and evaluates:
         whole_steps = saves >= 1 and evaluates >= 1
-        if whole_steps and saves % evaluates:
+        # Axolotl asks it of shares of the run too, and then looks for no best one in silence.
+        if not whole_steps and saves % evaluates:
+            what = f"is {saves:g}, no multiple of eval_steps ({evaluates:g}): no best one is kept"
+            yield Finding(("save_steps",), what, f"Write {evaluates:g}", "warning")
+        elif whole_steps and saves % evaluates:
             what = f"is {saves:g}, no multiple of eval_steps ({evaluates:g})"
             todo = "The best checkpoint is only known where both fall together"
             yield Finding(("save_steps",), what, todo)

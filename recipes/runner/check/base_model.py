@@ -156,6 +156,19 @@ _SPECIAL_TOKENS = {
 
 
 @functools.cache
+def _tokenizer(name: str) -> dict[str, Any] | None:
+    """The tokenizer.json of a model that is on this machine."""
+    for place in (local_folder(name) / "tokenizer.json", cached_file(name, "tokenizer.json")):
+        try:
+            found = json.loads(place.read_text(encoding="utf-8")) if place else None
+        except (OSError, ValueError):
+            continue
+        if isinstance(found, dict):
+            return found
+    return None
+
+
+@functools.cache
 def vocabulary(name: str) -> tuple[frozenset[str], bool] | None:
     """The tokens of a tokenizer that is on this machine.
 
@@ -166,19 +179,26 @@ def vocabulary(name: str) -> tuple[frozenset[str], bool] | None:
         Its tokens, and whether they are all of them or the special ones alone; None where the
         tokenizer can't be had.
     """
-    for place in (local_folder(name) / "tokenizer.json", cached_file(name, "tokenizer.json")):
-        try:
-            found = json.loads(place.read_text(encoding="utf-8")) if place else None
-        except (OSError, ValueError):
-            continue
-        if not isinstance(found, dict):
-            continue
-        words = (found.get("model") or {}).get("vocab") or {}
-        listed = [entry[0] for entry in words] if isinstance(words, list) else list(words)
-        added = [str(token.get("content")) for token in found.get("added_tokens") or []]
-        return frozenset([*listed, *added]), True
-    tokens = _SPECIAL_TOKENS.get(name)
-    return (frozenset(tokens), False) if tokens else None
+    found = _tokenizer(name)
+    if found is None:
+        tokens = _SPECIAL_TOKENS.get(name)
+        return (frozenset(tokens), False) if tokens else None
+    words = (found.get("model") or {}).get("vocab") or {}
+    listed = [entry[0] for entry in words] if isinstance(words, list) else list(words)
+    added = [str(token.get("content")) for token in found.get("added_tokens") or []]
+    return frozenset([*listed, *added]), True
+
+
+def added_tokens(name: str) -> frozenset[int] | None:
+    """The numbers of a tokenizer's added tokens; None where the tokenizer is not on this machine.
+
+    Args:
+        name: a folder, or a model's name on the Hub.
+    """
+    found = _tokenizer(name)
+    if found is None:
+        return None
+    return frozenset(int(token["id"]) for token in found.get("added_tokens") or [])
 
 
 _unreachable = False

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-import re
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from recipes.runner.check.finding import Finding, data_sets, mapping, spelt
 from recipes.runner.check.references import can_be_made, first_rows, is_local
+from recipes.runner.check.sources import check_source
+from recipes.runner.check.strategies import check_strategy
 from recipes.runner.core.nearest import did_you_mean, nearest
 from recipes.runner.core.yaml_file import KeyPath
 
@@ -21,9 +21,6 @@ _KNOWN_ROLES = ("user", "assistant", "system", "tool")
 # What each kind of data set reads where nothing else is said.
 _COLUMNS = {"completion": ("text",), "alpaca": ("instruction", "output"),
             "input_output": ("segments",)}  # fmt: skip
-_OLD_KINDS = ("alpaca", "explainchoice", "concisechoice", "summarizetldr", "jeopardy", "oasst",
-              "gpteacher", "reflection", "pretrain", "user_defined", "messages")  # fmt: skip
-_SPLITS = ("train", "validation", "test")
 _MESSAGE_KEYS = ("role", "content", "train", "tool_calls", "name", "weight", "reasoning_content")
 
 
@@ -32,31 +29,16 @@ def check_data_sets(config: dict[str, Any]) -> Iterator[Finding]:
     for place, entry in data_sets(config):
         if not entry.get("path") and entry.get("type") != "_synthetic":
             yield Finding((*place, "path"), "is missing", "Name a file, a folder or a data set")
-        yield from _names(config, place, entry)
+        yield from _names(place, entry)
+        yield from check_source(config, place, entry)
         rows = first_rows(str(entry["path"])) if isinstance(entry.get("path"), str) else None
         if entry.get("type") == "chat_template" and not config.get("rl"):
             yield from _roles(place, entry, rows)
             yield from _ends(config, place, entry)
+        yield from check_strategy(config, place, entry, rows)
         yield from _fields(config, place, entry, rows)
     yield from _same_data(config)
     yield from _template_variables(config)
-
-
-@functools.cache
-def _file_types() -> tuple[str, ...]:
-    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
-
-    return tuple(name for name in _PACKAGED_DATASETS_MODULES if name != "cache")
-
-
-@functools.cache
-def _kinds() -> tuple[str, ...]:
-    import axolotl.prompt_strategies
-
-    folder = Path(axolotl.prompt_strategies.__file__).parent
-    modules = {path.stem for path in folder.glob("*.py")}
-    modules |= {path.parent.name for path in folder.glob("*/__init__.py")}
-    return tuple(sorted(modules - {"__init__", "base", "jinja_template_analyzer"} | {*_OLD_KINDS}))
 
 
 @functools.cache
@@ -66,17 +48,7 @@ def _templates() -> tuple[str, ...]:
     return tuple(member.value for member in ChatTemplate)
 
 
-def _names(config: dict[str, Any], place: KeyPath, entry: dict[Any, Any]) -> Iterator[Finding]:
-    file_type = entry.get("ds_type")
-    if isinstance(file_type, str) and file_type and file_type not in _file_types():
-        hint = did_you_mean(file_type, _file_types())
-        yield Finding((*place, "ds_type"), f"there is no file type {file_type}", hint)
-    kind = entry.get("type")
-    if isinstance(kind, str) and kind and not config.get("rl"):
-        first = kind.split(".")[0].split(":")[0]
-        if first not in _kinds() and (near := nearest(first, _kinds())) and "/" not in kind:
-            what = f"there is no kind of data set {kind}"
-            yield Finding((*place, "type"), what, f"Did you mean {near}?")
+def _names(place: KeyPath, entry: dict[Any, Any]) -> Iterator[Finding]:
     template = entry.get("chat_template")
     fallback = str(template).startswith("tokenizer_default_fallback_")
     if isinstance(template, str) and template not in ("", *_templates()) and not fallback:
@@ -88,34 +60,6 @@ def _names(config: dict[str, Any], place: KeyPath, entry: dict[Any, Any]) -> Ite
             # Any other is a property of its own, which a template may read.
             where = (*place, "message_property_mappings", str(key))
             yield Finding(where, "is no property that is known", f"Did you mean {near}?", "warning")
-    yield from _split(place, entry)
-
-
-def _split(place: KeyPath, entry: dict[Any, Any]) -> Iterator[Finding]:
-    split, path = entry.get("split"), entry.get("path")
-    if not isinstance(split, str) or not split:
-        return
-    if re.search(r"\[(:0%?|100%:)\]$", split):
-        yield Finding((*place, "split"), f"{split} takes no row", "Take another part")
-    names = [name for name in re.split(r"\[[^\]]*\]|\+", split) if name.strip()]
-    for name in names:
-        if isinstance(path, str) and is_local(path) and not Path(path).is_dir():
-            if name != "train":
-                what = f"there is no split {name}: a local file is one split, named train"
-                yield Finding((*place, "split"), what, "Write split: train, or take it out")
-        elif name not in _SPLITS and (near := _slip(name)):
-            what = f"{name} is hardly the name of a split"
-            yield Finding((*place, "split"), what, f"Did you mean {near}?")
-
-
-def _slip(name: str) -> str | None:
-    """The usual split that a name is a typing error for: one letter more, less or moved."""
-    for usual in _SPLITS:
-        letters, others = Counter(usual), Counter(name.lower())
-        more, less = others - letters, letters - others
-        if more.total() + less.total() <= 1 and name[:1] == usual[:1]:
-            return usual
-    return None
 
 
 def _roles(
@@ -134,6 +78,10 @@ def _roles(
             yield Finding((*place, "roles", str(target)), what, f"Did you mean {near}?")
     trained = [sources.get(role, role) for role in trained]  # as Axolotl reads them
     seen = {sources.get(role, role) for role in _roles_in(rows, entry)}
+    for role in sorted(seen - {*_KNOWN_ROLES, *map(str, given), *trained}) if given else ():
+        what = f"leave out {role}, which messages have: templates know {', '.join(_KNOWN_ROLES)}"
+        near = nearest(role, _KNOWN_ROLES) or "user"
+        yield Finding((*place, "roles"), what, f"Write {near}: [{role}]", "warning")
     known = seen or {*_KNOWN_ROLES, *map(str, given), *sources.values()}
     where: KeyPath = (*place, "roles_to_train")
     if trained == []:

@@ -1,7 +1,8 @@
 """DeepSpeed's configuration: by its own models where it is installed, else by their fields.
 
-Kept from DeepSpeed 0.19: `zero/config.py`, `zero/offload_config.py`, `precision_config.py`,
-`constants.py` and `activation_checkpointing/config.py`. The Trainer fills in what is ``auto``.
+Kept from the version that pyproject.toml pins: `zero/config.py`, `zero/offload_config.py`,
+`precision_config.py`, `constants.py` and `activation_checkpointing/config.py`. The Trainer fills in
+what is ``auto``.
 """
 
 from __future__ import annotations
@@ -21,19 +22,21 @@ from recipes.runner.core.nearest import nearest
 from recipes.runner.core.paths import ROOT
 from recipes.runner.core.yaml_file import KeyPath
 
+VERSION = "0.18.9"
+"""Of DeepSpeed, whose fields these are."""
+
 _TOP = frozenset(
     words("""
     train_batch_size train_micro_batch_size_per_gpu gradient_accumulation_steps optimizer scheduler
     communication_data_type seq_parallel_communication_data_type prescale_gradients
-    gradient_predivide_factor gradient_allreduce_op sparse_gradients data_types gradient_clipping
-    steps_per_print wall_clock_breakdown dump_state memory_breakdown log_level
+    gradient_predivide_factor sparse_gradients data_types gradient_clipping
+    steps_per_print wall_clock_breakdown dump_state memory_breakdown
     zero_allow_untested_optimizer zero_force_ds_cpu_optimizer amp comms_logger autotuning
     sparse_attention data_efficiency curriculum_learning tensorboard wandb csv_monitor comet
     compression_training checkpoint pipeline elasticity aio flops_profiler tensor_parallel compile
     use_data_before_expert_parallelism graph_harvesting sequence_parallel_size nebula
-    expert_parallel progressive_layer_drop eigenvalue disable_allgather weight_quantization
-    hybrid_engine torch_autocast timers managed_gradient_accumulation dataloader_drop_last ddp_bf16
-    quantize_training
+    progressive_layer_drop eigenvalue disable_allgather weight_quantization
+    hybrid_engine torch_autocast timers dataloader_drop_last ddp_bf16
     """)
 )
 _SWITCHES = {
@@ -60,7 +63,7 @@ _SWITCHES = {
     """),
     "offload_param": ("pin_memory",),
     "offload_optimizer": words("""
-    pin_memory pipeline_read pipeline_write pipeline fast_init super_offload
+    pin_memory pipeline_read pipeline_write fast_init super_offload
     """),
 }
 _WHOLE = {
@@ -74,7 +77,7 @@ _WHOLE = {
     "fp16": words("initial_scale_power loss_scale_window hysteresis min_loss_scale"),
     "activation_checkpointing": ("number_checkpoints",),
     "offload_param": words("buffer_count buffer_size max_in_cpu"),
-    "offload_optimizer": words("buffer_count buffer_size"),
+    "offload_optimizer": ("buffer_count",),
 }
 _DEVICE = Literal["none", "cpu", "nvme"]
 _OTHERS: dict[str, dict[str, Any]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -46,6 +47,7 @@ def _unknown(
         if key not in known:
             hint = nearest(str(key), known)
             listed = ", ".join(sorted(known)) if len(known) <= _LISTED else "no key like it"
+            listed = listed or "none"
             todo = f"Did you mean {hint}?" if hint else f"It {verb} {listed}"
             yield Finding((*place, str(key)), "unknown key", todo)
 
@@ -109,22 +111,39 @@ def _quantisation(given: dict[Any, Any]) -> Iterator[Finding]:
             yield Finding(place, f"is {spelt(value)}: {' '.join(str(error).split())}")
 
 
+# Schedulers that stop without one of these.
+_ONE_OF = {
+    "cosine_with_min_lr": ("min_lr", "min_lr_rate"),
+    "cosine_warmup_with_min_lr": ("min_lr", "min_lr_rate"),
+}
+
+
 def _scheduler(config: dict[str, Any]) -> Iterator[Finding]:
     given = mapping(config, "lr_scheduler_kwargs")
-    name = config.get("lr_scheduler") or "cosine"
-    if not given or name not in schedulers():
+    name = str(config.get("lr_scheduler") or "cosine")
+    if name not in schedulers():
         return
-    if config.get("lr_quadratic_warmup") or config.get("cosine_min_lr_ratio") or name == "rex":
-        what = "is not read: this scheduler is Axolotl's own and takes none"
-        yield Finding(("lr_scheduler_kwargs",), what, "Take it out")
+    own = config.get("lr_quadratic_warmup") or config.get("cosine_min_lr_ratio")
+    if (own and name == "cosine") or name == "rex":
+        if given:
+            what = "is not read: this scheduler is Axolotl's own and takes none"
+            yield Finding(("lr_scheduler_kwargs",), what, "Take it out")
         return
-    yield from _unknown(given, _scheduler_keywords(str(name)), ("lr_scheduler_kwargs",), "takes")
+    yield from _unknown(given, _scheduler_keywords(name), ("lr_scheduler_kwargs",), "takes")
     for key, value in given.items():
-        wrong = isinstance(value, bool) or number(value) is None
-        if key in _scheduler_numbers(str(name)) and wrong and value is not None:
+        wrong = isinstance(value, bool | str) or number(value) is None
+        if key in _scheduler_numbers(name) and wrong and value is not None:
             yield Finding(
                 ("lr_scheduler_kwargs", str(key)), f"is {spelt(value)}, which is no number"
             )
+    for needed in _scheduler_needs(name) - {str(key) for key in given}:
+        what = f"is {name}, which needs lr_scheduler_kwargs: {{{needed}: ...}}"
+        yield Finding(("lr_scheduler",), what, "Add it")
+    one_of = _ONE_OF.get(name, ())
+    found = [key for key in one_of if given.get(key) is not None]
+    if one_of and len(found) != 1:
+        what = f"is {name}, which needs lr_scheduler_kwargs: one of {', '.join(one_of)}"
+        yield Finding(("lr_scheduler",), what, f"Write {{{one_of[1]}: 0.1}}")
 
 
 def _scheduler_function(name: str) -> Any:
@@ -144,13 +163,24 @@ def _scheduler_keywords(name: str) -> set[str]:
 
 
 @functools.cache
+def _scheduler_needs(name: str) -> set[str]:
+    """Those of a scheduler's parameters that have no default and that the Trainer doesn't give."""
+    needed = set()
+    for key in _scheduler_keywords(name):
+        parameter = inspect.signature(_scheduler_function(name)).parameters[key]
+        if parameter.default is inspect.Parameter.empty:
+            needed.add(key)
+    return needed
+
+
+@functools.cache
 def _scheduler_numbers(name: str) -> set[str]:
     """Those of a scheduler's parameters that are numbers, by annotation or default."""
     found = set()
     for key, parameter in inspect.signature(_scheduler_function(name)).parameters.items():
         default = parameter.default
         is_number = isinstance(default, int | float) and not isinstance(default, bool)
-        if is_number or str(parameter.annotation).removesuffix("'>").endswith(("float", "int")):
+        if is_number or re.search(r"\b(float|int)\b", str(parameter.annotation)):
             found.add(key)
     return found
 
@@ -190,8 +220,6 @@ def _optimizer_keywords(name: str) -> set[str] | None:
     if name in [member.value for member in CustomSupportedOptimizers]:
         return _custom_keywords(name)
     # transformers hands the parsed arguments to one function, which asks for the keys it knows.
-    import re
-
     from transformers import trainer_optimizer
 
     handler = getattr(trainer_optimizer, "_OPTIMIZER_HANDLERS", {}).get(name)
@@ -233,6 +261,14 @@ def _model_config(config: dict[str, Any]) -> Iterator[Finding]:
     """Misspelt keys of the model's own configuration, and of from_pretrained."""
     given = mapping(config, "overrides_of_model_config")
     if given and (known := config_keys(config)):
+        if "rope_theta" in given and "rope_theta" not in known and "rope_parameters" in known:
+            place: KeyPath = ("overrides_of_model_config", "rope_theta")
+            what = "is not read: transformers 5 has it in rope_parameters alone"
+            todo = (
+                f"Write rope_parameters: {{rope_type: default, rope_theta: {given['rope_theta']}}}"
+            )
+            yield Finding(place, what, todo)
+            known = known | {"rope_theta"}
         yield from _unknown(given, known, ("overrides_of_model_config",), "has")
     built = built_config(config)
     for key, value in given.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib
 import inspect
@@ -11,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from recipes.runner.core.nearest import did_you_mean
+from recipes.runner.core.nearest import did_you_mean, nearest
 from recipes.runner.core.yaml_file import KeyPath
 from recipes.runner.models.families import FAMILIES
 
@@ -140,10 +141,46 @@ AXOLOTL_NAMES = {
     "fsdp_transformer_layer_cls_to_wrap": "fsdp_config: {transformer_layer_cls_to_wrap: ...}",
     "num_proc": "dataset_num_proc",
     "push_to_hub_model_id": "hub_model_id",
+    "push_to_hub": "hub_model_id",
+    "hub_repo": "hub_model_id",
+    "hub_repo_id": "hub_model_id",
+    "repo_id": "hub_model_id",
+    "use_peft": "adapter",
+    "use_lora": "adapter",
+    "use_4bit": "load_in_4bit",
+    "use_8bit": "load_in_8bit",
+    "max_new_tokens": "generation_max_new_tokens",
+    "deepspeed_config": "deepspeed",
+    "wandb_run_name": "wandb_name",
+    "save_limit": "save_total_limit",
+    "eval_every": "eval_steps",
+    "save_every": "save_steps",
+    "log_every": "logging_steps",
+    "attention": "attn_implementation",
+    "attention_implementation": "attn_implementation",
+    "attn_impl": "attn_implementation",
     "eta_min": "cosine_min_lr_ratio",
     "min_lr_ratio": "cosine_min_lr_ratio",
     "min_lr": "cosine_min_lr_ratio",
 }  # fmt: skip
+# Other libraries' keys for which Axolotl has none, with what it does instead.
+_NEEDLESS = {
+    "lora_bias": "Axolotl trains no biases with an adapter",
+    "bias": "Axolotl trains no biases with an adapter",
+    "task_type": "Axolotl sets it by itself",
+    "do_train": "axolotl train trains, whatever stands here",
+    "do_eval": "Axolotl evaluates where there is validation data",
+    "stage": "Axolotl trains by SFT, or by rl",
+    "logging_dir": "Axolotl logs into output_dir",
+    "overwrite_output_dir": "Axolotl always writes there",
+    "logging_first_step": "Axolotl logs by logging_steps",
+    "logging_strategy": "Axolotl logs by logging_steps",
+    **dict.fromkeys(
+        ("unsloth_lora_mlp", "unsloth_lora_qkv", "unsloth_lora_o"),
+        "Axolotl has lora_mlp_kernel, lora_qkv_kernel and lora_o_kernel for it",
+    ),
+    "use_liger_kernel": "The plugin axolotl.integrations.liger.LigerPlugin does it",
+}
 # Where keys belong that stand at the top: by their start.
 _BELONGS = {
     "bnb_4bit_": "bnb_config_kwargs",
@@ -178,6 +215,10 @@ def unknown_key(
         return "unknown key", _at_the_top(key, known)
     if path[0] in ("datasets", "test_datasets") and len(path) == 2:
         return _in_a_data_set(key, known, siblings)
+    if path == ("peft",):
+        return "unknown key", _in_peft(key)
+    if path == ("fsdp_config",) and (todo := _OF_FSDP1.get(key.removeprefix("fsdp_"))):
+        return "unknown key", todo
     if path == ("fsdp_config",) and (plain := key.removeprefix("fsdp_")) != key:
         key = plain
     hint = did_you_mean(key, known)
@@ -186,12 +227,39 @@ def unknown_key(
     return "unknown key", hint
 
 
+# What FSDP1 was told through accelerate, and Axolotl 0.19 has no field for.
+_OF_FSDP1 = {
+    "sharding_strategy": "Write reshard_after_forward: true for FULL_SHARD",
+    **dict.fromkeys(
+        ("limit_all_gathers", "backward_prefetch", "backward_prefetch_policy", "forward_prefetch"),
+        "Take it out: FSDP2 does it by itself",
+    ),
+}
+
+
+def _in_peft(key: str) -> str:
+    """The block `peft` holds loftq_config alone; what PEFT's LoraConfig takes stands at the top."""
+    near = nearest(key, ("loftq_config", *_OF_PEFT))
+    if near in _OF_PEFT:
+        return f"It belongs to the top, as {AXOLOTL_NAMES[near]}"
+    return f"Did you mean {near}?" if near else "It holds loftq_config alone: remove it"
+
+
+_OF_PEFT = (
+    "target_modules", "target_parameters", "modules_to_save", "layers_to_transform",
+    "layers_pattern", "rank_pattern", "alpha_pattern", "use_dora", "use_rslora",
+    "init_lora_weights", "trainable_token_indices", "r", "lora_dim", "dropout",
+)  # fmt: skip
+
+
 def _at_the_top(key: str, known: Collection[str]) -> str:
     name = key.lower().replace("-", "_")
     if name in known and name != key:
         return f"Did you mean {name}?"
     if name in AXOLOTL_NAMES:
         return f"Axolotl's name for it is {AXOLOTL_NAMES[name]}"
+    if name in _NEEDLESS:
+        return f"{_NEEDLESS[name]}: remove it"
     for start, place in _BELONGS.items():
         if name.startswith(start):
             return f"It belongs into {place}"
@@ -201,10 +269,15 @@ def _at_the_top(key: str, known: Collection[str]) -> str:
         return "It belongs into special_tokens"
     if plugin := plugin_of_key(key):
         return f"It is a key of {plugin}: name that under plugins"
-    hint = did_you_mean(key, known)
-    if hint.startswith("Did"):
-        return hint
+    if near := nearest(key, known):
+        # Two names that share few letters are none for the other: use_peft is not use_eaft.
+        likeness = difflib.SequenceMatcher(None, near.lower(), name).ratio()
+        if likeness >= _LIKE or near.lower().startswith(name):
+            return f"Did you mean {near}?"
     return "No key of Axolotl or a plugin is like it: remove it"
+
+
+_LIKE = 0.72
 
 
 def _in_a_data_set(key: str, known: Collection[str], siblings: dict[Any, Any]) -> tuple[str, str]:
@@ -213,7 +286,7 @@ def _in_a_data_set(key: str, known: Collection[str], siblings: dict[Any, Any]) -
     hint = did_you_mean(key, known)
     if key in SFTDataset.model_fields:
         kinds = "under this rl" if siblings.get("type") != "_synthetic" else "for this type"
-        todo = hint if hint.startswith("Did") else f"Read here: {', '.join(sorted(known))}"
+        todo = f"Take it out; read here: {', '.join(sorted(known))}"
         return f"Axolotl drops it {kinds}", todo
     if not hint.startswith("Did"):
         hint = "No key of a data set is like it: remove it"

@@ -11,14 +11,21 @@ from typing import Any
 
 from recipes.runner.check.against_model import check_against_model, check_base
 from recipes.runner.check.against_run import check_against_run
+from recipes.runner.check.conditions import check_conditions
+from recipes.runner.check.consequences import check_consequences
 from recipes.runner.check.data_sets import check_data_sets
 from recipes.runner.check.dictionaries import check_dictionaries
+from recipes.runner.check.enumerations import check_enumerations
 from recipes.runner.check.finding import Finding, Level, is_ours, number, words
+from recipes.runner.check.parameters import check_parameters
 from recipes.runner.check.preferences import check_preferences
+from recipes.runner.check.ranges import check_ranges
 from recipes.runner.check.references import check_references
 from recipes.runner.check.refusals import axolotl_refusals
 from recipes.runner.check.schema import check_root, load_plugin_class, root_models
+from recipes.runner.check.trainers import check_trainers
 from recipes.runner.check.values import check_names, check_numbers
+from recipes.runner.check.vocabulary import check_vocabulary
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.nearest import nearest
 from recipes.runner.core.paths import display_path
@@ -47,15 +54,24 @@ _LONGEST = 400  # characters of one message
 
 _CHECKS: tuple[Callable[[dict[str, Any]], Iterable[Finding]], ...] = (
     check_numbers,
+    check_ranges,
     check_names,
+    check_enumerations,
+    check_conditions,
+    check_consequences,
+    check_trainers,
     check_dictionaries,
     check_references,
     check_base,
     check_against_model,
+    check_parameters,
+    check_vocabulary,
     check_data_sets,
     check_against_run,
     check_preferences,
 )
+# A recipe whose `rl` is misspelt is none for SFT: what is of an `rl` isn't looked at then.
+_SWITCHES = ("rl",)
 
 
 @dataclass
@@ -91,7 +107,8 @@ def inspect_recipe(config: dict[str, Any], file: YamlFile) -> Report:
     found = [*_unguarded(config)]
     # Beside what Axolotl only drops it says what else it refuses; other faults it would say again.
     if all(_is_dropped(error) for error in report.errors):
-        found += list(axolotl_refusals(config))
+        refused = axolotl_refusals(config)
+        found += [finding for finding in refused if finding.place not in report.places]
     return _report(found, config, file, report)
 
 
@@ -132,7 +149,11 @@ def inspect_config(config: dict[str, Any], file: YamlFile, starting: bool = Fals
     wrong = {finding.place for finding in found if finding.level == "error"}
     for check in _CHECKS:
         # A value that was refused already says nothing more.
-        sound = {key: value for key, value in given.items() if (key,) not in wrong}
+        sound = {
+            key: value
+            for key, value in given.items()
+            if (key,) not in wrong or (key in _SWITCHES and isinstance(value, str))
+        }
         try:
             more = list(islice(check(sound), _MOST_SHOWN + 1))
         except Exception as error:
@@ -231,6 +252,8 @@ def _with_traps(found: list[Finding], config: dict[str, Any], file: YamlFile) ->
         elif trap.read == "text" and len(place) == 1 and place[0] in _READ_AS_NUMBERS:
             read = f"{trap}, and Axolotl takes it for {number(value):g}"
             yield Finding(place, read, trap.todo, "note")
+        elif trap.read == "text" and _is_free(place, config) and number(value) is not None:
+            yield Finding(place, f"{trap}, and what reads it wants a number", trap.todo)
 
 
 _READ_AS_NUMBERS = frozenset(
@@ -241,6 +264,29 @@ _READ_AS_NUMBERS = frozenset(
     """
     )
 )
+# Blocks whose values go on as they are: nobody makes a number of a text there.
+_FREE = (
+    ("lr_scheduler_kwargs",),
+    ("overrides_of_model_config",),
+    ("model_config",),
+    ("trl", "generation_kwargs"),
+    ("deepspeed",),
+    ("model_quantization_config_kwargs",),
+    ("processor_kwargs",),
+    ("torch_compile_options",),
+    ("bnb_config_kwargs",),
+)
+
+
+def _is_free(place: KeyPath, config: dict[str, Any]) -> bool:
+    if place[0] == "optim_args" and len(place) > 1:
+        # transformers reads its optimizers' from text; Axolotl hands its own on.
+        from axolotl.utils.schemas.enums import CustomSupportedOptimizers
+
+        return config.get("optimizer") in [member.value for member in CustomSupportedOptimizers]
+    return any(place[: len(free)] == free and len(place) > len(free) for free in _FREE)
+
+
 _NOTHING = object()
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from recipes.runner.check.finding import Finding, Level, data_sets, is_ours
+from recipes.runner.core.local_data import definitions
 from recipes.runner.core.nearest import nearest
 from recipes.runner.core.paths import RECIPES, ROOT
-from recipes.runner.core.yaml_file import read_yaml
 
 _SPLITS = ("train.jsonl", "validation.jsonl", "test.jsonl")
 _ENDINGS = (".json", ".jsonl", ".csv", ".parquet", ".arrow", ".txt", ".zst", ".gz")
@@ -53,6 +53,30 @@ def check_references(config: dict[str, Any]) -> Iterator[Finding]:
     if isinstance(path, str) and path and not _exists(path):
         what = f"there is no {path}"
         yield Finding(("resume_from_checkpoint",), what, _file_hint(path), missing)
+    yield from _output(config)
+
+
+def _output(config: dict[str, Any]) -> Iterator[Finding]:
+    """A run that writes over what it reads, or into what is no folder."""
+    output = config.get("output_dir")
+    if output == "":
+        yield Finding(("output_dir",), "is empty", "Name a folder")
+    if not isinstance(output, str) or not output or not _exists(output):
+        return
+    if _is_file(output):
+        yield Finding(("output_dir",), f"{output} is a file", "Name a folder")
+        return
+    read = [(key, config.get(key)) for key in ("base_model", "tokenizer_config")]
+    read += [("a data set", entry.get("path")) for _, entry in data_sets(config)]
+    for name, path in read:
+        if isinstance(path, str) and path and _exists(path) and _place(path) == _place(output):
+            what = f"is {output}, which {name} is read from: the run would write over it"
+            yield Finding(("output_dir",), what, "Name another folder")
+
+
+def _place(path: str) -> Path:
+    here = Path(path).expanduser()
+    return (here if here.exists() else ROOT / path).resolve()
 
 
 def _on_hub(config: dict[str, Any]) -> Iterator[Finding]:
@@ -132,11 +156,6 @@ def can_be_made(path: str) -> bool:
     return (ROOT / path) == FOLDER
 
 
-def definitions() -> set[str]:
-    """Names of the data sets that can be made."""
-    return {path.stem for path in (ROOT / "datasets_prep" / "definitions").glob("*.yaml")}
-
-
 def _data_hint(path: str) -> str:
     parts = Path(path).parts
     near = nearest(parts[1], definitions()) if len(parts) == 3 and parts[0] == "data" else None
@@ -199,24 +218,3 @@ _PREPARED_ROW: dict[str, Any] = {
     "source": "",
     "messages": [{"role": role, "content": ""} for role in ("system", "user", "assistant")],
 }
-
-
-def count_rows(path: str) -> int | None:
-    """Rows of a local file of JSON lines, or of the source that it will be made from.
-
-    Returns:
-        None where neither is here.
-    """
-    places = [Path(path), ROOT / path]
-    parts = Path(path).parts
-    if len(parts) == 3 and parts[0] == "data" and parts[1] in definitions():
-        folder = ROOT / "datasets_prep" / "definitions"
-        content = read_yaml(folder / f"{parts[1]}.yaml", "").content
-        source = content.get("source")
-        file = source.get("file") if isinstance(source, dict) else None
-        places += [folder / str(file)] if file else []
-    for place in places:
-        if place.suffix == ".jsonl" and place.is_file():
-            with place.open("rb") as lines:
-                return sum(1 for line in lines if line.strip())
-    return None

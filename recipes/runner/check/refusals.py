@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import logging
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -14,10 +16,53 @@ from recipes.runner.core.yaml_file import KeyPath
 _ANY_GPU = {"bf16": True, "fp8": True, "tf32": True, "n_gpu": 1, "compute_capability": "sm_90"}
 
 
+# What Axolotl says in its log while it validates, of which a reader should know: a setting that it
+# drops, or that fails later. Its advice (what is deprecated, recommended, slower) is not among it.
+_TELLING = re.compile(
+    r"ignor(ed|ing)|no effect|no-op|likely to raise|may result in|observed to|without any models"
+    r"|superseded|sets the ID|only the first entry|doesn't work|to download completely"
+)
+
+
 def axolotl_refusals(config: dict[str, Any]) -> Iterator[Finding]:
-    """Every fault that Axolotl's own validation finds."""
+    """Every fault that Axolotl's own validation finds, and what it says only in its log."""
+    said: list[str] = []
+    yield from _refused(config, said)
+    for text in dict.fromkeys(said):
+        if _TELLING.search(text) and (place := _named_in(text, config)):
+            yield Finding(place, f"Axolotl says: {text.rstrip('.')[:300]}", "", "warning")
+
+
+class _Listener(logging.Handler):
+    """Takes down what Axolotl logs."""
+
+    def __init__(self, said: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.said = said
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one line."""
+        self.said.append(" ".join(record.getMessage().split()))
+
+
+@contextlib.contextmanager
+def _listening(said: list[str]) -> Iterator[None]:
+    """Hear Axolotl's warnings, and keep them from the terminal."""
+    logger, before = logging.getLogger("axolotl"), logging.root.manager.disable
+    handlers, propagates = logger.handlers, logger.propagate
+    logger.handlers, logger.propagate = [_Listener(said)], False
+    logging.disable(logging.NOTSET)
     try:
-        validated(config)
+        yield
+    finally:
+        logging.disable(before)
+        logger.handlers, logger.propagate = handlers, propagates
+
+
+def _refused(config: dict[str, Any], said: list[str]) -> Iterator[Finding]:
+    try:
+        with _listening(said):
+            validated(config)
     except Exception as error:  # Axolotl's validators raise what they like
         faults = getattr(error, "errors", None)
         if not callable(faults):

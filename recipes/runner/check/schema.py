@@ -83,7 +83,10 @@ def check_root(config: dict[str, Any], models: list[type[BaseModel]]) -> Iterato
     """
     fsdp = config.get("fsdp_config")
     if isinstance(fsdp, dict):
-        old = [key for key in fsdp if str(key).startswith("fsdp_") and key != "fsdp_version"]
+        from axolotl.utils.schemas.fsdp import FSDPConfig
+
+        old = [str(key) for key in fsdp if str(key).startswith("fsdp_") and key != "fsdp_version"]
+        old = [key for key in old if key[5:] in FSDPConfig.model_fields]
         if old:
             what = f"{old[0]} is an old spelling, which Axolotl reads as {old[0][5:]}"
             yield Finding(("fsdp_config",), what, "Leave fsdp_ away from its keys", "note")
@@ -193,7 +196,7 @@ def _check_scalar(
         word = str(value).lower()
         if path[-1] in _NUMBERS_ALONE or not {int, float} & set(options):
             yield Finding(path, f"is {word}, which is no {_spell(options)}", "Give one")
-        elif value:
+        elif value and path[-1] in _of_axolotl():
             what = f"is {word}, which Axolotl reads as the number 1"
             yield Finding(path, what, "Give a number", "warning")
         return
@@ -209,6 +212,14 @@ def _check_scalar(
             yield from _of_validation(error, value, options, path)
         except Exception:  # a type that pydantic can't build alone: Axolotl sees it later
             return
+
+
+@functools.cache
+def _of_axolotl() -> frozenset[str]:
+    """Axolotl's own keys; a plugin may have a number for a switch (`kd_trainer`)."""
+    from axolotl.utils.schemas.config import AxolotlInputConfig
+
+    return frozenset(AxolotlInputConfig.model_fields)
 
 
 # Numbers for which true and false can't be meant: the rest may be switched off by false.

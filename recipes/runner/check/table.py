@@ -16,7 +16,7 @@ TABLE = RECIPES / "README.md"
 # Card sizes sold today, in GiB, with one that has them.
 _CARDS = ((8, "8 GB"), (12, "12 GB"), (16, "16 GB"), (24, "24 GB"), (48, "48 GB"), (80, "80 GB"))
 # Left free for the display, other processes and fragmentation.
-_HEADROOM = 0.92
+_HEADROOM = 0.91
 
 _INTRO = """# Recipes
 

@@ -138,7 +138,7 @@ def _special_numbers(config: dict[str, Any]) -> Iterator[Finding]:
             what = f"is an old name, which Axolotl reads as {now}"
             yield Finding((key,), what, f"Write {now}", "note")
     yield from _hardly_meant(config)
-    for key in ("lr_div_factor", "preprocess_iterable"):
+    for key in ("lr_div_factor", "preprocess_iterable", "max_prompt_len"):
         if config.get(key) is not None:
             what = "is in Axolotl's schema, and nothing of it reads the key"
             yield Finding((key,), what, "Take it out", "warning")
@@ -199,7 +199,6 @@ def check_names(config: dict[str, Any]) -> Iterator[Finding]:
             yield Finding((key,), f"there is no {_kind(key)} {value}", todo)
     yield from _near_names(config)
     yield from _metric(config)
-    yield from _classes(config)
 
 
 # Names by which an optimizer or scheduler goes elsewhere.
@@ -283,20 +282,6 @@ def _measured_by(plugin: str) -> tuple[str, ...]:
         return tuple(getattr(load_plugin_class(plugin), "measures", ()))
     except Exception:  # no such plugin, which is said elsewhere
         return ()
-
-
-def _classes(config: dict[str, Any]) -> Iterator[Finding]:
-    """Classes by name: of the model and of the tokenizer."""
-    for key in ("type_of_model", "tokenizer_type", "processor_type"):
-        value = config.get(key)
-        if not isinstance(value, str) or not value:
-            continue
-        import transformers
-
-        known = dir(transformers)
-        if value not in known and (hint := nearest(value, known)):
-            what = f"transformers has no {value}"
-            yield Finding((key,), what, f"Did you mean {hint}?", "warning")
 
 
 @functools.cache

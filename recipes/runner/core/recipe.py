@@ -68,6 +68,8 @@ def find_recipe(name: str) -> Path:
         for path in (Path(name), ROOT / name, Path(f"{name}.yaml"), RECIPES / f"{name}.yaml"):
             if path.is_file():
                 return path
+        if Path(name).is_dir() or (ROOT / name).is_dir():
+            raise UserError("is a folder", name, "Give one file of it, or a recipe's name")
         raise UserError("there is no such file", name, "Give a recipe's name or path")
     paths = {path.stem: path for path in recipe_paths()}
     if name not in paths:

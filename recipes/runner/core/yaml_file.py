@@ -135,8 +135,9 @@ def read_yaml(path: Path, todo: str) -> YamlFile:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}" if mark else name
-        what = f"can't be read as YAML: {_problem(error)}"
-        raise UserError(what, where, "Fix this line") from None
+        tab = mark is not None and _is_tab(text, mark.line, mark.column)
+        what = f"can't be read as YAML: {'a tab stands there' if tab else _problem(error)}"
+        raise UserError(what, where, "Indent with spaces" if tab else "Fix this line") from None
     except yaml.YAMLError as error:
         problem = " ".join(str(error).split())
         raise UserError(f"can't be read as YAML: {problem}", name, "Fix it") from None
@@ -183,6 +184,12 @@ def upwards(place: KeyPath) -> Iterator[KeyPath]:
     """A key path, the one above it, and so on."""
     for length in range(len(place), 0, -1):
         yield place[:length]
+
+
+def _is_tab(text: str, line: int, column: int) -> bool:
+    """Whether a tab stands where reading stopped, or before it on its line."""
+    lines = text.splitlines()
+    return line < len(lines) and "\t" in lines[line][: column + 1]
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from recipes.runner.check.references import definitions, is_local
+from recipes.runner.check.references import is_local
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.hashes import file_hash
+from recipes.runner.core.local_data import definitions
 from recipes.runner.core.overrides import Overrides
 from recipes.runner.core.paths import ROOT, display_path
 from recipes.runner.core.recipe import Recipe

@@ -1,0 +1,133 @@
+"""Settings of one trainer under another: of SFT under `rl`, of one `rl` under the next.
+
+As Axolotl 0.19 builds its trainers: `core/builders/causal.py` for SFT, `core/builders/rl.py` and
+`core/trainers/{dpo,grpo,ebft}` for the others.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from recipes.runner.check.conditions import is_given
+from recipes.runner.check.finding import Finding, mapping, words
+from recipes.runner.core.nearest import did_you_mean
+from recipes.runner.core.yaml_file import KeyPath
+
+_OF_DPO = ("dpo", "ipo")
+_GENERATING = ("grpo", "gdpo", "ebft")
+# Key to the trainers that read it.
+_READ_UNDER: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        words("dpo_use_weighting dpo_padding_free dpo_use_liger_kernel precompute_ref_log_probs"),
+        _OF_DPO,
+    ),
+    "dpo_label_smoothing": ("dpo",),
+    "kto_desirable_weight": ("kto",),
+    "kto_undesirable_weight": ("kto",),
+    "simpo_gamma": ("simpo",),
+    "cpo_alpha": ("simpo",),
+    "orpo_alpha": ("orpo",),
+    "ebft": ("ebft",),
+    "vllm": _GENERATING,
+}
+# Axolotl hands these to the trainer of SFT alone.
+_OF_SFT = words("""
+    early_stopping_patience load_best_model_at_end metric_for_best_model greater_is_better
+    neftune_noise_alpha group_by_length curriculum_sampling dataloader_drop_last
+    auto_find_batch_size ddp_timeout ddp_bucket_cap_mb relora jagged_restart_steps
+    lisa_step_interval lr_quadratic_warmup loss_watchdog_threshold generate_samples do_bench_eval
+    do_causal_lm_eval use_eaft train_on_inputs
+    """)
+_BETA = ("beta",)  # of `trl`, which every trainer of an `rl` reads
+
+
+def check_trainers(config: dict[str, Any]) -> Iterator[Finding]:
+    """Settings that the trainer of this recipe doesn't read, and losses that it doesn't know."""
+    rl = config.get("rl")
+    plugins = config.get("plugins")
+    # A plugin may bring a trainer of its own, which reads what it likes.
+    own = bool(config.get("trainer_cls")) or any("ray" in str(name) for name in plugins or ())
+    for key, trainers in _READ_UNDER.items():
+        if is_given(config.get(key)) and rl not in trainers:
+            yield _unread((key,), rl, trainers)
+    if rl and config.get("sample_packing"):
+        what = f"is refused by Axolotl under rl: {rl}: its rows are not packed"
+        yield Finding(("sample_packing",), what, "Write sample_packing: false")
+    if isinstance(rl, str) and rl and not own:
+        for key in _OF_SFT:
+            if is_given(config.get(key)):
+                yield _unread((key,), rl, ())
+    trl = mapping(config, "trl")
+    if isinstance(rl, str) and rl and rl not in _GENERATING:
+        for key in trl:
+            if key not in _BETA and is_given(trl[key]):
+                yield _unread(("trl", str(key)), rl, _GENERATING)
+    elif rl in ("grpo", "gdpo"):
+        yield from _rewards(trl)
+    yield from _losses(config, trl)
+
+
+def _unread(place: KeyPath, rl: Any, trainers: tuple[str, ...]) -> Finding:
+    if place == ("orpo_alpha",) and rl:
+        what, todo = f"is of rl: orpo, and taken for rl_beta under rl: {rl}", "Write rl_beta"
+        return Finding(place, what, todo, "warning")
+    under = f"under rl: {rl}" if rl else "without rl"
+    reads = f": rl: {', '.join(trainers)} reads it" if trainers else ": SFT's trainer reads it"
+    return Finding(place, f"is not read {under}{reads}", "Take it out", "warning")
+
+
+def _rewards(trl: dict[Any, Any]) -> Iterator[Finding]:
+    functions, weights = trl.get("reward_funcs"), trl.get("reward_weights")
+    if not functions:
+        what = "names no reward_funcs: every answer is worth the same"
+        yield Finding(("trl",), what, "Write reward_funcs: [module.function]")
+        return
+    listed = functions if isinstance(functions, list) else []
+    if isinstance(weights, list) and listed and len(weights) != len(listed):
+        what = f"has {len(weights)} weights for {len(listed)} reward_funcs"
+        yield Finding(("trl", "reward_weights"), what, "Give one for each")
+    for index, name in enumerate(listed):
+        if isinstance(name, str) and "/" not in name and "." not in name:
+            what = f"{name} names no module: Axolotl reads module.function"
+            yield Finding(("trl", "reward_funcs", index), what, f"Write my_module.{name}")
+
+
+def _losses(config: dict[str, Any], trl: dict[Any, Any]) -> Iterator[Finding]:
+    listed = config.get("dpo_loss_type")
+    for index, name in enumerate(listed if isinstance(listed, list) else []):
+        if isinstance(name, str) and name not in dpo_losses():
+            todo = did_you_mean(name, dpo_losses(), "There are")
+            yield Finding(("dpo_loss_type", index), f"there is no loss {name}", todo)
+    weights = config.get("dpo_loss_weights")
+    for index, weight in enumerate(weights if isinstance(weights, list) else []):
+        if isinstance(weight, int | float) and weight < 0:
+            what = f"is {weight:g}: must not be negative"
+            yield Finding(("dpo_loss_weights", index), what, "Give another number")
+    loss = trl.get("loss_type")
+    if isinstance(loss, str) and loss and loss not in grpo_losses():
+        todo = did_you_mean(loss, grpo_losses(), "There are")
+        yield Finding(("trl", "loss_type"), f"there is no loss {loss}", todo)
+
+
+@functools.cache
+def dpo_losses() -> tuple[str, ...]:
+    """The names that TRL's trainer compares ``loss_type`` with."""
+    from trl.trainer import dpo_trainer
+
+    return tuple(re.findall(r"\bloss_type == \"(\w+)\"", inspect.getsource(dpo_trainer)))
+
+
+@functools.cache
+def grpo_losses() -> tuple[str, ...]:
+    """The same of the trainer that generates."""
+    from trl.trainer import grpo_trainer
+
+    source = inspect.getsource(grpo_trainer)
+    found = re.findall(r"self\.loss_type == \"(\w+)\"", source)
+    for names in re.findall(r"self\.loss_type in \[([^\]]*)\]", source):
+        found += re.findall(r"\"(\w+)\"", names)
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,104 @@
+"""Entries of `datasets` against the rows that are there: kinds, files, splits, shards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from recipes.runner.check.check import quiet
+from recipes.runner.check.keys import inspect_recipe
+from recipes.runner.core.yaml_file import YamlFile
+
+ROWS: dict[str, dict[str, Any]] = {
+    "chat": {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
+    "alpaca": {"instruction": "a", "input": "", "output": "b"},
+    "intel": {"system": "", "question": "a", "chosen": "b", "rejected": "c"},
+    "argilla": {"chosen": [{"role": "user", "content": "a"}], "rejected": []},
+    "pairs": {"messages": [], "chosen": {"role": "assistant"}, "rejected": {}},
+    "human": {"messages": [{"role": "asker", "content": "a"}, {"role": "gpt", "content": "b"}]},
+    "kto": {"instruction": "a", "completion": "b", "label": True},
+}
+# rl | rows | entry that is wrong | key of it | entry that is right
+TABLE = """
+     | alpaca | type: alpaca:chatt | type | type: alpaca:chat
+     | alpaca | type: alpaca_w_system.load_open_orka | type | type: alpaca_w_system.load_open_orca
+     | alpaca | type: alpacca | type | type: alpaca
+     | alpaca | type: alpaca, roles_to_train: [assistant] | roles_to_train | type: alpaca
+     | alpaca | type: alpaca, field: output | field | type: completion, field: output
+     | alpaca | type: alpaca, temperature: 2 | temperature | type: alpaca
+     | alpaca | type: alpaca, ds_type: csv | ds_type | type: alpaca, ds_type: json
+     | alpaca | type: alpaca, data_files: [a.jsonl] | data_files | type: alpaca
+     | alpaca | type: alpaca, split: "train[:abc]" | split | type: alpaca, split: "train[:50%]"
+     | alpaca | type: alpaca, split: "train[:50%" | split | type: alpaca, split: "train[10:]"
+     | alpaca | type: alpaca, split: "train[15:5]" | split | type: alpaca, split: "train[5:15]"
+     | alpaca | type: alpaca, split: "train[50:99]" | split | type: alpaca, split: "train[:19]"
+     | alpaca | type: alpaca, split: trian | split | type: alpaca, split: train
+     | alpaca | type: alpaca, shards: 0 | shards | type: alpaca, shards: 2
+     | alpaca | type: alpaca, shards: 4, shards_idx: 4 | shards_idx | type: alpaca, shards: 4
+     | alpaca | type: alpaca, shards_idx: 1 | shards_idx | type: alpaca, shards: 4, shards_idx: 1
+     | alpaca | type: alpaca, shards: 4, preprocess_shards: 2 | preprocess_shards | type: alpaca
+     | chat | type: chat_template.default | type | type: chat_template
+     | human | type: chat_template, roles: {user: [person]} | roles | type: chat_template
+     | chat | type: sharegpt | type | type: chat_template
+dpo  | intel | type: chatml.intell | type | type: chatml.intel
+dpo  | intel | type: chatml.ultra | type | type: chatml.intel
+dpo  | intel | type: chatlm.intel | type | type: llama3.intel
+dpo  | pairs | type: chat_template.argilla | type | type: chat_template.default
+dpo  | pairs | type: chat_template.default, field_chosen: a | field_chosen | type: chat_template
+ipo  | pairs | type: chatml.icr | type | type: chat_template.default
+kto  | kto | type: chatml | type | type: chatml.argilla
+kto  | kto | type: llama3.intel | type | type: llama3.argilla
+orpo | argilla | type: chat_template | type | type: chat_template.argilla
+"""
+LINES = [
+    tuple(cell.strip() for cell in line.split(" | ")) for line in TABLE.splitlines() if line.strip()
+]
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def said(path: Path, rl: str, entry: str) -> list[str]:
+    config = {
+        "base_model": "mistralai/Mistral-7B-Instruct-v0.3",
+        "datasets": [{"path": str(path), **yaml.safe_load(f"{{{entry}}}")}],
+        "learning_rate": 0.0002,
+        "micro_batch_size": 1,
+        "output_dir": "runs/x",
+        "remove_unused_columns": False,
+        **({"rl": rl} if rl else {"val_set_size": 0.1}),
+    }
+    with quiet():
+        report = inspect_recipe(config, YamlFile(Path("recipe.yaml"), config))
+    return [error.what for error in (*report.errors, *report.warnings)]
+
+
+@pytest.mark.parametrize(("rl", "rows", "wrong", "key", "right"), LINES)
+def test_wrong_is_told_and_right_is_not(
+    tmp_path: Path, rl: str, rows: str, wrong: str, key: str, right: str
+) -> None:
+    path = tmp_path / f"{rows}.jsonl"
+    path.write_text(20 * (json.dumps(ROWS[rows]) + "\n"), encoding="utf-8")
+    told = said(path, rl, wrong)
+    assert [line for line in told if line.startswith(f"datasets[0].{key}: ")], told
+    assert not [line for line in said(path, rl, right) if line.startswith("datasets[0]")]
+
+
+def test_a_file_without_a_known_ending_is_read_as_json(tmp_path: Path) -> None:
+    path = tmp_path / "rows.tsv"
+    path.write_text("instruction\toutput\na\tb\n", encoding="utf-8")
+    assert [line for line in said(path, "", "type: alpaca") if "ds_type" in line]
+    assert not [line for line in said(path, "", "type: alpaca, ds_type: csv") if "ds_type" in line]
+
+
+def test_a_module_of_the_users_own_is_let_be(tmp_path: Path) -> None:
+    """`rl: dpo` takes a function of any module that Python finds."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("{}\n", encoding="utf-8")
+    assert not [line for line in said(path, "dpo", "type: json.loads") if "type" in line]
