@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Collection
+from pathlib import Path
 
-from recipes.runner.core.errors import UserErrors, user_errors_exit
+from recipes.runner.core.errors import UserError, UserErrors, user_errors_exit
 from recipes.runner.core.flags import flag
+from recipes.runner.core.paths import display_path
 from recipes.runner.core.recipe import Recipe, find_recipe, load_recipe, recipe_paths
 
 
@@ -124,9 +127,28 @@ def _plan(args: argparse.Namespace) -> int:
 
     recipe = load_recipe(args.recipe)
     gpus, strategy = plan_spread(Wanted(gpus=args.gpus, strategy=args.strategy))
-    config = apply(recipe.config, parse_overrides(args.overrides))
-    print("\n".join(plan_lines(recipe, config, gpus, strategy)))
+    overrides = parse_overrides(args.overrides)
+    config = apply(recipe.config, overrides)
+    try:
+        lines = plan_lines(recipe, config, gpus, strategy)
+    except UserError as wrong:
+        raise _with_lines(wrong, recipe.path, overrides) from None
+    print("\n".join(lines))
     return 0
+
+
+def _with_lines(wrong: UserError, path: Path, overridden: Collection[str]) -> UserError:
+    """The same faults, those of a key of the file with its line."""
+    from recipes.runner.core.yaml_file import read_yaml
+
+    file = read_yaml(path, "")
+    errors = []
+    for error in wrong.errors if isinstance(wrong, UserErrors) else [wrong]:
+        if (error.where,) in file.lines and error.where not in overridden:
+            place = f"{display_path(path)}:{file.lines[(error.where,)]}"
+            error = UserError(f"{error.where}: {error.what}", place, error.todo)
+        errors.append(error)
+    return UserErrors(errors)
 
 
 def _table(args: argparse.Namespace) -> int:

@@ -214,4 +214,4 @@ def test_states_of_every_known_optimizer_are_counted():
         size = state_bytes(kind, tensors)
         assert (size > 0) == (name != "sgd"), name
         assert state_bytes(kind, tensors, paged=False) <= size
-    assert kind_of({"optimizer": "muon"}) is None
+    assert kind_of({"optimizer": "came_pytorch"}) is None

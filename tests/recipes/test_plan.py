@@ -152,7 +152,7 @@ def test_shards_by_hand():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"optimizer": "muon"}, "optimizer: muon is not known here"),
+        ({"optimizer": "came_pytorch"}, "optimizer: came_pytorch is not known here"),
         ({"optimizer": "paged_adamw_8bit"}, "of the optimizer move to the host"),
         ({"torch_compile": True}, "torch_compile: what a compiled graph keeps, not counted"),
         ({"tensor_parallel_size": 2}, "tensor_parallel_size: parts of layers on other cards"),

@@ -87,13 +87,22 @@ def way_through(config: Mapping[str, Any], shape: Architecture, sharded: bool = 
     """
     family = family_of(shape.model_type)
     options = config.get(str(family.options)) or {}
-    ours = family.fused_path(config, sharded) and family.helped(config)
+    cut = sharded and not gathers_blocks(config)
+    ours = family.fused_path(config, cut) and family.helped(config)
     if ours and options.get("enabled", True) and options.get("block") != "plain":
         return "fused" if config.get("adapter") else "modules"
     wanted = all(config.get(f"lora_{part}_kernel") is not False for part in ("qkv", "o", "mlp"))
     able = family.projections == "separate" and family.activation in ("swiglu", "geglu")
     quiet = config.get("rl") or config.get("trust_remote_code") or not config.get("adapter")
     return "kernels" if wanted and able and not quiet else "modules"
+
+
+def gathers_blocks(config: Mapping[str, Any]) -> bool:
+    """Whether weights in shards are whole while their block works: FSDP2, under which blocks stay
+    fused (plugins/fused/gathered.py); FSDP1 and ZeRO-3 gather them in the modules' hooks."""
+    fsdp = config.get("fsdp_config") or {}
+    version = config.get("fsdp_version") or fsdp.get("fsdp_version")
+    return bool(fsdp) and str(version) == "2" and not config.get("deepspeed")
 
 
 def widths_of(shape: Architecture) -> Widths:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recipes.runner.estimate.activations import Block, Loss, block_of, loss_of
+from recipes.runner.estimate.activations import Block, Loss, block_of, loss_of, way_through
 from recipes.runner.estimate.optimizer import KINDS, kind_of, state_bytes
 from recipes.runner.estimate.passes import copies_reference, passes_of
 from recipes.runner.estimate.settings import refuse_unreadable, whole
@@ -42,6 +42,9 @@ _LOGIT = 12  # bytes a logit in the backward: log-softmax, its gradient, the log
 _LOGIT_FORWARD = 8  # and without a backward, beside the 16-bit logits: float32 copy, log-softmax
 _SCORE_FORWARD = 2 * FLOAT32  # bytes of a score without a backward: itself and its softmax
 _CHUNKS = 8  # of a chunked cross entropy
+# Inputs of fused blocks on the card while the others wait in host memory: one at work, one on its
+# way, and one that waits for its copy (plugins/fused/memory.py counts so, too).
+_INPUTS_AT_ONCE = 3
 _NO_PARTS = ("accumulates", "paged", "added")
 
 
@@ -222,6 +225,9 @@ def recomputes(config: Mapping[str, Any], shape: Architecture, sharded: bool = F
         options = config.get(str(family.options)) or {}
         if options.get("enabled", True):
             return options.get("memory") != "fast"
+    fsdp = config.get("fsdp_config") or {}
+    if any(fsdp.get(f"{old}activation_checkpointing") for old in ("", "fsdp_")):
+        return True
     return bool(config.get("gradient_checkpointing") or config.get("activation_offloading"))
 
 
@@ -238,7 +244,9 @@ def offloads(config: Mapping[str, Any]) -> bool:
 
 def _on_cpu(config: dict[str, Any]) -> dict[str, Any]:
     """As the plugins fit a recipe to a CPU: no kernels, and float32 unless bf16 was asked for."""
-    plain = {f"lora_{part}_kernel": False for part in ("qkv", "o", "mlp")}
+    plain: dict[str, Any] = {f"lora_{part}_kernel": False for part in ("qkv", "o", "mlp")}
+    # Blocks are not fused there, and nothing waits elsewhere.
+    plain |= {key: {**(config.get(key) or {}), "offload": False} for key in ("falcon", "fused")}
     bf16 = config.get("bf16")
     return {**config, **plain, "bf16": False if bf16 == "auto" else bf16, "fp16": False}
 
@@ -251,8 +259,17 @@ def _kept(
     if offloads(config):
         return 2 * batch.tokens * block.entry
     if recomputes(config, shape, sharded):
-        return shape.layers * batch.tokens * block.entry
+        waits = _inputs_wait(config, shape, sharded)
+        inputs = min(_INPUTS_AT_ONCE, shape.layers) if waits else shape.layers
+        return inputs * batch.tokens * block.entry
     return shape.layers * _inside(block, batch)
+
+
+def _inputs_wait(config: dict[str, Any], shape: Architecture, sharded: bool) -> bool:
+    """Whether fused blocks that are made anew leave their inputs in host memory."""
+    options = config.get(str(family_of(shape.model_type).options)) or {}
+    fused = way_through(config, shape, sharded) == "fused"
+    return fused and options.get("offload", True) is not False
 
 
 def _inside(block: Block, batch: Batch) -> float:

@@ -25,13 +25,14 @@ class Kind:
         moments: how many tensors of the same size.
         held: ``own``: in the trained tensor's dtype; ``32``: in float32; ``8``: by bitsandbytes, in
             8 bits where it is large enough; ``torchao 8``: by torchao, likewise; ``factored``: a
-            row and a column of a matrix.
+            row and a column of a matrix; ``muon``: one moment of a matrix, two of embeddings and
+            head, which AdamW steps, none of what has one dimension, which Axolotl leaves out.
         paged: large states live in memory that the host shares, outside torch's own count.
         copies: how many times the trained weights stand again while it steps (foreach kernels).
     """
 
     moments: int
-    held: Literal["own", "32", "8", "torchao 8", "factored"]
+    held: Literal["own", "32", "8", "torchao 8", "factored", "muon"]
     paged: bool = False
     copies: int = 0
 
@@ -62,6 +63,7 @@ KINDS = {
     "ao_adamw_8bit": Kind(2, "torchao 8"),
     "schedule_free_adamw": Kind(2, "own", copies=1),
     "adopt_adamw": Kind(2, "own", copies=1),
+    "muon": Kind(1, "muon"),
 }
 """Optimizers whose state is known; of another `plan` says that it is not."""
 
@@ -91,6 +93,9 @@ def state_bytes(kind: Kind, tensors: Iterable[Tensor], paged: bool = True) -> fl
 def _bytes_of(kind: Kind, tensor: Tensor) -> float:
     if kind.held == "own":
         return kind.moments * tensor.bytes
+    if kind.held == "muon":
+        moments = 2 if tensor.by_adamw else 1
+        return moments * tensor.bytes if len(tensor.shape) > 1 else 0.0
     if kind.held == "32":
         return kind.moments * tensor.size * FLOAT32
     if kind.held == "factored":

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from recipes.runner.core.errors import UserError
+from recipes.runner.core.local_data import held_out, training_rows
 from recipes.runner.core.overrides import apply
 from recipes.runner.core.recipe import ROOT, Recipe
 from recipes.runner.core.terminal import duration
 from recipes.runner.estimate.activations import way_through
 from recipes.runner.estimate.memory import DEFAULT_LENGTH, GIB, show
-from recipes.runner.estimate.passes import passes_of
+from recipes.runner.estimate.passes import copies_reference, passes_of
 from recipes.runner.estimate.remarks import remarks
 from recipes.runner.estimate.settings import refuse_unreadable, whole
 from recipes.runner.estimate.sharding import PARTS_WEIGHTS, STRATEGIES, strategy_settings
@@ -136,27 +137,34 @@ def _work(
     length = whole(config, "sequence_len", DEFAULT_LENGTH)
     tokens_a_step = rows_a_step * passes.sequences * length
     rows, data = _dataset(config)
+    counted = rows or training_rows(config) or 0
     epochs = float(config.get("num_epochs") or 1)
     steps = whole(config, "max_steps", 0) or None
     packed = bool(config.get("sample_packing"))
+    by_rows = steps is None and not (data and packed)
     if steps is None and data and packed:
         steps = math.ceil(data * epochs / tokens_a_step)
-    elif steps is None and rows:
-        steps = math.ceil(rows / rows_a_step * epochs)
+    elif steps is None and counted:
+        steps = math.ceil(counted * epochs / rows_a_step)
     most = "" if packed else ", at most: rows are padded, not packed"
     lines = [f"Tokens a step     {tokens_a_step:,}{most}"]
     if passes.sequences > 1:
         lines.append(f"                  {passes.sequences} sequences a row: chosen and rejected")
+    if passes.forward_only:
+        lines.append(f"                  {_asked(config, passes.forward_only)}")
     if data:
         lines.append(f"Training data     about {data:,} tokens in {rows:,} rows, {epochs:g} epochs")
+    elif counted and not recipe.dataset:
+        lines.append(f"Training data     {counted:,} rows, {epochs:g} epochs; tokens not counted")
     elif recipe.dataset:
         lines.append(f"Training data     not made yet: make data RECIPE={recipe.name} makes it")
     else:
-        lines.append("Training data     not this repository's: its tokens are not known")
+        lines.append("Training data     not on this machine as JSON lines: steps are not known")
     if steps is None:
         return lines
     tokens = int(steps) * tokens_a_step
-    lines.append(f"Steps             {int(steps):,} ({tokens:,} tokens)")
+    fewer = ", at the most: packed rows make fewer" if packed and by_rows else ""
+    lines.append(f"Steps             {int(steps):,} ({tokens:,} tokens{fewer})")
     flops = tokens * _flops_a_token(config, shape, trained)
     family = family_of(shape.model_type)
     fused = way_through(config, shape, strategy in PARTS_WEIGHTS and gpus > 1) != "modules"
@@ -165,6 +173,12 @@ def _work(
     for card, teraflops in _CARDS.items():
         lines.append(f"  {card:<16}{duration(flops / (gpus * teraflops * 1e12 * share))}")
     return lines
+
+
+def _asked(config: dict[str, Any], sequences: int) -> str:
+    """The passes without gradients that a row takes beside its own."""
+    how = "a second copy" if copies_reference(config) else "the base without its adapter"
+    return f"and {sequences} more a row without gradients, by the reference: {how}"
 
 
 def _flops_a_token(config: dict[str, Any], shape: Architecture, trained: list[Tensor]) -> float:
@@ -206,4 +220,5 @@ def _dataset(config: dict[str, Any]) -> tuple[int, int]:
     if not counts.get("tokens") or not sum(written.values()):
         return 0, 0
     rows = int(written.get("train", 0))
+    rows -= held_out(config, rows)
     return rows, round(counts["tokens"] * rows / sum(written.values()))

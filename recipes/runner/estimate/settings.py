@@ -64,6 +64,12 @@ def refuse_unreadable(config: Mapping[str, Any]) -> None:
     for key in _NAMES:
         if not isinstance(config.get(key) or [], list | str):
             problems.append(UserError(f"is {config[key]!r}, no list of names", key, "Correct it"))
+    for key in ("datasets", "test_datasets"):
+        value = config.get(key)
+        if value is not None and not (
+            isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
+        ):
+            problems.append(UserError(f"is {value!r}, no list of data sets", key, "Correct it"))
     layers = config.get(_LAYERS)
     listed = layers if isinstance(layers, list) else [layers]
     if layers is not None and any(type(layer) is not int for layer in listed):

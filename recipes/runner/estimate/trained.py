@@ -40,12 +40,15 @@ class Tensor:
         embedding: whether it is the weight of an embedding, which bitsandbytes' optimizers keep
             in 32 bits (transformers' `register_module_override`).
         in_base: whether it is a weight of the base itself, not one beside it.
+        by_adamw: whether optimizers for matrices leave it to AdamW (Axolotl 0.19's
+            `MuonOptimizerFactory`: embeddings and head by their names, modules to save).
     """
 
     shape: tuple[int, ...]
     width: int
     embedding: bool = False
     in_base: bool = False
+    by_adamw: bool = False
 
     @property
     def size(self) -> int:
@@ -221,7 +224,8 @@ def _whole(config: dict[str, Any], shape: Architecture) -> Iterator[Tensor]:
     how = held(config, shape)
     for module, name, sizes in _chosen(config, shape):
         table = module.kind == "embedding" and name == "weight"
-        yield Tensor(sizes, width_of(module, how, shape), table, True)
+        named = any(part in module.path for part in ("embed_tokens", "lm_head"))
+        yield Tensor(sizes, width_of(module, how, shape), table, True, named)
 
 
 def _chosen(
@@ -276,4 +280,5 @@ def _beside(config: dict[str, Any], shape: Architecture, targets: Targets) -> It
     for module in targets.saved:
         for name, sizes in module.parameters:
             table = module.kind == "embedding" and name == "weight"
-            yield Tensor(sizes, width_of(module, how, shape), table)
+            by_adamw = name == "weight"
+            yield Tensor(sizes, width_of(module, how, shape), table, by_adamw=by_adamw)
