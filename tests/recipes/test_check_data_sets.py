@@ -43,6 +43,7 @@ TABLE = """
      | alpaca | type: alpaca, shards: 4, preprocess_shards: 2 | preprocess_shards | type: alpaca
      | chat | type: chat_template.default | type | type: chat_template
      | human | type: chat_template, roles: {user: [person]} | roles | type: chat_template
+     | alpaca | type: {format: "{question}"} | type.format | type: {format: "{instruction}"}
      | chat | type: sharegpt | type | type: chat_template
 dpo  | intel | type: chatml.intell | type | type: chatml.intel
 dpo  | intel | type: chatml.ultra | type | type: chatml.intel

@@ -22,6 +22,9 @@ def check_consequences(config: dict[str, Any]) -> Iterator[Finding]:
     yield from _new_tokens(config)
     yield from _of_the_adapter(config)
     yield from _idle_plugin(config)
+    if is_given(config.get("lisa_n_layers")) and config.get("adapter"):
+        what = "gives the base's layers gradients in turn, and an adapter is trained beside them"
+        yield Finding(("lisa_n_layers",), what, "Take one of them out", "warning")
 
 
 def _idle_plugin(config: dict[str, Any]) -> Iterator[Finding]:

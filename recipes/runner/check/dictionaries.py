@@ -270,6 +270,8 @@ def _model_config(config: dict[str, Any]) -> Iterator[Finding]:
             yield Finding(place, what, todo)
             known = known | {"rope_theta"}
         yield from _unknown(given, known, ("overrides_of_model_config",), "has")
+    for key in ("rope_scaling", "rope_parameters"):
+        yield from _rope(mapping(given, key), ("overrides_of_model_config", key))
     built = built_config(config)
     for key, value in given.items():
         current = getattr(built, str(key), None)
@@ -285,6 +287,22 @@ def _model_config(config: dict[str, Any]) -> Iterator[Finding]:
         if key not in takes and (hint := nearest(str(key), takes)):
             place = ("overrides_of_model_kwargs", str(key))
             yield Finding(place, "unknown key", f"Did you mean {hint}?")
+
+
+def _rope(given: dict[Any, Any], place: KeyPath) -> Iterator[Finding]:
+    """How positions are scaled: a way that transformers knows, and by how much."""
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    key = "type" if "type" in given else "rope_type"
+    kind, known = given.get(key), ("default", *ROPE_INIT_FUNCTIONS)
+    if isinstance(kind, str) and kind not in known:
+        todo = did_you_mean(kind, known, "There are")
+        yield Finding((*place, key), f"there is no scaling of positions {kind}", todo)
+    elif (
+        kind not in (None, "default", "longrope", "proportional")
+        and number(given.get("factor")) is None
+    ):
+        yield Finding(place, f"needs a factor for {kind}", "Write factor: 2.0")
 
 
 _FROM_PRETRAINED = set(

@@ -130,8 +130,9 @@ def _unquantised(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
     given = mapping(config, "bnb_config_kwargs").get("llm_int8_skip_modules")
     names = {part for module in modules.modules for part in module.name.split(".")}
     for index, name in enumerate(_listed(given)):
-        known = name in names or any(module.name.endswith(str(name)) for module in modules.modules)
-        if isinstance(name, str) and not known:
+        if not isinstance(name, str) or name in names:
+            continue
+        if not any(module.name.endswith(name) for module in modules.modules):
             place = ("bnb_config_kwargs", "llm_int8_skip_modules", index)
             todo = did_you_mean(name, {one for one in names if not one.isdigit()}, "It has")
             yield Finding(place, f"{name} matches no module of this model", todo, "warning")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,22 @@ def check_references(config: dict[str, Any]) -> Iterator[Finding]:
         what = f"there is no {path}"
         yield Finding(("resume_from_checkpoint",), what, _file_hint(path), missing)
     yield from _output(config)
+    trainer = config.get("trainer_cls")
+    if isinstance(trainer, str) and trainer and not _imports(trainer):
+        what = f"there is no module {trainer.rpartition('.')[0] or trainer} here"
+        yield Finding(("trainer_cls",), what, "Write module.Class, beside the recipe", "warning")
+
+
+def _imports(name: str) -> bool:
+    """Whether the first part of a dotted name is a module here."""
+    first, dot, _ = name.partition(".")
+    if not dot or not first.isidentifier():
+        return False
+    try:
+        found = importlib.util.find_spec(first)
+    except (ImportError, ValueError):
+        found = None
+    return found is not None or _exists(first) or _exists(f"{first}.py")
 
 
 def _output(config: dict[str, Any]) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ _READERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv",
             ".parquet": "parquet", ".arrow": "arrow"}  # fmt: skip
 # What Axolotl takes a file for where no ds_type says it (`EXTENSIONS_TO_DATASET_TYPES`).
 _KNOWN = (".parquet", ".arrow", ".csv", ".txt", ".json", ".jsonl")
+_PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 # What only a conversation's strategy reads.
 _OF_A_CHAT = words("""
     field_messages field_tools field_thinking template_thinking_key message_property_mappings
@@ -76,7 +77,7 @@ def _file_kind(place: KeyPath, entry: dict[Any, Any]) -> Iterator[Finding]:
     if kind and reader and kind in _READERS.values() and kind != reader:
         what = f"is {kind}, and {file.name} is read with {reader}"
         yield Finding((*place, "ds_type"), what, f"Write ds_type: {reader}, or take it out")
-    elif not kind and file.suffix and file.suffix not in _KNOWN:
+    elif not kind and file.suffix and file.suffix not in (*_KNOWN, *_PACKED):
         what = f"{file.name} is read as JSON without a ds_type"
         todo = f"Write ds_type: {reader}" if reader else "Write ds_type"
         yield Finding((*place, "path"), what, todo, "error" if reader else "warning")

@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import string
 import textwrap
 from collections.abc import Iterator
 from types import ModuleType
@@ -48,6 +49,8 @@ def check_strategy(
         rows: of its file, where it is here.
     """
     kind, rl = entry.get("type"), config.get("rl")
+    if isinstance(kind, dict):
+        yield from _formats(kind, (*place, "type"))
     if not isinstance(kind, str) or not kind or kind == "_synthetic":
         return
     where = (*place, "type")
@@ -55,6 +58,33 @@ def check_strategy(
         yield from _of_sft(where, kind, bool(config.get("reward_model")))
     elif rl in _BY_RL:
         yield from _of_rl(where, entry, str(rl), rows)
+
+
+# What Axolotl fills in: `prompters.py`, `dpo/user_defined.py`, `kto/user_defined.py`.
+_FILLED = {
+    "format": ("instruction", "input"), "no_input_format": ("instruction",),
+    "system_format": ("system",), "prompt_format": ("prompt", "system"),
+    "chosen_format": ("chosen",), "rejected_format": ("rejected",),
+    "completion_format": ("completion",),
+}  # fmt: skip
+
+
+def _formats(kind: dict[Any, Any], place: KeyPath) -> Iterator[Finding]:
+    """Texts with places to fill in, of a kind that a recipe defines itself."""
+    for key, filled in _FILLED.items():
+        text = kind.get(key)
+        if not isinstance(text, str):
+            continue
+        try:
+            names = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
+        except ValueError as error:
+            yield Finding((*place, key), f"can't be filled in: {error}", "Write {{ for a brace")
+            continue
+        for name in names:
+            if name not in filled:
+                listed = ", ".join(f"{{{one}}}" for one in filled)
+                what = f"{{{name}}} is filled in by nothing"
+                yield Finding((*place, key), what, f"Axolotl fills in {listed}")
 
 
 def _of_rl(

@@ -48,9 +48,7 @@ _BETA = ("beta",)  # of `trl`, which every trainer of an `rl` reads
 def check_trainers(config: dict[str, Any]) -> Iterator[Finding]:
     """Settings that the trainer of this recipe doesn't read, and losses that it doesn't know."""
     rl = config.get("rl")
-    plugins = config.get("plugins")
-    # A plugin may bring a trainer of its own, which reads what it likes.
-    own = bool(config.get("trainer_cls")) or any("ray" in str(name) for name in plugins or ())
+    own = bool(config.get("trainer_cls"))  # which reads what it likes
     for key, trainers in _READ_UNDER.items():
         if is_given(config.get(key)) and rl not in trainers:
             yield _unread((key,), rl, trainers)
@@ -67,7 +65,7 @@ def check_trainers(config: dict[str, Any]) -> Iterator[Finding]:
             if key not in _BETA and is_given(trl[key]):
                 yield _unread(("trl", str(key)), rl, _GENERATING)
     elif rl in ("grpo", "gdpo"):
-        yield from _rewards(trl)
+        yield from _rewards(trl, bool(config.get("plugins")))
     yield from _losses(config, trl)
 
 
@@ -80,8 +78,10 @@ def _unread(place: KeyPath, rl: Any, trainers: tuple[str, ...]) -> Finding:
     return Finding(place, f"is not read {under}{reads}", "Take it out", "warning")
 
 
-def _rewards(trl: dict[Any, Any]) -> Iterator[Finding]:
+def _rewards(trl: dict[Any, Any], plugins: bool) -> Iterator[Finding]:
     functions, weights = trl.get("reward_funcs"), trl.get("reward_weights")
+    if not functions and plugins:
+        return  # one of them may bring them
     if not functions:
         what = "names no reward_funcs: every answer is worth the same"
         yield Finding(("trl",), what, "Write reward_funcs: [module.function]")

@@ -74,6 +74,13 @@ _LEAST_RATE, _MOST_RATE = 1e-7, 1e-1
 _MOST_SCALING, _MOST_DROPOUT, _MOST_EPSILON, _MOST_HELD_OUT = 64, 0.5, 1e-2, 0.5
 
 
+# Key, the most that is hardly meant otherwise, and what is usual.
+_HARDLY_MORE = (
+    ("neftune_noise_alpha", 50, "usual are 5 to 15"),
+    ("dataloader_num_workers", 64, "usual are 1 to 8 a device"),
+)
+
+
 def check_numbers(config: dict[str, Any]) -> Iterator[Finding]:
     """Numbers that can't work, and some that are hardly meant."""
     for key, value in config.items():
@@ -146,6 +153,10 @@ def _special_numbers(config: dict[str, Any]) -> Iterator[Finding]:
     if weight_decay is not None and weight_decay >= 1:
         what = f"is {weight_decay:g}: usual are 0 to 0.1"
         yield Finding(("weight_decay",), what, "", "warning")
+    for key, most, usual in _HARDLY_MORE:
+        value = number(config.get(key))
+        if value is not None and most < value < math.inf:
+            yield Finding((key,), f"is {value:g}: {usual}", "", "warning")
     length = number(config.get("sequence_len"))
     if length is not None and 1 <= length < 32:
         what = f"is {length:g} tokens: hardly one sentence"
