@@ -269,6 +269,8 @@ def _model_config(config: dict[str, Any]) -> Iterator[Finding]:
             )
             yield Finding(place, what, todo)
             known = known | {"rope_theta"}
+        if hasattr(built_config(config), "rope_scaling"):  # another name of rope_parameters
+            known = known | {"rope_scaling"}
         yield from _unknown(given, known, ("overrides_of_model_config",), "has")
     for key in ("rope_scaling", "rope_parameters"):
         yield from _rope(mapping(given, key), ("overrides_of_model_config", key))
@@ -277,7 +279,8 @@ def _model_config(config: dict[str, Any]) -> Iterator[Finding]:
         current = getattr(built, str(key), None)
         is_number = isinstance(current, int | float) and not isinstance(current, bool)
         place = ("overrides_of_model_config", str(key))
-        if is_number and number(value) is None and value is not None:
+        unread = isinstance(value, str) or number(value) is None
+        if is_number and unread and value is not None:
             yield Finding(place, f"is {spelt(value)}, which is no number", f"It is {current} there")
         elif isinstance(current, bool) and not isinstance(value, bool):
             yield Finding(place, f"is {spelt(value)}, which is no true or false", "Give one")

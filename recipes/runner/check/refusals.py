@@ -29,7 +29,8 @@ def axolotl_refusals(config: dict[str, Any]) -> Iterator[Finding]:
     said: list[str] = []
     yield from _refused(config, said)
     for text in dict.fromkeys(said):
-        if _TELLING.search(text) and (place := _named_in(text, config)):
+        if _TELLING.search(text):
+            place = _named_in(text, config)
             yield Finding(place, f"Axolotl says: {text.rstrip('.')[:300]}", "", "warning")
 
 
@@ -137,4 +138,11 @@ def _named_in(text: str, config: dict[str, Any]) -> KeyPath:
     for word in (*quoted, *(word for word in words if len(word) > 3)):
         if word in values:
             return (values[word],)
-    return next(((word.lower(),) for word in words if word.lower() in config), ())
+    if named := next(((word.lower(),) for word in words if word.lower() in config), None):
+        return named
+    # SageAttention is attn_implementation: sage.
+    lower = [word.lower() for word in words]
+    for value, key in values.items():
+        if len(value) > 3 and any(word.startswith(value.lower()) for word in lower):
+            return (key,)
+    return ()
