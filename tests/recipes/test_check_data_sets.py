@@ -20,7 +20,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "argilla": {"chosen": [{"role": "user", "content": "a"}], "rejected": []},
     "pairs": {"messages": [], "chosen": {"role": "assistant"}, "rejected": {}},
     "human": {"messages": [{"role": "asker", "content": "a"}, {"role": "gpt", "content": "b"}]},
-    "kto": {"instruction": "a", "completion": "b", "label": True},
+    "kto": {"instruction": "a", "completion": "b"},
 }
 # rl | rows | entry that is wrong | key of it | entry that is right
 TABLE = """
@@ -85,7 +85,8 @@ def test_wrong_is_told_and_right_is_not(
     tmp_path: Path, rl: str, rows: str, wrong: str, key: str, right: str
 ) -> None:
     path = tmp_path / f"{rows}.jsonl"
-    path.write_text(20 * (json.dumps(ROWS[rows]) + "\n"), encoding="utf-8")
+    written = [{**ROWS[rows], "label": bool(index % 2)} for index in range(20)]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in written), encoding="utf-8")
     told = said(path, rl, wrong)
     assert [line for line in told if line.startswith(f"datasets[0].{key}: ")], told
     assert not [line for line in said(path, rl, right) if line.startswith("datasets[0]")]

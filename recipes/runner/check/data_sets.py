@@ -9,7 +9,7 @@ from typing import Any
 
 from recipes.runner.check.finding import Finding, data_sets, mapping, spelt
 from recipes.runner.check.references import can_be_made, first_rows, is_local
-from recipes.runner.check.sources import check_source
+from recipes.runner.check.sources import check_source, local_file
 from recipes.runner.check.strategies import check_strategy
 from recipes.runner.core.nearest import did_you_mean, nearest
 from recipes.runner.core.yaml_file import KeyPath
@@ -35,7 +35,9 @@ def check_data_sets(config: dict[str, Any]) -> Iterator[Finding]:
         if entry.get("type") == "chat_template" and not config.get("rl"):
             yield from _roles(place, entry, rows)
             yield from _ends(config, place, entry)
-        yield from check_strategy(config, place, entry, rows)
+        # Of a file that `make data` is still to write the columns are known for SFT alone.
+        there = rows if local_file(entry.get("path")) else None
+        yield from check_strategy(config, place, entry, there)
         yield from _fields(config, place, entry, rows)
     yield from _same_data(config)
     yield from _template_variables(config)

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from recipes.runner.check.finding import Finding
+from recipes.runner.check.preferences import PLUGIN
 from recipes.runner.core.nearest import did_you_mean, nearest
 from recipes.runner.core.paths import ROOT
 from recipes.runner.core.yaml_file import KeyPath
@@ -56,8 +57,14 @@ def check_strategy(
     where = (*place, "type")
     if not rl:
         yield from _of_sft(where, kind, bool(config.get("reward_model")))
-    elif rl in _BY_RL:
+    elif rl in _BY_RL and not _is_provided(config, kind, str(rl)):
         yield from _of_rl(where, entry, str(rl), rows)
+
+
+def _is_provided(config: dict[str, Any], kind: str, rl: str) -> bool:
+    """Whether our plugin adds this kind to Axolotl's (`datasets_prep.kto_chat`)."""
+    names = config.get("plugins") or []
+    return rl == "kto" and kind == "chat_template.default" and PLUGIN in names
 
 
 # What Axolotl fills in: `prompters.py`, `dpo/user_defined.py`, `kto/user_defined.py`.
