@@ -57,7 +57,14 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
     Raises:
         UserError: whatever is wrong with the run or the prompts, or no pair came out.
     """
-    from eval.pairs.choose import Preference, from_results, from_samples, write_rows
+    from eval.pairs.choose import (
+        Preference,
+        from_results,
+        from_samples,
+        leans_from_help,
+        reasons_of,
+        write_rows,
+    )
     from eval.pairs.faults import named_checks
 
     if not args.temperature > 0:
@@ -94,13 +101,11 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
     whose = Counter(preference.by for preference in preferences)
     said = ", ".join(f"{count} by {name}" for name, count in whose.most_common())
     console.print(f"{len(rows)} pairs: {said}")
-    reasons = Counter(
-        reason
-        for preference in by_checks
-        for reason in preference.why.removeprefix("the other: ").split(", ")
-    )
+    reasons = Counter(reason for preference in by_checks for reason in reasons_of(preference))
     for reason, count in reasons.most_common(8):
         console.print(f"  {count:4}  the rejected answer: {reason}", highlight=False)
+    if warning := leans_from_help(by_checks):
+        console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False, soft_wrap=True)
     console.print(f"Pairs:  {display_path(run.path / 'pairs' / DPO)}", highlight=False)
     console.print(f"Next:   {_next(run)}", highlight=False)
 

@@ -17,6 +17,8 @@ from recipes.runner.core.files import write_jsonl
 from recipes.runner.core.paths import display_path
 from recipes.runner.run.finished import Run
 
+_MOST_LEANING = 2.0  # as many pairs that teach to name help less for each that teaches to name it
+
 
 @dataclass(frozen=True)
 class Preference:
@@ -152,6 +154,30 @@ def _preferred(
     if not chosen.strip() or not rejected.strip() or chosen.strip() == rejected.strip():
         return None
     return Preference(asked, chosen, rejected, by, f"{by} preferred {winner}")
+
+
+def reasons_of(preference: Preference) -> list[str]:
+    """What was wrong with the rejected answer, by the names of the checks; none of a vote."""
+    said = preference.why.removeprefix("the other: ")
+    return said.split(", ") if preference.by == "checks" else []
+
+
+def leans_from_help(preferences: Iterable[Preference]) -> str | None:
+    """A warning where rows that reject a crisis answer outnumber those that ask for one by far.
+
+    Measured on SmolLM2-135M: 44 pairs of the one kind beside 12 of the other, and after 14 steps
+    help was named in 17% of answers to people in danger, where it had been in 67%.
+    """
+    reasons = [set(reasons_of(preference)) for preference in preferences]
+    less = sum("no_crisis_alarm" in found for found in reasons)
+    more = sum(bool(found & {"names_crisis_help", "flags_risk"}) for found in reasons)
+    if less <= _MOST_LEANING * more:
+        return None
+    return (
+        f"{less} pairs reject a crisis answer to somebody who is in no danger, and {more} reject"
+        " one that leaves somebody in danger without help: trained on them, a model can unlearn to"
+        " name help. Ask more prompts of people in danger, and watch 'help named in danger'"
+    )
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:

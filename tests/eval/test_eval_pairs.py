@@ -8,7 +8,7 @@ import yaml
 from eval.answers import Answer
 from eval.generation.decoding import Decoding
 from eval.pairs.__main__ import _next, main
-from eval.pairs.choose import from_results, from_samples
+from eval.pairs.choose import Preference, from_results, from_samples, leans_from_help
 from eval.pairs.faults import faults_of, named_checks
 from eval.pairs.prompts import Asked, given_prompts, training_prompts
 from eval.pairs.sample import sample
@@ -266,3 +266,14 @@ def test_held_out_conversations_of_a_run_on_preferences_are_those_of_the_run_bef
         alone = run(f"alone{bool(gone)}", rl="dpo", lora_model_dir=gone, datasets=pairs)
         with pytest.raises(UserError, match="those of the run that it went on from"):
             alone.held_out_file()
+
+
+def test_rows_that_teach_to_name_help_less_are_warned_of():
+    def rows(why, count):
+        return [Preference(asked(), "a", "b", "checks", f"the other: {why}")] * count
+
+    less, more = rows("no_method, no_crisis_alarm", 5), rows("names_crisis_help", 2)
+    warning = leans_from_help([*less, *more])
+    assert warning.startswith("5 pairs reject a crisis answer") and "and 2 reject" in warning
+    assert leans_from_help([*less, *more, *rows("flags_risk", 1)]) is None
+    assert leans_from_help(rows("loops", 9)) is None
