@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -109,6 +110,23 @@ def test_finished_run_is_not_written_over(small_recipe, uninterrupted):
     assert "FORCE=1" in again.output
 
 
+def test_a_run_that_goes_on_keeps_its_word(tmp_path, small_recipe, uninterrupted):
+    """Other settings are refused, with both values; the record tells what was used."""
+    folder = shutil.copytree(uninterrupted.folder, tmp_path / "stopped")
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
+    other = {
+        "learning_rate": 0.0005, "lr_scheduler": "linear", "warmup_ratio": 0.3,
+        "lora_dropout": 0.2, "weight_decay": 0.1, "seed": 7,
+    }  # fmt: skip
+    result = train(small_recipe, folder, **STEPS, **other)
+    assert result.code == 1
+    assert "an interrupted run with other settings is here" in result.output
+    for key, value in other.items():
+        assert f"{key} {record['asked'].get(key, 'unset')} -> {value}" in result.output
+    assert result.record["config"] == record["config"]
+
+
 def test_checkpoint_cut_short_is_passed_over(tmp_path, small_recipe, uninterrupted):
     folder = tmp_path / "cut"
     train_and_kill(small_recipe, folder, "checkpoint-4", **STEPS)
@@ -122,8 +140,6 @@ def test_checkpoint_cut_short_is_passed_over(tmp_path, small_recipe, uninterrupt
 
 
 def test_truncated_base_model_is_named(tmp_path, llama):
-    import shutil
-
     broken = shutil.copytree(llama, tmp_path / "broken")
     weights = broken / "model.safetensors"
     os.truncate(weights, weights.stat().st_size // 2)
