@@ -93,9 +93,10 @@ def _repositories(config: dict[str, Any]) -> Iterator[Finding]:
             validate_repo_id(name)
         except HFValidationError as error:
             reason = " ".join(str(error).split()).split(": '")[0]
-            yield Finding(
-                (key,), f"{name} is no name of a repository: {reason}", "Write owner/name"
-            )
+            what = f"{name} is no name of a repository: {reason}"
+            # <your-name> waits to be filled in.
+            level: Level = "warning" if "<" in name else "error"
+            yield Finding((key,), what, "Write owner/name", level)
 
 
 # Key to what a name of transformers must be; Axolotl's `model_type` is `type_of_model` inside.
