@@ -135,7 +135,7 @@ def _as_axolotl_chooses(rl: str | None) -> Any:
         {"rl": "dpo", "datasets": [{"path": "a/b", "type": "chat_template.default",
                                     "field_messages": "m", "field_chosen": "c"}]},
         {"rl": "kto", "datasets": [{"path": "a/b", "type": "llama3.argilla", "split": "train"}],
-         "remove_unused_columns": False},
+         "remove_unused_columns": False, "micro_batch_size": 2},
         {"rl": "orpo", "datasets": [{"path": "a/b", "type": "chat_template.argilla"}]},
         {"test_datasets": [{"path": "a/c", "type": "chat_template", "split": "test"}],
          "val_set_size": None},
