@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 
 from datasets_prep import kto_chat
 from plugins.failures import say_failures_in_one_line
-from plugins.preference.reference import go_on_from, keep_in_fp32
+from plugins.preference.reference import go_on_from, keep_in_fp32, save_no_base
 from plugins.preference.rows import look_at_rows
 from plugins.preference.watch import PreferenceWatch
 from recipes.runner.check.preferences import check_preferences
@@ -63,10 +63,16 @@ class PreferencePlugin(BasePlugin):
         look_at_rows(config)
         kto_chat.provide()
 
+    def get_training_args(self, cfg: Any) -> dict[str, Any]:
+        """Which checkpoint is kept: Axolotl 0.19 passes these keys on for SFT alone."""
+        keys = ("load_best_model_at_end", "metric_for_best_model", "greater_is_better")
+        return {key: cfg[key] for key in keys if cfg.get(key) is not None}
+
     def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
         """Load the SFT adapter into the one that is trained and into a frozen reference."""
         if cfg.adapter:
             keep_in_fp32(trainer.model)
+            save_no_base(trainer.model)
         if cfg.lora_model_dir:
             go_on_from(trainer, Path(str(cfg.lora_model_dir)))
 

@@ -75,3 +75,12 @@ def keep_in_fp32(model: Any) -> None:
     for name, parameter in model.named_parameters():
         if parameter.requires_grad or f".{REFERENCE}." in name:
             parameter.data = parameter.data.to(torch.float32)
+
+
+def save_no_base(model: Any) -> None:
+    """Have the run's folder hold its adapter alone.
+
+    Axolotl 0.19 saves the adapter, and then once more what it takes for the trained model, which
+    here is the frozen base: 336 MB of SmolLM2-135M that nothing reads.
+    """
+    model.get_base_model().save_pretrained = lambda *args, **kwargs: None

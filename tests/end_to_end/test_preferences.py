@@ -19,7 +19,7 @@ TOPICS = ("sleep", "work", "my sister", "the exam", "the garden", "money", "the 
 ENV = {"PREFLIGHT": "0"}
 SMALL = {
     "sequence_len": 256, "dataset_num_proc": 1, "save_total_limit": None, "logging_steps": 1,
-    "eval_strategy": "steps", "metric_for_best_model": "eval_loss", "load_best_model_at_end": False,
+    "eval_strategy": "steps", "metric_for_best_model": "eval_loss",
 }  # fmt: skip
 
 
@@ -102,6 +102,10 @@ def test_dpo_goes_on_from_the_sft_adapter_and_resumes(sft: Path, tmp_path: Path)
     assert 0 < moved < 6 * 5e-3 * 1.5
     assert all(t.dtype == torch.float32 for t in after.values())
     assert not list((tmp_path / "run").rglob("ref"))
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    # The best by held-out loss is kept, as in SFT.
+    best = min(evaluations, key=lambda point: point["held_out_loss"])
+    assert Path(whole.record["best_checkpoint"]).name == f"checkpoint-{best['step']}"
 
     # Its second half again, from its checkpoint: the same.
     (tmp_path / "half").mkdir()
