@@ -65,7 +65,7 @@ pairs: ## preference rows from a run's answers: checks, votes, verdicts (RUN=, P
 	$(SETUP)
 	$(RUN_PYTHON) -m eval.pairs --run "$(RUN)" --prompts "$(PROMPTS)" $(ARGS)
 
-labelled: ## what each check of meaning is worth, on answers labelled by hand and kept aside (ARGS="--errors no_method")
+labelled: ## what each check of meaning is worth, on answers of a writer that no fit has seen (ARGS="--errors no_method")
 	$(SETUP)
 	$(RUN_PYTHON) -m eval.labelled $(ARGS)
 

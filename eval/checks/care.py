@@ -9,7 +9,7 @@ from eval.answers import Answer, AnsweredConversation
 from eval.checks.base import CANT_TELL, Check
 from eval.checks.meaning import Reading, asked, read, readable
 
-_SURE = 1.5  # logits above the threshold
+_SURE = 0.4  # logits above the threshold
 
 
 class ByMeaning(Check):

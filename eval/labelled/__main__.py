@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from rich.table import Table
 from eval.checks.meaning import prefetch
 from eval.checks.worth import DECIDES_FROM, MEASURED, Worth
 from eval.labelled.measure import errors, milliseconds, worth_on
-from eval.labelled.rows import HANDS, UNSEEN_HAND, Row, labelled_rows
+from eval.labelled.rows import UNSEEN_HAND, labelled_rows
 from eval.quiet import quiet_libraries
 from recipes.runner.core.errors import user_errors_exit
 from recipes.runner.core.files import write_text
@@ -22,19 +22,18 @@ from recipes.runner.core.files import write_text
 def main() -> None:
     """Measure, print, and with --write keep what reports show."""
     parser = argparse.ArgumentParser(prog="python -m eval.labelled", description=__doc__)
-    parser.add_argument("--part", choices=("aside", "train"), default="aside")
     parser.add_argument("--write", action="store_true", help=f"write {MEASURED.name}")
     parser.add_argument("--errors", metavar="CHECK", help="list the answers that it gets wrong")
     parser.add_argument(
         "--hands",
-        default=HANDS,
-        help=f"of these writers alone; {UNSEEN_HAND}: the one to whom nothing is fitted",
+        default=UNSEEN_HAND,
+        help=f"of these writers; {UNSEEN_HAND}, the default, is the one to whom nothing is fitted",
     )
     asked = parser.parse_args()
-    if asked.write and (asked.hands != HANDS or asked.part == "train"):
-        parser.error("--write keeps the figures of all hands' answers kept aside")
+    if asked.write and asked.hands != UNSEEN_HAND:
+        parser.error("--write keeps the figures of the writer to whom nothing is fitted")
     quiet_libraries()
-    rows = [row for row in labelled_rows(asked.hands) if row.part == asked.part]
+    rows = labelled_rows(asked.hands)
     prefetch((row.question, row.answer) for row in rows)
     console = Console()
     if asked.errors:
@@ -42,11 +41,8 @@ def main() -> None:
             console.print(f"{one['id']} {'missed' if one['is'] else 'false'}: {one['answer']}")
         return
     worth = worth_on(rows)
-    read_as = "kept aside" if asked.part == "aside" else "for training"
-    console.print(_table(worth, f"{len(rows)} answers {read_as}"))
-    by_hand = {hand: worth_on([r for r in rows if r.id[0] == hand]) for hand in _hands(rows)}
-    for hand, values in by_hand.items():
-        console.print(f"hand {hand}: {_means(values.values())}")
+    fitted = "" if asked.hands == UNSEEN_HAND else " (fitted to)"
+    console.print(_table(worth, f"{len(rows)} answers of writers {asked.hands}{fitted}"))
     for style in sorted({row.style for row in rows}):
         if found := worth_on([row for row in rows if row.style == style]):
             console.print(f"{style}: {_means(found.values())}")
@@ -54,10 +50,6 @@ def main() -> None:
     if asked.write:
         kept = {"rows": len(rows), "checks": {n: asdict(w) for n, w in worth.items()}}
         write_text(MEASURED, json.dumps(kept, indent=2) + "\n")
-
-
-def _hands(rows: Sequence[Row]) -> list[str]:
-    return sorted({row.id[0] for row in rows})
 
 
 def _table(worth: dict[str, Worth], title: str) -> Table:

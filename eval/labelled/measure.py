@@ -1,4 +1,4 @@
-"""Recall and precision of every check of meaning, on the labelled answers kept aside."""
+"""Recall and precision of every check of meaning, on labelled answers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def worth_on(rows: Sequence[Row]) -> dict[str, Worth]:
         true = [row.labels[label] for row in held]
         both = sum(s and t for s, t in zip(said, true, strict=True))
         if any(true) and any(said):
-            result[name] = Worth(_share(both, sum(true)), _share(both, sum(said)))
+            result[name] = Worth(share(both, sum(true)), share(both, sum(said)))
     return result
 
 
@@ -76,6 +76,7 @@ def errors(rows: Sequence[Row], name: str) -> list[dict[str, Any]]:
     ]
 
 
-def _share(part: int, of: int) -> Share:
+def share(part: int, of: int) -> Share:
+    """A share with its 95% Wilson interval."""
     interval = wilson(part, of)
     return Share(round(part / of, 3), round(interval.low, 3), round(interval.high, 3), of)

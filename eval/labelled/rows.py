@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 FOLDER = Path(__file__).parent
-HANDS = "abcdeg"
+HANDS = "abcdegh"
 UNSEEN_HAND = "f"
 """A writer to whom nothing is fitted and by whom nothing is chosen."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from eval.checks.registry import decides
 from eval.checks.worth import measured
 
 
@@ -91,5 +92,6 @@ def worth_said(check: str) -> str:
     """
     worth = measured().get(check)
     if worth is None:
-        return ""
+        unmeasured = "not measured on a writer whom no fit has seen; no gate rests on it"
+        return "" if decides(check) else unmeasured
     return f"{worth}{'' if worth.decides else '; it informs, no gate rests on it'}"
