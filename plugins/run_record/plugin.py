@@ -244,7 +244,7 @@ class _Follow(TrainerCallback):
                 data["run"],
                 self.run.folder / "curves.png",
                 chosen=checkpoint_step(data.get("best_checkpoint")),
-                unit=f"loss of {rl}" if (rl := data["config"].get("rl")) else LOSS,
+                unit=f"loss of {str.upper(rl)}" if (rl := data["config"].get("rl")) else LOSS,
             )
 
 
