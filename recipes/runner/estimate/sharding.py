@@ -101,6 +101,12 @@ def _parted_base(strategy: str, config: dict[str, Any]) -> Overrides:
         )
     if not config.get("load_in_4bit"):
         return {}
+    if strategy == "fsdp" and config.get("rl"):
+        raise UserError(
+            f"Axolotl puts no 4-bit base under rl: {config['rl']} in FSDP2's shards",
+            "load_in_4bit",
+            "STRATEGY=zero2 or ddp keep it whole",
+        )
     # Shards travel in the dtype of computing, and packed 4-bit weights must arrive as they left.
     if config.get("fp16"):
         return {_STORAGE: "float16"}
