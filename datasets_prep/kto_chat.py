@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from recipes.runner.core.errors import UserError
+
 _NAME = "axolotl.prompt_strategies.kto.chat_template"
 
 
@@ -41,7 +43,11 @@ def default(
 
         prompt, whole = text(turns[:-1], True), text(turns, False)
         if not whole.startswith(prompt):
-            raise ValueError("the chat template writes a prompt otherwise once it is answered")
+            raise UserError(
+                "writes a prompt otherwise once it is answered",
+                "the recipe's chat_template",
+                "Set another chat_template",
+            )
         sample["prompt"], sample["completion"] = prompt, whole[len(prompt) :].rstrip()
         return sample
 

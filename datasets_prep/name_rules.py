@@ -50,7 +50,13 @@ OF_NO_PERSON = re.compile(
     r"[Ss]core|[Ss]ign|[Rr]eflex|[Mm]ano?euvre|[Mm]aneuver|[Ee]xercises?|"
     r"[Dd]isease|[Ss]yndrome|[Ss]cale|[Ii]nventory|[Ii]ndex|[Ee]ffect|[Ll]aw|[Tt]est|[Mm]odel|[Tt]heory|"
     r"sponge|salad|sandwich|knife|flask|hoover|tartan|potatoes|cocktail|pudding|"
-    r"wort|the (?=[A-Z])|[Hh]otline|[Ll]ifeline|Project|Act\b|Code\b|Day\b|Method|Clinic|Technique)"
+    r"wort|[Hh]otline|[Ll]ifeline|Project|Act|Code|Day|Method|Technique)(?:e?s)?\b"
+    r"|(?:['\u2019]s?)? the (?=[A-Z])"
+)
+
+# Before somebody of the writer's own, whatever a story has by that name: "my daughter Alexa".
+OWN_BEFORE = re.compile(
+    r"\b(?:[Mm]y|[Oo]ur) (?:\w+ ){1,3}\Z|\b[Mm]y name is \Z|\bI am \Z|\bI['\u2019]m \Z"
 )
 
 _CREDENTIALS = (
@@ -144,7 +150,7 @@ RULES: list[Rule] = [
         ),
         near=False,
     ),
-    Rule(("me and ",), re.compile(rf"\bme and ({_FULL})(?! [A-Z])"), near=False),
+    Rule(("me and ",), re.compile(rf"\bme and ({_FULL})(?![\w'\u2019-]| [A-Z])"), near=False),
     Rule(
         frozenset(_TITLES_AFTER.split("|")),
         re.compile(rf"\b({_FULL})(?= (?:{_TITLES_AFTER})\b)"),
@@ -169,7 +175,7 @@ RULES: list[Rule] = [
     # As forums give age and sex: "my husband (Declan, 34M)".
     Rule(
         tuple("0123456789"),
-        re.compile(rf"\b({_FULL}),? ?\(?(?:\d\d ?[MFmf]|[MFmf] ?\d\d)\b"),
+        re.compile(rf"\b({_FULL})(?:, ?\(?| ?\(| )(?:\d\d ?[MF]|[MF] ?\d\d|\d\d[mf]|[mf]\d\d)\b"),
     ),
     Rule(
         frozenset(

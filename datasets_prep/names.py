@@ -21,6 +21,7 @@ from datasets_prep.name_rules import (
     OF_A_WORK,
     OF_MINE,
     OF_NO_PERSON,
+    OWN_BEFORE,
     PLACE_BEFORE,
     PLACES,
     PUBLIC_NAMES,
@@ -259,16 +260,21 @@ def _of_no_person(text: str, first: int, last: int) -> bool:
     """Whether what looks like a name is a figure's, a place's, a prize's or a medicine's."""
     name = text[first:last].strip(".,!?;:()'\u2019")
     lower = re.sub(r"['\u2019]s$", "", name.lower())
-    if lower in FICTION or any(word in MEDICINES for word in re.findall(r"[\w-]+", lower)):
+    if any(word in MEDICINES for word in re.findall(r"[\w-]+", lower)):
+        return True
+    own = OWN_BEFORE.search(text, max(0, first - 40), first)
+    if lower in FICTION and not own:
         return True
     if OF_NO_PERSON.search(text, first, last) or OF_NO_PERSON.match(text, last):
         return True
     if PLACE_BEFORE.search(text, max(0, first - 12), first):
         return True
     before = text[max(0, first - 30) : first].split()[-1:]
-    if before and f"{before[0].lower()} {lower}" in EVERYWHERE:
+    if before and f"{before[0].lower()} {lower}" in EVERYWHERE and not own:
         return True
-    if lower.split()[-1] in FICTION_SURNAMES or " ".join(lower.split()[:2]) in FICTION:
+    if lower.split()[-1] in FICTION_SURNAMES:
+        return True
+    if " ".join(lower.split()[:2]) in FICTION and not (own and " " not in lower):
         return True
     return lower in PLACES and bool(IN_A_PLACE.search(text, max(0, first - 24), first))
 

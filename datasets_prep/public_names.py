@@ -86,10 +86,15 @@ class PublicNames:
         text, name = self._text, self._text[start:end].strip(".,;:!?'\u2019")
         if ARTICLE.search(text, max(0, start - 30), start) and not OF_A_PERSON.match(text, end):
             return True
-        if OF_A_PLACE.match(text, end) or CASE.search(text) or self.known(start):
+        if OF_A_PLACE.match(text, end):
             return True
         first, last = self._sentence(start)
         sentence, before = text[first:last], text[first:start]
+        # "Roe vs. Wade": the name on either side alone.
+        if any(m.start() <= start - first <= m.end() for m in CASE.finditer(sentence)):
+            return True
+        if self.known(start) and (" " in name or not PRIVATE_BEFORE.search(before)):
+            return True
         if any(m.start() <= start - first < m.end() for m in FIRM.finditer(sentence)):
             return True
         if any(m.start() <= start - first < m.end() for m in SAYING.finditer(sentence)):

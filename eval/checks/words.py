@@ -1,9 +1,9 @@
 """What the words of an answer say of what it does, beside what its sentences mean.
 
 A small encoder knows less of a stranger's way to say a thing than the words that strangers share: a
-logistic regression over the single words and pairs of words that at least two writers of the
-labelled answers used (`eval.labelled.fit_words`), by tf-idf. It alone is worse than the encoder,
-and the two err in different answers.
+logistic regression over the single words and pairs of words that at least two writers used, the
+shipped data set counted as one (`eval.labelled.fit_words`), by tf-idf. It alone is worse than the
+encoder, and the two err in different answers.
 """
 
 from __future__ import annotations

@@ -12,11 +12,12 @@ from rich.table import Table
 
 from eval.checks.meaning import prefetch
 from eval.checks.worth import DECIDES_FROM, MEASURED, Worth
-from eval.labelled.measure import errors, milliseconds, worth_on
-from eval.labelled.rows import UNSEEN_HAND, labelled_rows
+from eval.labelled.measure import checks_measured, errors, milliseconds, worth_on
+from eval.labelled.rows import HANDS, UNSEEN_HAND, labelled_rows
 from eval.quiet import quiet_libraries
-from recipes.runner.core.errors import user_errors_exit
+from recipes.runner.core.errors import UserError, user_errors_exit
 from recipes.runner.core.files import write_text
+from recipes.runner.core.nearest import did_you_mean
 
 
 def main() -> None:
@@ -30,6 +31,16 @@ def main() -> None:
         help=f"of these writers; {UNSEEN_HAND}, the default, is the one to whom nothing is fitted",
     )
     asked = parser.parse_args()
+    if asked.errors and asked.errors not in checks_measured():
+        raise UserError(
+            f"there is no check {asked.errors}",
+            "--errors",
+            did_you_mean(asked.errors, checks_measured()),
+        )
+    if strangers := set(asked.hands) - set(HANDS + UNSEEN_HAND):
+        raise UserError(
+            f"there is no writer {min(strangers)}", "--hands", f"Any of {HANDS + UNSEEN_HAND}"
+        )
     if asked.write and asked.hands != UNSEEN_HAND:
         parser.error("--write keeps the figures of the writer to whom nothing is fitted")
     quiet_libraries()

@@ -38,7 +38,7 @@ from recipes.runner.run.fingerprint import digest
 
 OTHER_HANDS = "".join(hand for hand in HANDS if hand not in FIRST_HANDS)
 GOOD_ANSWERS, SHIPPED = 400, 3.0  # of the shipped data set, and how much more they weigh here
-# A label that so few answers of these writers do keeps the first reading's threshold, or 0.
+# A label that so few answers of these writers do gets 0.
 LEAST = 15
 _BATCH = 16
 

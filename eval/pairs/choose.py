@@ -17,6 +17,7 @@ from recipes.runner.core.files import write_jsonl
 from recipes.runner.core.paths import display_path
 from recipes.runner.run.finished import Run
 
+_FEW = 3  # pairs that lean nowhere yet
 _MOST_LEANING = 2.0  # as many pairs that teach to name help less for each that teaches to name it
 
 
@@ -171,7 +172,7 @@ def leans_from_help(preferences: Iterable[Preference]) -> str | None:
     reasons = [set(reasons_of(preference)) for preference in preferences]
     less = sum("no_crisis_alarm" in found for found in reasons)
     more = sum(bool(found & {"names_crisis_help", "flags_risk"}) for found in reasons)
-    if less <= _MOST_LEANING * more:
+    if less < _FEW or less <= _MOST_LEANING * more:
         return None
     return (
         f"{less} pairs reject a crisis answer to somebody who is in no danger, and {more} reject"

@@ -123,6 +123,8 @@ def test_texts_of_other_styles(name: str, least: float) -> None:
         "Write a story about a dragon named Ember.",
         "Lamictal was stopped, Keppra and Seroquel go on.",
         "We drove from Savannah to Charleston.",
+        "From 10 to 12 I take Diazepam 10 mg and Lithium 30 mg.",
+        "Walk 25 m to Room 12.",
     ],
 )
 def test_public_facts_stories_medicines_and_places_stay(text: str) -> None:
@@ -163,6 +165,13 @@ def test_a_private_life_is_masked_beside_public_names() -> None:
         ("Chris Evans", "[NAME_1] from number 12 parks across my drive."),
         ("Bilal", "My cousin [NAME_1] knows the Gruffalo by heart."),
         ("Elsie", "I watched Mary Poppins with [NAME_1] again."),
+        ("Emma Armstrong", "My friend [NAME_1] moved away."),
+        ("Tom", "My husband [NAME_1] signed it."),
+        ("Sarah", "My sister [NAME_1] tested positive."),
+        ("Ophelia", "My daughter [NAME_1] won't eat."),
+        ("Kevin", "I hit [NAME_1] once. Depression vs. burnout is what we argued about."),
+        ("Ellie", "My sister [NAME_1] moved out."),
+        ("Zorblax", "He left me and [NAME_1] for good."),
     ],
 )
 def test_who_stands_beside_a_story_is_masked(name: str, text: str) -> None:
