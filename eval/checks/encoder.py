@@ -72,7 +72,10 @@ _KEPT: dict[str, np.ndarray] = {}
 
 def embed(texts: Sequence[str]) -> np.ndarray:
     """Vectors of length one, float32, (texts, 384); of an empty text: zeros. Kept by text."""
-    new = sorted({text for text in texts if text.strip() and text not in _KEPT}, key=len)
+    # In one order: what is in a batch together moves the last digits.
+    new = sorted(
+        {text for text in texts if text.strip() and text not in _KEPT}, key=lambda t: (len(t), t)
+    )
     for start in range(0, len(new), _BATCH):
         group = new[start : start + _BATCH]
         _KEPT.update(zip(group, _embed(group), strict=True))

@@ -96,7 +96,9 @@ def read(question: str, answer: str) -> Reading:
 
 def prefetch(pairs: Iterable[tuple[str, str]]) -> None:
     """Read many (question, answer) at once, which takes less time than one by one."""
-    new = sorted({pair for pair in pairs if pair not in _KEPT}, key=lambda pair: len(pair[1]))
+    new = sorted(
+        {pair for pair in pairs if pair not in _KEPT}, key=lambda pair: (len(pair[1]), pair)
+    )
     for start in range(0, len(new), _BATCH):
         group = new[start : start + _BATCH]
         _KEPT.update(zip(group, _read(group), strict=True))
@@ -152,12 +154,13 @@ class _First:
     weights: dict[str, Any]
 
 
-def _stored() -> tuple[dict[str, Any], dict[str, str]]:
-    """(tensors, facts) of the weights' file."""
+def stored() -> tuple[dict[str, Any], dict[str, Any]]:
+    """(tensors, facts) of the weights' file. Facts are one text: a file keeps no order of many."""
     from safetensors import safe_open
 
     with safe_open(WEIGHTS, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, json.loads(file.metadata()["facts"])
 
 
 @cache
@@ -165,25 +168,25 @@ def _first() -> _First:
     import torch
 
     encoder, tokenizer = load_encoder()
-    tensors, facts = _stored()
-    stored = {name: tensor.float() for name, tensor in tensors.items()}
+    tensors, facts = stored()
+    weights = {name: tensor.float() for name, tensor in tensors.items()}
     scale = float(facts["scale"])
     for name, parameter in encoder.named_parameters():
         layer = name.removesuffix(".weight")
-        if f"{layer}.A" in stored:
-            parameter.data += scale * stored[f"{layer}.B"] @ stored[f"{layer}.A"]
-    encoder.embeddings.token_type_embeddings.weight.data.copy_(stored["token_types"])
+        if f"{layer}.A" in weights:
+            parameter.data += scale * weights[f"{layer}.B"] @ weights[f"{layer}.A"]
+    encoder.embeddings.token_type_embeddings.weight.data.copy_(weights["token_types"])
     # Two thirds of the time, where the CPU has the instructions; no decision of 900 changed.
     if torch.cpu._is_avx512_bf16_supported():
         encoder = encoder.bfloat16()
-    return _First(encoder, tokenizer, stored)
+    return _First(encoder, tokenizer, weights)
 
 
 @cache
 def _others() -> tuple[Sentences, Words, dict[str, float]]:
     """(reading by sentence, by words, thresholds by label)."""
-    tensors, facts = _stored()
-    return Sentences.stored(tensors), Words.stored(tensors), json.loads(facts["thresholds"])
+    tensors, facts = stored()
+    return Sentences.stored(tensors), Words.stored(tensors), facts["thresholds"]
 
 
 def _read(pairs: list[tuple[str, str]]) -> list[Reading]:

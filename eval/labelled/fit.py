@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="go on from these weights")
     asked = parser.parse_args()
     tensors = fit(asked.epochs, asked.rate, asked.seed, asked.start)
-    facts = {"scale": str(SCALE)}
+    facts = {"facts": json.dumps({"scale": SCALE})}
     save_file(tensors, asked.out, metadata=facts)
 
 

@@ -21,12 +21,10 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
-from safetensors import safe_open
 from safetensors.torch import save_file
 
-from eval.checks import meaning
 from eval.checks.by_sentence import Sentences, features, prefetch
-from eval.checks.meaning import LABELS, added, first_reading
+from eval.checks.meaning import LABELS, added, first_reading, stored
 from eval.checks.words import Words
 from eval.labelled.fit import FIRST_HANDS, good_answers, targets
 from eval.labelled.fit_sentences import fit_sentences
@@ -146,17 +144,20 @@ def main() -> None:
     asked = parser.parse_args()
     quiet_libraries()
     torch.set_num_threads(1)  # sums in one order: the same file every time
-    with safe_open(meaning.WEIGHTS, framework="pt") as file:
-        names = [n for n in file.keys() if not n.startswith(("words.", "sentences."))]  # noqa: SIM118
-        first, facts = {name: file.get_tensor(name) for name in names}, file.metadata()
+    tensors, facts = stored()
+    first = {n: t for n, t in tensors.items() if not n.startswith(("words.", "sentences."))}
     unseen = read_unseen()
     Console().print(table(unseen))
     sentences, words = fit_both(labelled_rows())
     facts |= {
-        "thresholds": json.dumps(thresholds_of(unseen)),
+        "thresholds": thresholds_of(unseen),
         "fitted_to": fitted_to(labelled_rows()),
     }
-    save_file({**first, **sentences.tensors(), **words.tensors()}, asked.out, metadata=facts)
+    save_file(
+        {**first, **sentences.tensors(), **words.tensors()},
+        asked.out,
+        metadata={"facts": json.dumps(facts, sort_keys=True)},
+    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from statistics import fmean
 
 import numpy as np
 import pytest
-from safetensors import safe_open
 
 from eval.answers import Answer, AnsweredConversation
 from eval.checks import meaning
@@ -149,8 +148,7 @@ def test_what_is_kept_is_what_is_measured() -> None:
 def test_the_weights_were_fitted_to_these_answers_and_not_to_the_writer_who_measures() -> None:
     """Labels can't change without a new fit, which one command makes (see eval/labelled)."""
     assert UNSEEN_HAND not in HANDS and not set(FIRST_HANDS) & set(OTHER_HANDS)
-    with safe_open(meaning.WEIGHTS, framework="pt") as file:
-        assert file.metadata()["fitted_to"] == fitted_to(labelled_rows())
+    assert meaning.stored()[1]["fitted_to"] == fitted_to(labelled_rows())
 
 
 def test_words_are_fitted_alike_every_time_and_kept_as_they_were() -> None:
