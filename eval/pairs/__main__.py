@@ -113,7 +113,10 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
 def _next(run: Run) -> str:
     """What trains on the rows: the recipe that goes on from this run, where there is one."""
     for path in recipe_paths():
-        config = load_recipe(path).config
+        try:
+            config = load_recipe(path).config
+        except UserError:  # a broken recipe is told where it is named
+            continue
         before = config.get("lora_model_dir")
         if config.get("rl") == "dpo" and before and (ROOT / str(before)) == run.path.resolve():
             return f"make train RECIPE={path.stem}"

@@ -18,6 +18,7 @@ from recipes.runner.check.preferences import check_preferences
 from recipes.runner.core.errors import UserError, UserErrors
 from recipes.runner.core.paths import display_path
 from recipes.runner.core.yaml_file import dotted
+from recipes.runner.models.saved_adapter import MADE_BY_TRL
 
 
 class PreferenceOptions(BaseModel):
@@ -48,11 +49,15 @@ class PreferencePlugin(BasePlugin):
         Raises:
             UserErrors: no reference adapter, one of another base or shape, a beta of 0, rows near a
                 suite's prompts.
-            UserError: there are no preference rows yet.
+            UserError: another `rl` or none, or there are no preference rows yet.
         """
         say_failures_in_one_line()
         config = cfg.to_dict() if hasattr(cfg, "to_dict") else dict(cfg)
         recipe = display_path(Path(str(config.get("axolotl_config_path", "the recipe"))))
+        if config.get("rl") not in MADE_BY_TRL:
+            raise UserError(
+                "goes with rl: dpo, ipo or kto alone", f"{recipe}: plugins", "Take it out"
+            )
         found = [
             UserError(finding.what, f"{recipe}: {dotted(finding.place)}", finding.todo)
             for finding in check_preferences(config, ready=True)

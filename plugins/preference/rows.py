@@ -11,6 +11,7 @@ from datasets_prep.contamination import Prompts
 from datasets_prep.settings import ContaminationSettings
 from datasets_prep.suites import prompts_of, suite_files
 from recipes.runner.core.errors import UserError, UserErrors
+from recipes.runner.core.local_data import definitions
 from recipes.runner.core.paths import ROOT, display_path
 from recipes.runner.core.terminal import send
 
@@ -31,11 +32,16 @@ def look_at_rows(config: dict[str, Any]) -> None:
             line. Rows of ``data/`` have been through the data preparation, which drops such.
     """
     near = []
+    looked = set()
     for entry in [*(config.get("datasets") or []), *(config.get("test_datasets") or [])]:
         path = Path(str(entry.get("path")))
-        made = len(path.parts) == 3 and path.parts[0] == "data"
-        if made and path.parts[1] in _SOURCES:
-            _look_at_pairs(ROOT / "data" / "sources" / _SOURCES[path.parts[1]], config)
+        made = len(path.parts) == 3 and path.parts[0] == "data" and path.parts[1] in definitions()
+        source = path.parts[1] if made else str(path)
+        if source in looked:
+            continue
+        looked.add(source)
+        if made and source in _SOURCES:
+            _look_at_pairs(ROOT / "data" / "sources" / _SOURCES[source], config)
         elif not made and (ROOT / path).is_file() and path.suffix in (".jsonl", ".json"):
             near += list(_near_suites(ROOT / path))
     if near:
@@ -63,11 +69,11 @@ def _look_at_pairs(source: Path, config: dict[str, Any]) -> None:
 def _near_suites(path: Path) -> Iterator[UserError]:
     settings = ContaminationSettings()
     known = Prompts(prompts_of(suite_files(settings)), settings.ngram, settings.threshold)
-    for number, row in _rows(path):
+    for place, row in _rows(path):
         reason = known.near({"messages": list(_turns(row))})
         if reason:
             todo = "Take it out: suites judge what is trained on it"
-            yield UserError(f"is {reason}", f"{display_path(path)}:{number}", todo)
+            yield UserError(f"is {reason}", f"{display_path(path)}:{place}", todo)
 
 
 def _turns(row: dict[str, Any]) -> Iterator[dict[str, str]]:
@@ -81,12 +87,23 @@ def _turns(row: dict[str, Any]) -> Iterator[dict[str, str]]:
                     yield {"role": str(own or role), "content": said}
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows of a file of JSON lines with their lines; Axolotl says what can't be read."""
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a file of JSON lines with their lines, or of one JSON array with their numbers.
+
+    Axolotl says what can't be read.
+    """
+    text = path.read_text(encoding="utf-8")
+    if text.lstrip().startswith("["):
+        try:
+            listed = json.loads(text)
+        except ValueError:
+            return
+        yield from ((f" row {n}", row) for n, row in enumerate(listed, 1) if isinstance(row, dict))
+        return
+    for number, line in enumerate(text.split("\n"), 1):
         try:
             row = json.loads(line)
         except ValueError:
             continue
         if isinstance(row, dict):
-            yield number, row
+            yield str(number), row

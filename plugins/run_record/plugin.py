@@ -64,6 +64,7 @@ class RunRecordPlugin(BasePlugin):
             "evaluations": before.get("evaluations", []),
             "losses": before.get("losses", []),
             "seconds_before": before.get("seconds", 0.0),
+            "tokens_before": before.get("tokens", 0),
         }
         on_failure(lambda reason: self._end(record.FAILED, reason))
         atexit.register(self._end_if_still_running)
@@ -193,12 +194,14 @@ class _Follow(TrainerCallback):
 
     def _count(self, state: Any) -> None:
         """Tokens and speed so far; reading them waits for the GPU, so not after every step."""
-        tokens = tokens_seen(state)
+        tokens, before = tokens_seen(state), self.run.data.get("tokens_before", 0)
         speed = _speed(tokens - self.tokens_at_start, time.monotonic() - self.first_step)
         if self.counted:
-            (first, since), (tokens, now) = self.counted[0], self.counted[-1]
-            speed = _speed(tokens - first, now - since)
+            (first, since), (last, now) = self.counted[0], self.counted[-1]
+            speed = _speed(last - first, now - since)
+            tokens = before + last
         seconds = time.monotonic() - self.began
+        tokens = tokens or before  # TRL's trainer has logged nothing yet
         self.run.data |= {
             "tokens": tokens,
             "tokens_trained": tokens_seen(state, "trainable"),

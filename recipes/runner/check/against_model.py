@@ -152,7 +152,7 @@ def _twice(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
     wanted = config.get("lora_target_modules")
     targets = set(map(str, _listed(wanted)))
     if config.get("lora_target_linear") or wanted == "all-linear":
-        linear = [module.name for module in modules.modules if module.kind == "Linear"]
+        linear = [module.name for module in modules.modules if module.kind.endswith("Linear")]
         targets |= {name.rsplit(".", 1)[-1] for name in linear} - {"lm_head", "embed_out"}
     for index, name in enumerate(_listed(config.get("lora_modules_to_save"))):
         if name in targets:

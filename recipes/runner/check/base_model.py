@@ -124,6 +124,18 @@ def _modules(name: str) -> Modules | None:
     return Modules(found, tuple(path for path, _ in model.named_parameters()))
 
 
+def embedding_modules(config: dict[str, Any]) -> list[str]:
+    """The last names of the modules that embed a token and that give each one's logit.
+
+    Of a model that can't be built: those of Llama, which most families have.
+    """
+    found = modules_of(config)
+    modules = found.modules if found else ()
+    embeds = [module.name.rsplit(".", 1)[-1] for module in modules if module.kind == "Embedding"]
+    heads = [m.name for m in modules if m.kind.endswith("Linear") and "." not in m.name]
+    return [*embeds[:1], *heads] if embeds and heads else ["embed_tokens", "lm_head"]
+
+
 def model_type(config: dict[str, Any]) -> str | None:
     """transformers' name for the family; None where it can't be known."""
     raw = raw_config(config)

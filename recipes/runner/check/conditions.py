@@ -292,7 +292,9 @@ def _needed(config: _Config) -> Iterator[Finding]:
     low_rank = any(part in optimizer for part in LOW_RANK) and "q_galore" not in optimizer
     if low_rank and not is_given(config.get("optim_target_modules")):
         what = f"is {optimizer}, which needs optim_target_modules"
-        yield Finding(("optimizer",), what, "Write optim_target_modules: [attn, mlp]")
+        yield Finding(
+            ("optimizer",), what, "Name parts of its linear layers in optim_target_modules"
+        )
     if _optimizer_of(config) == "adamw_anyprecision" and not config.get("torchdistx_path"):
         what = "is adamw_anyprecision, which needs torchdistx_path"
         yield Finding(("optimizer",), what, "Take adamw_torch_fused")

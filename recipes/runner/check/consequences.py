@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from recipes.runner.check.against_run import most_steps, validates
-from recipes.runner.check.base_model import built_config, vocabulary
+from recipes.runner.check.base_model import built_config, embedding_modules, vocabulary
 from recipes.runner.check.conditions import attention_of, is_given
 from recipes.runner.check.finding import Finding, mapping, number
 from recipes.runner.core.yaml_file import KeyPath
@@ -100,13 +100,18 @@ def _new_tokens(config: dict[str, Any]) -> Iterator[Finding]:
     if config.get("adapter") not in ("lora", "qlora") or not isinstance(new, list):
         return
     found = vocabulary(name) if isinstance(name, str) and name and len(name) < 500 else None
-    known = found[0] if found and found[1] else frozenset()
+    if found is None:
+        return
+    tokens, all_of_them = found
+    modules = embedding_modules(config)
     listed = [config.get("lora_modules_to_save"), config.get("lora_target_modules")]
-    trained = "embed" in str(listed) or is_given(config.get("peft_trainable_token_indices"))
-    added = [str(token) for token in new if str(token) not in known]
+    trained = any(name in str(listed) for name in ("embed", modules[0]))
+    trained = trained or is_given(config.get("peft_trainable_token_indices"))
+    added = [str(token) for token in new if str(token) not in tokens]
     if added and not trained:
-        what = f"adds {', '.join(added[:3])}, whose embeddings nothing trains"
-        todo = "Add lora_modules_to_save: [embed_tokens, lm_head]"
+        adds = "adds" if all_of_them else "may add"
+        what = f"{adds} {', '.join(added[:3])}, whose embeddings nothing trains"
+        todo = f"Add lora_modules_to_save: [{', '.join(modules)}]"
         yield Finding(("tokens",), what, todo, "warning")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -163,13 +164,21 @@ def inspect_config(config: dict[str, Any], file: YamlFile, starting: bool = Fals
             reason = f"{check.__name__.removeprefix('check_')} was left out"
             found.append(Finding((), reason, f"Correct the rest first ({error})"[:120], "note"))
         # Nor does one that a refused value was left out for say that it is missing.
-        left_out = [f"needs {place[0]}," for place in wrong if len(place) == 1]
+        left_out = {str(place[0]) for place in wrong if len(place) == 1}
         found += [
             finding
             for finding in more
-            if finding.place not in wrong and not finding.what.startswith(tuple(left_out))
+            if finding.place not in wrong and not _asks_for(finding.what, left_out)
         ]
     return _report(found, given, file)
+
+
+def _asks_for(what: str, keys: set[str]) -> bool:
+    """Whether a finding says that one of these keys is missing, or says what it is not."""
+    if what.startswith(tuple(f"needs {key}," for key in keys)):
+        return True
+    said = what.startswith("is not read") or "which needs" in what
+    return said and not keys.isdisjoint(re.findall(r"\w+", what))
 
 
 def _of_schema(config: dict[str, Any], starting: bool) -> Iterator[Finding]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from recipes.runner.check.base_model import Modules, built_config, modules_of
+from recipes.runner.check.base_model import Modules, built_config, embedding_modules, modules_of
 from recipes.runner.check.conditions import LOW_RANK, is_given
 from recipes.runner.check.finding import Finding, mapping, number
 from recipes.runner.core.nearest import did_you_mean, nearest
 from recipes.runner.core.yaml_file import KeyPath
+from recipes.runner.models.saved_adapter import MADE_BY_TRL
+
+_ADAPTERS = ("lora", "qlora")
 
 
 def check_parameters(config: dict[str, Any]) -> Iterator[Finding]:
@@ -28,12 +32,19 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def _is_of_peft(config: dict[str, Any], text: str) -> bool:
+    """Whether a text is of names that the base has only once an adapter is in it."""
+    return config.get("adapter") in _ADAPTERS and ("lora_" in text or "base_layer" in text)
+
+
 def _unfrozen(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
     """Axolotl's own reading of each pattern: a dot is a dot, and the start must match."""
     from axolotl.utils.freeze import LayerNamePattern
 
-    # Axolotl looks once the adapter is there, and freezes it too where nothing matches.
-    adapted = "base_model.model." if config.get("adapter") in ("lora", "qlora") else ""
+    # Axolotl looks once the adapter is there, and freezes it too where nothing matches; where TRL
+    # makes the adapter, it is not there yet.
+    there = config.get("adapter") in _ADAPTERS and config.get("rl") not in MADE_BY_TRL
+    adapted = "base_model.model." if there else ""
     for index, text in enumerate(_listed(config.get("unfrozen_parameters"))):
         place: KeyPath = ("unfrozen_parameters", index)
         try:
@@ -41,6 +52,8 @@ def _unfrozen(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
         except Exception as error:  # re.error, and a ValueError for the range behind it
             reason = " ".join(str(error).split())
             yield Finding(place, f"{text} is no pattern: {reason}", "Correct it")
+            continue
+        if _is_of_peft(config, str(text)):
             continue
         names = [f"{adapted}{name}" for name in modules.parameters]
         matches = [(name, pattern.name_regex.match(name)) for name in names]
@@ -69,19 +82,24 @@ def _learning_rates(config: dict[str, Any], modules: Modules) -> Iterator[Findin
     for index, group in enumerate(_listed(config.get("lr_groups"))):
         names = group.get("modules") if isinstance(group, dict) else None
         for number_of, name in enumerate(_listed(names)):
+            if not isinstance(name, str) or _is_of_peft(config, name):
+                continue
             # Axolotl looks for the text anywhere in a parameter's name.
-            if isinstance(name, str) and not any(name in one for one in modules.parameters):
+            if not any(name in one for one in modules.parameters):
                 last = {part for one in modules.parameters for part in one.split(".")}
                 todo = did_you_mean(name, {part for part in last if not part.isdigit()}, "It has")
                 place = ("lr_groups", index, "modules", number_of)
                 yield Finding(place, f"{name} matches no parameter of this model", todo)
-    trained = [*_listed(config.get("lora_modules_to_save")), config.get("lora_target_modules")]
-    trained += _listed(config.get("lora_target_modules"))
-    embeds = any(name in str(one) for one in trained for name in ("embed_tokens", "lm_head"))
+    # What is saved whole, and single tokens, are of the embeddings' group whatever their names.
+    whole = ("lora_modules_to_save", "peft_trainable_token_indices")
+    named = str(config.get("lora_target_modules"))
+    embeds = any(is_given(config.get(key)) for key in whole)
+    embeds = embeds or any(name in named for name in ("embed_tokens", "lm_head"))
     for key in ("embedding_lr", "embedding_lr_scale"):
-        if is_given(config.get(key)) and config.get("adapter") in ("lora", "qlora") and not embeds:
+        if is_given(config.get(key)) and config.get("adapter") in _ADAPTERS and not embeds:
             what = "is not read: this adapter trains no embeddings"
-            todo = "Add lora_modules_to_save: [embed_tokens, lm_head], or take it out"
+            names = ", ".join(embedding_modules(config))
+            todo = f"Add lora_modules_to_save: [{names}], or take it out"
             yield Finding((key,), what, todo, "warning")
 
 
@@ -93,16 +111,20 @@ def _low_rank(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
     optimizer = str(config.get("optimizer"))
     if not any(part in optimizer for part in LOW_RANK) or wanted in (None, "all_linear"):
         return
-    linear = [module.name for module in modules.modules if module.kind == "Linear"]
+    linear = [module.name for module in modules.modules if module.kind.endswith("Linear")]
     listed = wanted if isinstance(wanted, list) else [wanted]
     for index, target in enumerate(listed):
+        if not isinstance(target, str):
+            continue
         one = [target] if isinstance(wanted, list) else target
-        if isinstance(target, str) and not any(exists(one, name) for name in linear):
-            place = (
-                ("optim_target_modules", index)
-                if isinstance(wanted, list)
-                else ("optim_target_modules",)
-            )
+        place: KeyPath = ("optim_target_modules",)
+        place += (index,) if isinstance(wanted, list) else ()
+        try:
+            found = any(exists(one, name) for name in linear)
+        except re.error as error:
+            yield Finding(place, f"{target} is no pattern: {error}", "Correct it: .* for *")
+            continue
+        if not found:
             parts = {part for name in linear for part in name.split(".") if not part.isdigit()}
             todo = did_you_mean(target, parts, "It has")
             yield Finding(place, f"{target} matches no linear layer of this model", todo)

@@ -18,6 +18,7 @@ from recipes.runner.check.finding import (
     whole,
 )
 from recipes.runner.check.references import first_rows, is_local
+from recipes.runner.core.errors import UserError
 from recipes.runner.core.nearest import nearest
 from recipes.runner.core.paths import ROOT
 from recipes.runner.core.recipe import load_recipe, recipe_paths
@@ -152,7 +153,10 @@ def _maker(path: str) -> str | None:
     """The recipe whose run this folder is; None when no recipe here writes it."""
     for recipe in recipe_paths():
         if recipe.stem == Path(path).name and Path(path).parent.name == "runs":
-            config = load_recipe(recipe).config
+            try:
+                config = load_recipe(recipe).config
+            except UserError:  # which is told of that recipe, and not of this one
+                return None
             if Path(str(config.get("output_dir", ""))) == Path(path):
                 return recipe.stem
     return None

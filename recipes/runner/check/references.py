@@ -13,6 +13,7 @@ from recipes.runner.core.local_data import definitions
 from recipes.runner.core.nearest import nearest
 from recipes.runner.core.paths import RECIPES, ROOT
 
+_READ_FOLDERS = ("base_model", "tokenizer_config", "lora_model_dir")
 _SPLITS = ("train.jsonl", "validation.jsonl", "test.jsonl")
 _ENDINGS = (".json", ".jsonl", ".csv", ".parquet", ".arrow", ".txt", ".zst", ".gz")
 
@@ -78,12 +79,19 @@ def _output(config: dict[str, Any]) -> Iterator[Finding]:
     output = config.get("output_dir")
     if output == "":
         yield Finding(("output_dir",), "is empty", "Name a folder")
-    if not isinstance(output, str) or not output or not _exists(output):
+    if not isinstance(output, str) or not output:
+        return
+    before = config.get("lora_model_dir")
+    if isinstance(before, str) and before and Path(before) == Path(output):
+        what = f"is {output}, which lora_model_dir is read from: the run would write over it"
+        yield Finding(("output_dir",), what, "Name another folder")
+        return
+    if not _exists(output):
         return
     if _is_file(output):
         yield Finding(("output_dir",), f"{output} is a file", "Name a folder")
         return
-    read = [(key, config.get(key)) for key in ("base_model", "tokenizer_config")]
+    read = [(key, config.get(key)) for key in _READ_FOLDERS]
     read += [("a data set", entry.get("path")) for _, entry in data_sets(config)]
     for name, path in read:
         if isinstance(path, str) and path and _exists(path) and _place(path) == _place(output):

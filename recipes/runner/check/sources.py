@@ -87,6 +87,7 @@ def _file_kind(place: KeyPath, entry: dict[Any, Any]) -> Iterator[Finding]:
 
 
 _SPLITS = ("train", "validation", "test")
+_MORE_THAN_ANY = 10**12  # rows
 
 
 def _split(place: KeyPath, entry: dict[Any, Any]) -> Iterator[Finding]:
@@ -113,8 +114,9 @@ def _split(place: KeyPath, entry: dict[Any, Any]) -> Iterator[Finding]:
             what = f"{name} is hardly the name of a split"
             yield Finding(where, what, f"Did you mean {near}?")
     rows = count_rows(path) if isinstance(path, str) and local_file(path) else None
-    # Of a file that is elsewhere any number of rows shows which part is empty.
-    sizes = dict.fromkeys(names, 100_000 if rows is None else rows)
+    # `datasets` cuts a part that reaches beyond the end: of a file that is elsewhere only more rows
+    # than any has show which part is empty whatever its length.
+    sizes = dict.fromkeys(names, _MORE_THAN_ANY if rows is None else rows)
     try:
         parts = instruction.to_absolute(sizes)
     except (ValueError, AssertionError):

@@ -119,9 +119,10 @@ def _of_rl(
     for key, default in _defaults(f"{package}.{name}", function).items():
         if not entry.get(key) and key not in _OPTIONAL:
             asked.add(default)
-    missing = sorted(asked - set(rows[0]))
+    columns: set[str] = set().union(*rows)
+    missing = sorted(asked - columns)
     if missing:
-        todo = f"The rows have {', '.join(sorted(rows[0]))}"
+        todo = f"The rows have {', '.join(sorted(columns))}"
         yield Finding(place, f"{kind} reads {', '.join(missing)}, which no row has", todo)
 
 

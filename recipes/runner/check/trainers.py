@@ -14,6 +14,7 @@ from typing import Any
 
 from recipes.runner.check.conditions import is_given
 from recipes.runner.check.finding import Finding, mapping, words
+from recipes.runner.check.preferences import PLUGIN
 from recipes.runner.core.nearest import did_you_mean
 from recipes.runner.core.yaml_file import KeyPath
 
@@ -42,6 +43,8 @@ _OF_SFT = words("""
     lisa_step_interval lr_quadratic_warmup loss_watchdog_threshold generate_samples do_bench_eval
     do_causal_lm_eval use_eaft train_on_inputs
     """)
+# Of these, what the preference plugin passes on to the others.
+_PASSED_ON = ("load_best_model_at_end", "metric_for_best_model", "greater_is_better")
 _BETA = ("beta",)  # of `trl`, which every trainer of an `rl` reads
 
 
@@ -56,8 +59,9 @@ def check_trainers(config: dict[str, Any]) -> Iterator[Finding]:
         what = f"is refused by Axolotl under rl: {rl}: its rows are not packed"
         yield Finding(("sample_packing",), what, "Write sample_packing: false")
     if isinstance(rl, str) and rl and not own:
+        passed_on = _PASSED_ON if PLUGIN in (config.get("plugins") or ()) else ()
         for key in _OF_SFT:
-            if is_given(config.get(key)):
+            if is_given(config.get(key)) and key not in passed_on:
                 yield _unread((key,), rl, ())
     trl = mapping(config, "trl")
     if isinstance(rl, str) and rl and rl not in _GENERATING:

@@ -16,7 +16,7 @@ _WHOLE = (
 )
 _MAPPINGS = (
     "bnb_config_kwargs", "lora_rank_pattern", "lora_alpha_pattern", "falcon", "fused",
-    "gradient_checkpointing_kwargs",
+    "gradient_checkpointing_kwargs", "fsdp_config",
 )  # fmt: skip
 _NAMES = (
     "lora_modules_to_save",

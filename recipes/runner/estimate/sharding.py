@@ -16,6 +16,7 @@ from recipes.runner.models.families import FAMILIES, family_of
 STRATEGIES = ("ddp", "zero2", "zero3", "fsdp")
 FOLDER = RECIPES / "accelerate"
 _STORAGE = "bnb_config_kwargs.bnb_4bit_quant_storage"
+_WHOLE_UNDER_FSDP = ("dpo", "ipo", "kto", "orpo")  # of a 4-bit base, by Axolotl's own refusal
 PARTS_WEIGHTS = ("zero3", "fsdp")
 """Those that leave no GPU with a whole model; the Falcon plugin steps aside there."""
 
@@ -101,7 +102,7 @@ def _parted_base(strategy: str, config: dict[str, Any]) -> Overrides:
         )
     if not config.get("load_in_4bit"):
         return {}
-    if strategy == "fsdp" and config.get("rl"):
+    if strategy == "fsdp" and config.get("rl") in _WHOLE_UNDER_FSDP:
         raise UserError(
             f"Axolotl puts no 4-bit base under rl: {config['rl']} in FSDP2's shards",
             "load_in_4bit",

@@ -105,14 +105,17 @@ class Run:
         """The run that this one went on from."""
         folder = self.config.get("lora_model_dir")
         try:
-            return find_run(str(ROOT / folder) if folder else None, None)
+            found: Run | None = find_run(str(ROOT / folder) if folder else None, None)
         except UserError:
+            found = None
+        if found is None or found.path.resolve() == self.path.resolve():
             raise UserError(
                 "trained on preferences, and its held-out conversations are those of the run that"
                 f" it went on from: {folder or 'none'}",
                 display_path(self.path),
                 "Bring that run's folder back",
-            ) from None
+            )
+        return found
 
 
 def base_bits(config: dict[str, Any]) -> Literal[4, 8, 16]:
