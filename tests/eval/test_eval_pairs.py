@@ -248,6 +248,20 @@ def test_what_trains_on_the_rows_is_named():
     assert 'SET="lora_model_dir=runs/r64"' in _next(Run(ROOT / "runs" / "r64", {}))
 
 
+def test_a_broken_recipe_does_not_stop_the_naming(monkeypatch):
+    from eval.pairs import __main__ as pairs
+
+    good = pairs.load_recipe
+
+    def load(path):
+        if "dpo" in str(path):
+            raise UserError("is broken", str(path))
+        return good(path)
+
+    monkeypatch.setattr(pairs, "load_recipe", load)
+    assert "RECIPE=..." in _next(Run(ROOT / "runs" / "smollm2-135m-qlora", {}))
+
+
 def test_held_out_conversations_of_a_run_on_preferences_are_those_of_the_run_before(tmp_path):
     def run(name, **config):
         (tmp_path / name).mkdir()
@@ -262,8 +276,9 @@ def test_held_out_conversations_of_a_run_on_preferences_are_those_of_the_run_bef
     dpo = run("dpo", rl="dpo", lora_model_dir=str(tmp_path / "sft"), datasets=pairs)
     again = run("again", rl="kto", lora_model_dir=str(tmp_path / "dpo"), datasets=pairs)
     assert dpo.held_out_file() == again.held_out_file() == tmp_path / "data" / "test.jsonl"
-    for gone in (str(tmp_path / "gone"), None):
-        alone = run(f"alone{bool(gone)}", rl="dpo", lora_model_dir=gone, datasets=pairs)
+    for name, gone in (("a", str(tmp_path / "gone")), ("itself", str(tmp_path / "itself")),
+                       ("b", None)):  # fmt: skip
+        alone = run(name, rl="dpo", lora_model_dir=gone, datasets=pairs)
         with pytest.raises(UserError, match="those of the run that it went on from"):
             alone.held_out_file()
 

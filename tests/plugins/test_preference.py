@@ -109,6 +109,32 @@ def test_answers_of_another_run_are_said(tmp_path, monkeypatch):
     assert kind == "warning" and "answers of other, and training goes on from mine" in text
     rows.look_at_rows({**config, "lora_model_dir": "runs/other"})
     assert len(said) == 1
+    twice = {**config, "test_datasets": [{"path": "data/preferences/validation.jsonl"}]}
+    rows.look_at_rows(twice)
+    assert len(said) == 2
+
+
+@pytest.mark.parametrize("rl", ["orpo", None])
+def test_the_plugin_refuses_what_it_does_not_set_up(rl):
+    from plugins.preference.plugin import PreferencePlugin
+
+    with pytest.raises(UserError, match="goes with rl: dpo, ipo or kto alone"):
+        PreferencePlugin().register({"rl": rl})
+
+
+@pytest.mark.parametrize("name", ["data/mine/train.jsonl", "mine.json"])
+def test_a_user_s_own_file_is_looked_at_wherever_it_lies(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(rows, "ROOT", tmp_path)
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    near = {"prompt": "bad day", "chosen": "Oh?", "rejected": "So?"}
+    listed = [{**near, "prompt": "My tap drips."}, near]
+    as_lines = "\n".join(map(json.dumps, listed))
+    path.write_text(json.dumps(listed, indent=1) if path.suffix == ".json" else as_lines)
+    with pytest.raises(UserErrors) as refused:
+        rows.look_at_rows({"datasets": [{"path": name}], "test_datasets": [{"path": name}]})
+    [error] = refused.value.errors
+    assert f"{name}: row 2: is " in str(error) or f"{name}:2: is " in str(error)
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,9 @@ def test_truncated_weights_are_named(tmp_path):
     assert "a weights file is damaged" in describe(caught.value)
 
 
-def test_tokens_are_those_that_a_trainer_of_preferences_logs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("before", [0, 5000])
+def test_tokens_are_those_that_a_trainer_of_preferences_logs(tmp_path, monkeypatch, before):
+    """Beside those before a resumption, after which it counts from 0."""
     from types import SimpleNamespace
 
     from plugins.run_record import plugin
@@ -199,6 +201,7 @@ def test_tokens_are_those_that_a_trainer_of_preferences_logs(tmp_path, monkeypat
     monkeypatch.setattr(plugin.time, "monotonic", lambda: now[0])
     run = RunRecord(tmp_path)
     run.data = {"losses": [], "evaluations": [], "run": "x", "config": {"rl": "dpo"}}
+    run.data["tokens_before"] = before
     follow = plugin._Follow(run)
     monkeypatch.setattr(follow, "_draw", lambda: None)
     state = SimpleNamespace(global_step=0, epoch=0.0, best_model_checkpoint=None)
@@ -208,5 +211,5 @@ def test_tokens_are_those_that_a_trainer_of_preferences_logs(tmp_path, monkeypat
         follow.on_step_end(None, state, None)
         follow.on_log(None, state, None, {"loss": 0.6, "num_tokens": 300.0 * step})
     follow.on_train_end(None, state, None)
-    assert run.data["tokens"] == 900
+    assert run.data["tokens"] == 900 + before
     assert run.data["tokens_per_second"] == pytest.approx(30)

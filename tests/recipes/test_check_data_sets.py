@@ -99,6 +99,15 @@ def test_a_file_without_a_known_ending_is_read_as_json(tmp_path: Path) -> None:
     assert not [line for line in said(path, "", "type: alpaca, ds_type: csv") if "ds_type" in line]
 
 
+def test_a_column_counts_that_only_later_rows_have(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    first = {key: value for key, value in ROWS["intel"].items() if key != "system"}
+    path.write_text(f"{json.dumps(first)}\n{json.dumps(ROWS['intel'])}\n", encoding="utf-8")
+    assert not [line for line in said(path, "dpo", "type: chatml.intel") if "no row has" in line]
+    path.write_text(f"{json.dumps({'question': 'a'})}\n", encoding="utf-8")
+    assert [line for line in said(path, "dpo", "type: chatml.intel") if "no row has" in line]
+
+
 def test_a_module_of_the_users_own_is_let_be(tmp_path: Path) -> None:
     """`rl: dpo` takes a function of any module that Python finds."""
     path = tmp_path / "rows.jsonl"

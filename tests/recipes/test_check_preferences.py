@@ -63,6 +63,17 @@ def test_a_folder_without_an_adapter_is_refused(tmp_path):
     assert "holds no adapter: adapter_config.json is not there" in what
 
 
+def test_a_broken_recipe_of_that_name_is_no_maker(monkeypatch):
+    from recipes.runner.check import preferences
+    from recipes.runner.core.errors import UserError
+
+    def broken(path):
+        raise UserError("is broken", str(path))
+
+    monkeypatch.setattr(preferences, "load_recipe", broken)
+    assert preferences._maker("runs/smollm2-135m-qlora") is None
+
+
 @pytest.mark.parametrize("beta", [0, 0.0, -0.1])
 def test_a_beta_of_nothing_is_refused(tmp_path, beta):
     [(_, place, what)] = found(lora_model_dir=None, rl_beta=beta)

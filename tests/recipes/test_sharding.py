@@ -85,6 +85,7 @@ def test_every_strategy_passes_axolotls_validation_with_every_recipe(recipe):
             "adamw_torch_fused, or STRATEGY=zero2",
         ),
         ("fsdp", {"rl": "dpo"}, {}, "4-bit base under rl: dpo .*STRATEGY=zero2 or ddp"),
+        ("fsdp", {"rl": "orpo"}, {}, "4-bit base under rl: orpo .*STRATEGY=zero2 or ddp"),
         ("zero2", {"deepspeed": "recipes/accelerate/zero3.json"}, {}, "has deepspeed of its own"),
         ("zero3", {"fsdp_config": {"offload_params": True}}, {}, "has fsdp_config of its own"),
     ],
@@ -93,6 +94,11 @@ def test_what_cannot_be_is_refused_with_the_nearest_that_can(name, changes, give
     config = {**load_recipe("falcon7b-qlora").config, **changes}
     with pytest.raises(UserError, match=words):
         strategy_settings(name, config, given)
+
+
+def test_fsdp_takes_a_4_bit_base_where_axolotl_does():
+    config = {**load_recipe("falcon7b-qlora").config, "rl": "grpo"}
+    assert strategy_settings("fsdp", config, {})["fsdp_version"] == 2
 
 
 def test_fsdp_refuses_a_family_whose_block_it_does_not_know(monkeypatch):
