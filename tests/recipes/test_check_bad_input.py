@@ -25,6 +25,8 @@ FILES = {
     "utf-16": "base_model: x\n".encode("utf-16"),
     "a key of two lines": b"? |\n  a\n  b\n: 3\nbase_model: x\n",
     "a long value": b"base_model: " + b"x" * 100_000 + b"\n",
+    "epochs past all counting": b"base_model: x\nnum_epochs: 1.0e+308\n"
+    b"datasets: [{path: eval/labelled/hand_f.jsonl, type: alpaca}]\n",
     "itself": b"a: &a\n  b: *a\n",
     "a tag": b'a: !!python/object/apply:os.system ["ls"]\n',
     "wrong types": b"base_model: [1]\nlora_r: {}\nplugins: {a: 1}\nspecial_tokens: [1]\n"

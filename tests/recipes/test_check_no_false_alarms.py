@@ -128,6 +128,8 @@ def _as_axolotl_chooses(rl: str | None) -> Any:
         {"datasets": [{"path": "a/b", "type": {"field_instruction": "q", "field_output": "a"}}]},
         {"datasets": [{"path": "a/b", "type": "chat_template", "message_field_role": "from",
                        "message_field_content": "value"}]},
+        {"datasets": [{"path": "s3://bucket/train.parquet", "type": "alpaca"}]},
+        {"datasets": [{"path": "https://example.org/rows.jsonl", "type": "alpaca"}]},
         {"datasets": [{"path": "a/b", "type": "alpaca_chat.load_qa", "shards": 5}]},
         {"datasets": [{"path": "a/b", "type": "completion", "field": "t", "split": "train[:9%]"}]},
         {"datasets": None, "pretraining_dataset": [{"path": "a/b", "name": "en"}], "max_steps": 9,

@@ -35,7 +35,8 @@ def most_steps(config: dict[str, Any]) -> int | None:
     if rows is None or not 0 < epochs < math.inf or any(size < 1 for size in micro):
         return None
     # As Axolotl counts them (`calculate_total_num_steps`).
-    return math.ceil(rows * epochs / _sequences_a_step(config))
+    most = rows * epochs / _sequences_a_step(config)
+    return math.ceil(most) if math.isfinite(most) else None
 
 
 _SIZES = ("micro_batch_size", "gradient_accumulation_steps")

@@ -212,10 +212,12 @@ def known_bases() -> list[str]:
 
 
 def first_rows(path: str, most: int = 2_000) -> list[dict[str, Any]] | None:
-    """The first rows of a local file of JSON lines; None where it can't be read as such.
+    """The first rows of a local file of JSON lines; None where it is not here or no such file.
 
     For a file that `make data` will write: one row as it writes them.
     """
+    if "://" in path:
+        return None
     if not _exists(path) and is_local(path) and can_be_made(path):
         return [_PREPARED_ROW]
     for place in (Path(path), ROOT / path):
