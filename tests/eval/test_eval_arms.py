@@ -72,7 +72,7 @@ def test_an_adapter_for_another_base_by_name(worse_run: Path, tmp_path: Path) ->
 
 
 def test_an_adapter_for_another_base_by_shape(worse_run: Path, tmp_path: Path) -> None:
-    from conftest import make_tokenizer
+    from tiny_chat import make_tokenizer
     from transformers import LlamaConfig, LlamaForCausalLM
 
     other = tmp_path / "other"

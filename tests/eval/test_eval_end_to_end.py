@@ -32,7 +32,7 @@ def evaluated(worse_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 
 def _suite_text() -> str:
-    from conftest import KEYWORDS, KNOWN
+    from tiny_chat import KEYWORDS, KNOWN
 
     prompts = "".join(
         f"  - {{id: q{i}, tags: [t{i % 2}], turns: ['{q}'], "

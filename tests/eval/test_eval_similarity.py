@@ -31,7 +31,7 @@ def test_rouge_l_is_the_longest_common_subsequence() -> None:
 
 def test_embedding_similarity(tmp_path: Path) -> None:
     import torch
-    from conftest import make_tokenizer
+    from tiny_chat import make_tokenizer
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)
