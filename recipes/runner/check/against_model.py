@@ -15,7 +15,7 @@ from recipes.runner.check.base_model import (
     raw_config,
     vocabulary,
 )
-from recipes.runner.check.finding import Finding, Level, is_ours, mapping, number
+from recipes.runner.check.finding import Finding, Level, is_ours, listed, mapping, number
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.nearest import did_you_mean, nearest
 from recipes.runner.core.yaml_file import KeyPath
@@ -98,7 +98,7 @@ def _bypassed(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
         yield Finding(("load_in_4bit",), what, todo, "warning")
         return
     for name in needed:
-        if name not in _listed(skipped):
+        if name not in listed(skipped):
             what = f"{family.model_type}'s kernels read {name}'s weight, and can't unpack four bits"
             yield Finding(place, what, f"Add {name} to the list")
 
@@ -150,22 +150,16 @@ def _wrapped(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
 
 def _twice(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
     wanted = config.get("lora_target_modules")
-    targets = set(map(str, _listed(wanted)))
+    targets = set(map(str, listed(wanted)))
     if config.get("lora_target_linear") or wanted == "all-linear":
         linear = [module.name for module in modules.modules if module.kind.endswith("Linear")]
         targets |= {name.rsplit(".", 1)[-1] for name in linear} - {"lm_head", "embed_out"}
-    for index, name in enumerate(_listed(config.get("lora_modules_to_save"))):
+    for index, name in enumerate(listed(config.get("lora_modules_to_save"))):
         if name in targets:
-            listed = name in _listed(wanted)
-            key = (
-                "lora_target_modules" if listed or wanted == "all-linear" else "lora_target_linear"
-            )
+            named = name in listed(wanted)
+            key = "lora_target_modules" if named or wanted == "all-linear" else "lora_target_linear"
             what = f"{name} is in {key} too: a layer has an adapter or is saved whole"
             yield Finding(("lora_modules_to_save", index), what, "Take it out of one")
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _length(config: dict[str, Any]) -> Iterator[Finding]:
@@ -197,7 +191,7 @@ def _tokens(config: dict[str, Any]) -> Iterator[Finding]:
     if found is None:
         return
     tokens, whole = found
-    new = {str(token) for token in _listed(config.get("tokens"))}
+    new = {str(token) for token in listed(config.get("tokens"))}
     new |= {str(token) for token in mapping(config, "added_tokens_overrides").values()}
     if isinstance(config.get("added_tokens_overrides"), dict):
         new |= {str(token) for token in config["added_tokens_overrides"].values()}
@@ -215,7 +209,7 @@ def _tokens(config: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _is_chat(config: dict[str, Any]) -> bool:
-    entries = _listed(config.get("datasets"))
+    entries = listed(config.get("datasets"))
     kinds = [entry.get("type") for entry in entries if isinstance(entry, dict)]
     return "chat_template" in kinds
 

@@ -8,7 +8,8 @@ from typing import Any
 from recipes.runner.check.against_run import most_steps, validates
 from recipes.runner.check.base_model import built_config, embedding_modules, vocabulary
 from recipes.runner.check.conditions import attention_of, is_given
-from recipes.runner.check.finding import Finding, mapping, number
+from recipes.runner.check.finding import Finding, is_ours, listed, mapping, number
+from recipes.runner.check.vocabulary import tokenizer_name
 from recipes.runner.core.yaml_file import KeyPath
 
 
@@ -28,9 +29,7 @@ def check_consequences(config: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _idle_plugin(config: dict[str, Any]) -> Iterator[Finding]:
-    plugins = config.get("plugins")
-    names = [str(name) for name in plugins] if isinstance(plugins, list) else []
-    liger = any(name.endswith("LigerPlugin") for name in names)
+    liger = any(str(name).endswith("LigerPlugin") for name in listed(config.get("plugins")))
     if liger and not any(str(key).startswith("liger_") and config[key] for key in config):
         what = "names liger's plugin, and no liger_* key: it changes nothing"
         todo = "Add liger_rope, liger_rms_norm, liger_glu_activation or a fused loss"
@@ -53,11 +52,9 @@ def _held_out_in_vain(config: dict[str, Any]) -> Iterator[Finding]:
         what = "is no, and rows are held out: they are neither trained on nor looked at"
         yield Finding(("eval_strategy",), what, "Write val_set_size: 0", "warning")
     best = ("load_best_model_at_end", "early_stopping_patience")
-    plugins = config.get("plugins")
-    ours = any(str(name).startswith("plugins.") for name in plugins or ())
     wanted = any(config.get(key) for key in best) or config.get("save_strategy") == "best"
     for key in ("metric_for_best_model", "greater_is_better"):
-        if is_given(config.get(key)) and not wanted and not ours:
+        if is_given(config.get(key)) and not wanted and not is_ours(config):
             what = "is not read: nothing asks for the best checkpoint"
             yield Finding((key,), what, "Add load_best_model_at_end: true", "warning")
     if config.get("save_only_model") and config.get("auto_resume_from_checkpoints"):
@@ -96,16 +93,16 @@ def _divided(config: dict[str, Any]) -> Iterator[Finding]:
 
 def _new_tokens(config: dict[str, Any]) -> Iterator[Finding]:
     """Embeddings of new tokens start at random or as a mean, and an adapter leaves them so."""
-    name, new = config.get("tokenizer_config") or config.get("base_model"), config.get("tokens")
+    name, new = tokenizer_name(config), config.get("tokens")
     if config.get("adapter") not in ("lora", "qlora") or not isinstance(new, list):
         return
-    found = vocabulary(name) if isinstance(name, str) and name and len(name) < 500 else None
+    found = vocabulary(name) if name else None
     if found is None:
         return
     tokens, all_of_them = found
     modules = embedding_modules(config)
-    listed = [config.get("lora_modules_to_save"), config.get("lora_target_modules")]
-    trained = any(name in str(listed) for name in ("embed", modules[0]))
+    named = [config.get("lora_modules_to_save"), config.get("lora_target_modules")]
+    trained = any(name in str(named) for name in ("embed", modules[0]))
     trained = trained or is_given(config.get("peft_trainable_token_indices"))
     added = [str(token) for token in new if str(token) not in tokens]
     if added and not trained:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recipes.runner.check.finding import Finding, data_sets, mapping, spelt
+from recipes.runner.check.finding import Finding, data_sets, listed, mapping, spelt
 from recipes.runner.check.references import can_be_made, first_rows, is_local
 from recipes.runner.check.sources import check_source, local_file
 from recipes.runner.check.strategies import check_strategy
@@ -68,7 +68,7 @@ def _roles(
     place: KeyPath, entry: dict[Any, Any], rows: list[dict[str, Any]] | None
 ) -> Iterator[Finding]:
     given = mapping(entry, "roles")
-    sources = {str(s): str(t) for t, names in given.items() for s in _listed(names)} or _ROLES
+    sources = {str(s): str(t) for t, names in given.items() for s in listed(names)} or _ROLES
     trained = entry.get("roles_to_train")
     trained = trained if isinstance(trained, list) else ["assistant"]
     if not all(isinstance(role, str) for role in trained):
@@ -105,8 +105,7 @@ def _roles_in(rows: list[dict[str, Any]] | None, entry: dict[Any, Any]) -> set[s
     field, key = _message_fields(entry)
     found: set[str] = set()
     for row in rows or []:
-        messages = row.get(field)
-        for message in messages if isinstance(messages, list) else []:
+        for message in listed(row.get(field)):
             if isinstance(message, dict) and isinstance(message.get(key), str):
                 found.add(message[key])
     return found
@@ -246,7 +245,3 @@ def _template_text(config: dict[str, Any]) -> str | None:
         return str(get_chat_template(name))
     except Exception:  # a template that Axolotl has under another name
         return None
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -53,11 +53,15 @@ def mapping(config: dict[str, Any], key: str) -> dict[Any, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def listed(value: Any) -> list[Any]:
+    """A value that is a list; nothing for any other."""
+    return value if isinstance(value, list) else []
+
+
 def entries(config: dict[str, Any], key: str) -> list[tuple[int, dict[Any, Any]]]:
     """The mappings in a list of a recipe, each with its index."""
-    value = config.get(key)
-    listed = value if isinstance(value, list) else []
-    return [(index, entry) for index, entry in enumerate(listed) if isinstance(entry, dict)]
+    found = enumerate(listed(config.get(key)))
+    return [(index, entry) for index, entry in found if isinstance(entry, dict)]
 
 
 def data_sets(config: dict[str, Any]) -> list[tuple[KeyPath, dict[Any, Any]]]:
@@ -74,9 +78,7 @@ def is_ours(config: dict[str, Any]) -> bool:
 
     Such a file may be for another machine, and runs without what our plugins put right.
     """
-    plugins = config.get("plugins")
-    listed = plugins if isinstance(plugins, list) else []
-    return any(str(name).startswith("plugins.") for name in listed)
+    return any(str(name).startswith("plugins.") for name in listed(config.get("plugins")))
 
 
 def spelt(value: Any) -> str:

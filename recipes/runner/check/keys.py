@@ -17,7 +17,7 @@ from recipes.runner.check.consequences import check_consequences
 from recipes.runner.check.data_sets import check_data_sets
 from recipes.runner.check.dictionaries import check_dictionaries
 from recipes.runner.check.enumerations import check_enumerations
-from recipes.runner.check.finding import Finding, Level, is_ours, number, words
+from recipes.runner.check.finding import Finding, Level, is_ours, listed, number, words
 from recipes.runner.check.parameters import check_parameters
 from recipes.runner.check.preferences import check_preferences
 from recipes.runner.check.ranges import check_ranges
@@ -119,8 +119,7 @@ def _is_dropped(error: UserError) -> bool:
 
 def _unguarded(config: dict[str, Any]) -> Iterator[Finding]:
     """A recipe that doesn't name the guarding plugins isn't guarded; nothing else would tell."""
-    listed = config.get("plugins")
-    names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    names = [name for name in listed(config.get("plugins")) if isinstance(name, str)]
     ours = is_ours(config)
     missing = [name for name in GUARDS if name not in names]
     if ours and missing:
@@ -182,10 +181,8 @@ def _asks_for(what: str, keys: set[str]) -> bool:
 
 
 def _of_schema(config: dict[str, Any], starting: bool) -> Iterator[Finding]:
-    plugins = config.get("plugins")
-    listed = plugins if isinstance(plugins, list) else []
     names, missing = [], False
-    for index, name in enumerate(listed):
+    for index, name in enumerate(listed(config.get("plugins"))):
         problem = _plugin_problem(name, ("plugins", index)) if isinstance(name, str) else None
         if problem:
             missing = True

@@ -8,7 +8,7 @@ from typing import Any
 
 from recipes.runner.check.base_model import Modules, built_config, embedding_modules, modules_of
 from recipes.runner.check.conditions import LOW_RANK, is_given
-from recipes.runner.check.finding import Finding, mapping, number
+from recipes.runner.check.finding import Finding, listed, mapping, number
 from recipes.runner.core.nearest import did_you_mean, nearest
 from recipes.runner.core.yaml_file import KeyPath
 from recipes.runner.models.saved_adapter import MADE_BY_TRL
@@ -28,10 +28,6 @@ def check_parameters(config: dict[str, Any]) -> Iterator[Finding]:
     yield from _unquantised(config, modules)
 
 
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
 def _is_of_peft(config: dict[str, Any], text: str) -> bool:
     """Whether a text is of names that the base has only once an adapter is in it."""
     return config.get("adapter") in _ADAPTERS and ("lora_" in text or "base_layer" in text)
@@ -45,7 +41,7 @@ def _unfrozen(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
     # makes the adapter, it is not there yet.
     there = config.get("adapter") in _ADAPTERS and config.get("rl") not in MADE_BY_TRL
     adapted = "base_model.model." if there else ""
-    for index, text in enumerate(_listed(config.get("unfrozen_parameters"))):
+    for index, text in enumerate(listed(config.get("unfrozen_parameters"))):
         place: KeyPath = ("unfrozen_parameters", index)
         try:
             pattern = LayerNamePattern(str(text))
@@ -79,9 +75,9 @@ def _inside_a_name(name: str, end: int) -> bool:
 
 
 def _learning_rates(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
-    for index, group in enumerate(_listed(config.get("lr_groups"))):
+    for index, group in enumerate(listed(config.get("lr_groups"))):
         names = group.get("modules") if isinstance(group, dict) else None
-        for number_of, name in enumerate(_listed(names)):
+        for number_of, name in enumerate(listed(names)):
             if not isinstance(name, str) or _is_of_peft(config, name):
                 continue
             # Axolotl looks for the text anywhere in a parameter's name.
@@ -112,8 +108,8 @@ def _low_rank(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
     if not any(part in optimizer for part in LOW_RANK) or wanted in (None, "all_linear"):
         return
     linear = [module.name for module in modules.modules if module.kind.endswith("Linear")]
-    listed = wanted if isinstance(wanted, list) else [wanted]
-    for index, target in enumerate(listed):
+    targets = wanted if isinstance(wanted, list) else [wanted]
+    for index, target in enumerate(targets):
         if not isinstance(target, str):
             continue
         one = [target] if isinstance(wanted, list) else target
@@ -151,7 +147,7 @@ def _unquantised(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
     """Layers that bitsandbytes is told to pass over."""
     given = mapping(config, "bnb_config_kwargs").get("llm_int8_skip_modules")
     names = {part for module in modules.modules for part in module.name.split(".")}
-    for index, name in enumerate(_listed(given)):
+    for index, name in enumerate(listed(given)):
         if not isinstance(name, str) or name in names:
             continue
         if not any(module.name.endswith(name) for module in modules.modules):

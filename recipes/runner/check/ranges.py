@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from recipes.runner.check.finding import Finding, data_sets, mapping, number, spelt, words
+from recipes.runner.check.finding import Finding, data_sets, entries, mapping, number, spelt, words
 from recipes.runner.core.yaml_file import KeyPath
 
 
@@ -118,10 +118,8 @@ def check_ranges(config: dict[str, Any]) -> Iterator[Finding]:
     if shards is not None and index is not None and shards >= 1 and index >= shards:
         what = f"is {index:g}: the {shards:g} shards are 0 to {shards - 1:g}"
         yield Finding(("dataset_shard_idx",), what, "Lower it")
-    groups = config.get("lr_groups")
-    for index, group in enumerate(groups if isinstance(groups, list) else []):
-        if isinstance(group, dict):
-            yield from _outside(group, {"lr": _NOT_NEGATIVE}, ("lr_groups", index))
+    for index, group in entries(config, "lr_groups"):
+        yield from _outside(group, {"lr": _NOT_NEGATIVE}, ("lr_groups", index))
     bits = mapping(mapping(config, "peft"), "loftq_config").get("loftq_bits")
     if number(bits) is not None and number(bits) not in _BITS:
         place = ("peft", "loftq_config", "loftq_bits")

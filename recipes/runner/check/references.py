@@ -57,15 +57,15 @@ def check_references(config: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(("resume_from_checkpoint",), what, _file_hint(path), missing)
     yield from _output(config)
     trainer = config.get("trainer_cls")
-    if isinstance(trainer, str) and trainer and not _imports(trainer):
+    if isinstance(trainer, str) and trainer and not ("." in trainer and importable(trainer)):
         what = f"there is no module {trainer.rpartition('.')[0] or trainer} here"
         yield Finding(("trainer_cls",), what, "Write module.Class, beside the recipe", "warning")
 
 
-def _imports(name: str) -> bool:
-    """Whether the first part of a dotted name is a module here."""
-    first, dot, _ = name.partition(".")
-    if not dot or not first.isidentifier():
+def importable(name: str) -> bool:
+    """Whether the first part of a dotted name is a module: beside the recipe, or installed."""
+    first = name.split(".")[0]
+    if not first.isidentifier():
         return False
     try:
         found = importlib.util.find_spec(first)

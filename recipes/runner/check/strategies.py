@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
-import importlib.util
 import inspect
 import pkgutil
 import string
@@ -18,10 +17,10 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from recipes.runner.check.finding import Finding
+from recipes.runner.check.finding import Finding, Level
 from recipes.runner.check.preferences import PLUGIN
+from recipes.runner.check.references import importable
 from recipes.runner.core.nearest import did_you_mean, nearest
-from recipes.runner.core.paths import ROOT
 from recipes.runner.core.yaml_file import KeyPath
 
 _PACKAGE = "axolotl.prompt_strategies"
@@ -102,7 +101,7 @@ def _of_rl(
     name, _, function = (kind if "." in kind else f"{kind}.default").rpartition(".")
     known = _modules(package)
     if name not in known:
-        if not _importable(name):
+        if not importable(name):
             todo = did_you_mean(name, known, f"Under rl: {rl} there are")
             yield Finding(place, f"there is no kind of data set {kind} under rl: {rl}", todo)
         return
@@ -145,16 +144,16 @@ def _of_sft(place: KeyPath, kind: str, rewards: bool) -> Iterator[Finding]:
     package, own = _PACKAGE, parts
     if parts[0] == "bradley_terry":
         package, own = f"{_PACKAGE}.bradley_terry", parts[1:] or ["?"]
-        own = own[:1] + [part for part in own[1:] if part not in ("default",)]
+        own = own[:1] + [part for part in own[1:] if part != "default"]
     known = _modules(package)
     if own[0] not in known:
-        if not _importable(own[0]):
+        if not importable(own[0]):
             usual = (*known, *_HANDLED) if package == _PACKAGE else known
             near = _REMOVED.get(own[0].split(":")[0]) or nearest(own[0], usual)
             what = f"there is no kind of data set {kind}"
-            level = "error" if near or len(parts) == 1 else "warning"
+            level: Level = "error" if near or len(parts) == 1 else "warning"
             todo = f"Did you mean {near}?" if near else "It is none of Axolotl's"
-            yield Finding(place, what, todo, level)  # type: ignore[arg-type]
+            yield Finding(place, what, todo, level)
         return
     if len(own) == 1 or own[0] == "messages":
         return
@@ -163,19 +162,6 @@ def _of_sft(place: KeyPath, kind: str, rewards: bool) -> Iterator[Finding]:
         near = nearest(own[-1], functions)
         todo = f"Did you mean {own[0]}.{near}?" if near else f"Write {own[0]}"
         yield Finding(place, f"there is no kind of data set {kind}", todo)
-
-
-def _importable(name: str) -> bool:
-    """Whether a module of the user's own has this name: beside the recipe, or installed."""
-    first = name.split(".")[0]
-    if not first.isidentifier():
-        return False
-    if (ROOT / first).is_dir() or (ROOT / f"{first}.py").is_file():
-        return True
-    try:
-        return importlib.util.find_spec(first) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from recipes.runner.check.conditions import is_given
-from recipes.runner.check.finding import Finding, mapping, words
+from recipes.runner.check.finding import Finding, listed, mapping, words
 from recipes.runner.check.preferences import PLUGIN
 from recipes.runner.core.nearest import did_you_mean
 from recipes.runner.core.yaml_file import KeyPath
@@ -90,24 +90,22 @@ def _rewards(trl: dict[Any, Any], plugins: bool) -> Iterator[Finding]:
         what = "names no reward_funcs: every answer is worth the same"
         yield Finding(("trl",), what, "Write reward_funcs: [module.function]")
         return
-    listed = functions if isinstance(functions, list) else []
-    if isinstance(weights, list) and listed and len(weights) != len(listed):
-        what = f"has {len(weights)} weights for {len(listed)} reward_funcs"
+    named = listed(functions)
+    if isinstance(weights, list) and named and len(weights) != len(named):
+        what = f"has {len(weights)} weights for {len(named)} reward_funcs"
         yield Finding(("trl", "reward_weights"), what, "Give one for each")
-    for index, name in enumerate(listed):
+    for index, name in enumerate(named):
         if isinstance(name, str) and "/" not in name and "." not in name:
             what = f"{name} names no module: Axolotl reads module.function"
             yield Finding(("trl", "reward_funcs", index), what, f"Write my_module.{name}")
 
 
 def _losses(config: dict[str, Any], trl: dict[Any, Any]) -> Iterator[Finding]:
-    listed = config.get("dpo_loss_type")
-    for index, name in enumerate(listed if isinstance(listed, list) else []):
+    for index, name in enumerate(listed(config.get("dpo_loss_type"))):
         if isinstance(name, str) and name not in dpo_losses():
             todo = did_you_mean(name, dpo_losses(), "There are")
             yield Finding(("dpo_loss_type", index), f"there is no loss {name}", todo)
-    weights = config.get("dpo_loss_weights")
-    for index, weight in enumerate(weights if isinstance(weights, list) else []):
+    for index, weight in enumerate(listed(config.get("dpo_loss_weights"))):
         if isinstance(weight, int | float) and weight < 0:
             what = f"is {weight:g}: must not be negative"
             yield Finding(("dpo_loss_weights", index), what, "Give another number")

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from recipes.runner.check.finding import Finding, mapping, number, spelt, words
+from recipes.runner.check.finding import Finding, listed, mapping, number, spelt, words
 from recipes.runner.check.schema import load_plugin_class
 from recipes.runner.core.nearest import did_you_mean, nearest
 
@@ -271,8 +271,7 @@ def _kind(key: str) -> str:
 
 def _metric(config: dict[str, Any]) -> Iterator[Finding]:
     metric = config.get("metric_for_best_model")
-    listed = config.get("plugins")
-    plugins = [str(name) for name in listed] if isinstance(listed, list) else []
+    plugins = [str(name) for name in listed(config.get("plugins"))]
     known = ["eval_loss", "loss", *(name for plugin in plugins for name in _measured_by(plugin))]
     if not isinstance(metric, str) or metric in known:
         return

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from recipes.runner.check.base_model import added_tokens, built_config, vocabulary
-from recipes.runner.check.finding import Finding, mapping, number
+from recipes.runner.check.finding import Finding, listed, mapping, number
 from recipes.runner.core.nearest import nearest
 from recipes.runner.core.yaml_file import KeyPath
 
@@ -16,8 +16,7 @@ def check_vocabulary(config: dict[str, Any]) -> Iterator[Finding]:
     yield from _overrides(config)
     size = getattr(built_config(config), "vocab_size", None)
     if isinstance(size, int):
-        new = config.get("tokens")
-        size += len(new) if isinstance(new, list) else 0
+        size += len(listed(config.get("tokens")))
         for place, token in _numbered(config):
             found = number(token)
             if found is not None and not 0 <= found < size:
@@ -26,7 +25,8 @@ def check_vocabulary(config: dict[str, Any]) -> Iterator[Finding]:
     yield from _ends_of_turns(config)
 
 
-def _name(config: dict[str, Any]) -> str | None:
+def tokenizer_name(config: dict[str, Any]) -> str | None:
+    """What names a recipe's tokenizer; None where nothing does that could be looked up."""
     name = config.get("tokenizer_config") or config.get("base_model")
     return name if isinstance(name, str) and name and len(name) < 500 else None
 
@@ -34,7 +34,7 @@ def _name(config: dict[str, Any]) -> str | None:
 def _overrides(config: dict[str, Any]) -> Iterator[Finding]:
     """Axolotl renames added tokens alone, and stops at any other number."""
     given = mapping(config, "added_tokens_overrides")
-    name = _name(config)
+    name = tokenizer_name(config)
     known = added_tokens(name) if given and name else None
     size = getattr(built_config(config), "vocab_size", None)
     for key in given:
@@ -56,7 +56,7 @@ def _numbered(config: dict[str, Any]) -> Iterator[tuple[KeyPath, Any]]:
         value = config.get(key)
         if isinstance(value, dict):
             for name, tokens in value.items():
-                for index, token in enumerate(tokens if isinstance(tokens, list) else []):
+                for index, token in enumerate(listed(tokens)):
                     yield (key, str(name), index), token
         elif isinstance(value, list):
             for index, token in enumerate(value):
@@ -67,19 +67,16 @@ def _numbered(config: dict[str, Any]) -> Iterator[tuple[KeyPath, Any]]:
 
 def _ends_of_turns(config: dict[str, Any]) -> Iterator[Finding]:
     """Axolotl stops at an end of a turn that is not one token."""
-    name, listed = _name(config), config.get("eot_tokens")
-    found = vocabulary(name) if name and isinstance(listed, list) else None
-    if found is None or not found[1] or not isinstance(listed, list):
+    name, ends = tokenizer_name(config), listed(config.get("eot_tokens"))
+    found = vocabulary(name) if name and ends else None
+    if found is None or not found[1]:
         return
-    new = config.get("tokens")
-    known = found[0] | {str(token) for token in (new if isinstance(new, list) else [])}
+    known = found[0] | {str(token) for token in listed(config.get("tokens"))}
     known |= {str(token) for token in mapping(config, "added_tokens_overrides").values()}
     special = mapping(config, "special_tokens")
     more = special.get("additional_special_tokens")
-    known |= {
-        str(token) for token in (*special.values(), *(more if isinstance(more, list) else ()))
-    }
-    for index, token in enumerate(listed):
+    known |= {str(token) for token in (*special.values(), *listed(more))}
+    for index, token in enumerate(ends):
         if isinstance(token, str) and token not in known:
             near = nearest(token, [word for word in known if word[:1] == "<"])
             todo = f"Did you mean {near}?" if near else "Take one that is, or list it under tokens"
