@@ -154,6 +154,7 @@ class _First:
     weights: dict[str, Any]
 
 
+@cache
 def stored() -> tuple[dict[str, Any], dict[str, Any]]:
     """(tensors, facts) of the weights' file. Facts are one text: a file keeps no order of many."""
     from safetensors import safe_open

@@ -149,7 +149,8 @@ def main() -> None:
     unseen = read_unseen()
     Console().print(table(unseen))
     sentences, words = fit_both(labelled_rows())
-    facts |= {
+    facts = {
+        **facts,
         "thresholds": thresholds_of(unseen),
         "fitted_to": fitted_to(labelled_rows()),
     }
