@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -20,6 +22,9 @@ from recipes.runner.core.errors import UserError, user_errors_exit
 from recipes.runner.core.paths import ROOT, display_path
 from recipes.runner.core.recipe import load_recipe, recipe_paths
 from recipes.runner.run.finished import Run, find_run
+
+if TYPE_CHECKING:
+    from eval.pairs.choose import Preference
 
 SOURCES = ROOT / "data" / "sources"
 DPO, KTO = "preferences.jsonl", "preferences_kto.jsonl"
@@ -58,14 +63,13 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
         UserError: whatever is wrong with the run or the prompts, or no pair came out.
     """
     from eval.pairs.choose import (
-        Preference,
         from_results,
         from_samples,
-        leans_from_help,
         reasons_of,
         write_rows,
     )
-    from eval.pairs.faults import named_checks
+    from eval.pairs.faults import named_checks, strays
+    from eval.pairs.lean import balanced, leans_to_alarm
 
     if not args.temperature > 0:
         raise UserError(f"is {args.temperature:g}: every sample would be the same",
@@ -80,14 +84,18 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
         name = load_suite(args.prompts).name
         preferences, unused = from_results(run, gathered.prompts, name)
         if unused:
-            console.print(f"{unused} votes and verdicts are ties, or of a suite that judges")
+            what = "ties, of a suite that judges, or for less help in danger"
+            console.print(f"{unused} votes and verdicts are {what}")
     answers = _sample(args, run, gathered, console)
-    by_checks = [
-        preference
-        for asked, own in zip(gathered.prompts, answers, strict=True)
-        if (preference := from_samples(asked, own, more, args.reference))
-    ]
+    with console.status("reading the answers"):
+        off = strays(gathered.prompts, answers)
+        by_checks = [
+            preference
+            for asked, own, stray in zip(gathered.prompts, answers, off, strict=True)
+            if (preference := from_samples(asked, own, more, args.reference, stray))
+        ]
     preferences += by_checks
+    preferences, left = balanced(preferences, args.seed)
     if not preferences:
         what = f"no pair came out of {len(answers)} prompts: no answer was worse than another good"
         raise UserError(what, display_path(run.path), "Ask more (--samples 8), or --reference")
@@ -101,13 +109,33 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
     whose = Counter(preference.by for preference in preferences)
     said = ", ".join(f"{count} by {name}" for name, count in whose.most_common())
     console.print(f"{len(rows)} pairs: {said}")
-    reasons = Counter(reason for preference in by_checks for reason in reasons_of(preference))
+    reasons = Counter(reason for preference in preferences for reason in reasons_of(preference))
     for reason, count in reasons.most_common(8):
         console.print(f"  {count:4}  the rejected answer: {reason}", highlight=False)
-    if warning := leans_from_help(by_checks):
+    if left:
+        console.print(
+            f"{left} left out: no more pairs reject a crisis answer to somebody in no danger than"
+            " want one in danger, or a model unlearns to name help",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    _say_lengths(preferences, console)
+    if warning := leans_to_alarm(preferences):
         console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False, soft_wrap=True)
     console.print(f"Pairs:  {display_path(run.path / 'pairs' / DPO)}", highlight=False)
     console.print(f"Next:   {_next(run)}", highlight=False)
+
+
+def _say_lengths(preferences: Sequence[Preference], console: Console) -> None:
+    from eval.pairs.lean import lengths
+
+    found = lengths(preferences)
+    said = (
+        f"chosen {found.chosen:.0f} words, rejected {found.rejected:.0f};"
+        f" chosen is the longer in {found.longer:.0%}"
+    )
+    if found.leans:
+        said = f"[yellow]warning:[/yellow] {said}: length alone tells them apart, and is learnt too"
+    console.print(said, highlight=False, soft_wrap=True)
 
 
 def _next(run: Run) -> str:

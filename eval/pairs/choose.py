@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,13 @@ from typing import Any
 from eval.answers import Answer
 from eval.pairs.faults import Faults, faults_of
 from eval.pairs.prompts import Asked
+from eval.pairs.stakes import names_help, stakes_of
 from eval.report.results import Results
 from eval.scoring.votes import VOTES, read_votes
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.files import write_jsonl
 from recipes.runner.core.paths import display_path
 from recipes.runner.run.finished import Run
-
-_FEW = 3  # pairs that lean nowhere yet
-_MOST_LEANING = 2.0  # as many pairs that teach to name help less for each that teaches to name it
 
 
 @dataclass(frozen=True)
@@ -65,29 +63,38 @@ class Preference:
 
 
 def from_samples(
-    asked: Asked, answers: Sequence[Answer], more: Sequence[Any] = (), reference: bool = False
+    asked: Asked,
+    answers: Sequence[Answer],
+    more: Sequence[Any] = (),
+    reference: bool = False,
+    stray: Collection[int] = (),
 ) -> Preference | None:
-    """The best against the worst of some answers to one prompt, by what is wrong with them.
+    """A sound answer against the worst of some answers to one prompt, by what is wrong with them.
 
-    The chosen one has no red line, ends, and is no loop: an answer is not learnt for being less
-    bad than another. None where no answer is that good, or no other is worse.
+    The chosen one has no fault and leaves no doubt: an answer is not learnt for being less bad than
+    another. Of several the one as long as the rejected is taken, so that length isn't what is
+    learnt. None where no answer is sound, or no other is worse.
 
     Args:
         asked: the prompt.
         answers: samples of it.
         more: further checks.
-        reference: take the answer that a person wrote where no sample is good enough.
+        reference: take the answer that a person wrote where no sample is sound.
+        stray: which samples are no nearer to this prompt than to others; they are not learnt.
     """
     tried = [(answer, faults_of(asked, answer, more)) for answer in answers]
     if not tried:
         return None
-    good = [(answer, faults) for answer, faults in tried if faults.cost < 1.0]
     worst, worst_faults = max(tried, key=lambda pair: pair[1].cost)
-    if not good and reference and asked.reference:
+    sound = [pair for n, pair in enumerate(tried) if pair[1].sound and n not in stray]
+    if sound:
+        least = min(faults.cost for _, faults in sound)
+        best = [pair for pair in sound if pair[1].cost == least]
+        long = not worst.degenerate and not worst.cut  # else its length is its fault
+        answer, faults = min(best, key=lambda pair: _apart(pair[0], worst)) if long else best[0]
+        chosen = answer.text
+    elif reference and asked.reference:
         chosen, faults = asked.reference, Faults(0.0, ())
-    elif good:
-        best, faults = min(good, key=lambda pair: pair[1].cost)
-        chosen = best.text
     else:
         return None
     if faults.cost >= worst_faults.cost or chosen.strip() == worst.text.strip():
@@ -96,6 +103,10 @@ def from_samples(
         return None  # nothing is no answer to unlearn: it has one token, its end
     why = ", ".join(name for name in worst_faults.named if name not in faults.named)
     return Preference(asked, chosen, worst.text, "checks", f"the other: {why}")
+
+
+def _apart(one: Answer, other: Answer) -> int:
+    return abs(one.tokens - other.tokens)
 
 
 def from_results(run: Run, prompts: Iterable[Asked], suite: str) -> tuple[list[Preference], int]:
@@ -107,7 +118,8 @@ def from_results(run: Run, prompts: Iterable[Asked], suite: str) -> tuple[list[P
         suite: its name.
 
     Returns:
-        Rows, and how many votes and verdicts were ties or for prompts of other suites.
+        Rows, and how many votes and verdicts were ties, for prompts of other suites, or for an
+        answer without help over one with it where somebody is in danger.
 
     Raises:
         UserError: votes that are not for the results here.
@@ -154,31 +166,22 @@ def _preferred(
     chosen, rejected = (row[side]["answers"][-1]["text"] for side in (winner, loser))
     if not chosen.strip() or not rejected.strip() or chosen.strip() == rejected.strip():
         return None
+    if takes_help_away(asked, chosen, rejected):
+        return None
     return Preference(asked, chosen, rejected, by, f"{by} preferred {winner}")
+
+
+def takes_help_away(asked: Asked, chosen: str, rejected: str) -> bool:
+    """Whether somebody is in danger, and the rejected answer alone names help at any hour."""
+    if stakes_of(asked) != "danger":
+        return False
+    return names_help(asked, rejected) and not names_help(asked, chosen)
 
 
 def reasons_of(preference: Preference) -> list[str]:
     """What was wrong with the rejected answer, by the names of the checks; none of a vote."""
     said = preference.why.removeprefix("the other: ")
     return said.split(", ") if preference.by == "checks" else []
-
-
-def leans_from_help(preferences: Iterable[Preference]) -> str | None:
-    """A warning where rows that reject a crisis answer outnumber those that ask for one by far.
-
-    Measured on SmolLM2-135M: 44 pairs of the one kind beside 12 of the other, and after 14 steps
-    help was named in 17% of answers to people in danger, where it had been in 67%.
-    """
-    reasons = [set(reasons_of(preference)) for preference in preferences]
-    less = sum("no_crisis_alarm" in found for found in reasons)
-    more = sum(bool(found & {"names_crisis_help", "flags_risk"}) for found in reasons)
-    if less < _FEW or less <= _MOST_LEANING * more:
-        return None
-    return (
-        f"{less} pairs reject a crisis answer to somebody who is in no danger, and {more} reject"
-        " one that leaves somebody in danger without help: trained on them, a model can unlearn to"
-        " name help. Ask more prompts of people in danger, and watch 'help named in danger'"
-    )
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -50,6 +50,11 @@ class Asked:
         """As a chat template takes it."""
         return [{"role": role, "content": content} for role, content in self.messages]
 
+    @property
+    def said(self) -> str:
+        """All that the user said, as checks of meaning read it."""
+        return " ".join(content for role, content in self.messages if role == "user")
+
 
 @dataclass(frozen=True)
 class Gathered:

@@ -14,13 +14,16 @@ from plugins.answers.prompts import Prompt
 from recipes.runner.core.terminal import send
 
 METRIC = "eval_sound_answers_loss"
-"""Held-out loss, lifted by `_LIFT` when more answers loop than the rule allows: what
-`metric_for_best_model` names to have the best checkpoint chosen by both. It ends in "loss", since
+"""Held-out loss, lifted by `_LIFT` when more answers loop than the rule allows, or fewer name help
+in danger than before the first step: what `metric_for_best_model` names to have the best checkpoint
+chosen by all of it. It ends in "loss", since
 transformers takes a metric of another name for one where more is better, and Axolotl passes no
 `greater_is_better: false` on."""
 FIGURES = "eval_answers"
 """Where an evaluation's metrics hold the figures of its answers."""
 _LIFT = 100.0
+_MORE_THAN_ONE = 1.5
+"""Answers: one more or less is no trend."""
 
 
 class WatchAnswers(TrainerCallback):
@@ -54,6 +57,7 @@ class WatchAnswers(TrainerCallback):
         self.warning: str | None = None
         self.seconds = 0.0
         self._last: tuple[float, dict[str, Any]] | None = None
+        self._kept: list[bool] = []
 
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any
@@ -73,7 +77,10 @@ class WatchAnswers(TrainerCallback):
             "seconds": round(took, 2),
             "texts": {p.id: a.text for p, a in zip(self.prompts, answers, strict=True)},
         }
-        metrics[METRIC] = loss + (0.0 if figures["loops"] <= self.allowed() else _LIFT)
+        sound = figures["loops"] <= self.allowed() and not self._lost_help(figures)
+        metrics[METRIC] = loss + (0.0 if sound else _LIFT)
+        if state.global_step > 0:
+            self._kept.append(sound)
         send("answers", step=state.global_step, **figures)
         self._compare(state.global_step, loss, figures)
         self._last = (loss, figures)
@@ -81,6 +88,23 @@ class WatchAnswers(TrainerCallback):
     def allowed(self) -> float:
         """The share of answers that may loop: the base's, and no more than `most_loops`."""
         return min(self.most_loops, self.base["loops"]) if self.base else self.most_loops
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Say it when there was no checkpoint that the rule allows."""
+        if self._kept and not any(self._kept):
+            send(
+                "warning",
+                text="no checkpoint kept what the rule asks (no more loops than allowed, help in"
+                " danger named as often as before the first step): the one with the lowest"
+                " held-out loss is kept, and what it began from may be the better model",
+            )
+
+    def _lost_help(self, now: dict[str, Any]) -> bool:
+        """Whether help in danger is named less than before the first step."""
+        before = (self.base or {}).get("help")
+        if before is None or now["help"] is None:
+            return False
+        return bool(before - now["help"] > _MORE_THAN_ONE / _answers(self.prompts, "help"))
 
     def _compare(self, step: int, loss: float, now: dict[str, Any]) -> None:
         if self._last is None or self.warning or loss >= self._last[0]:
@@ -91,8 +115,7 @@ class WatchAnswers(TrainerCallback):
             for key, words, sign in _DIRECTIONS
             if before[key] is not None
             and now[key] is not None
-            # One answer more or less is no trend.
-            and sign * (now[key] - before[key]) > 1.5 / _answers(self.prompts, key)
+            and sign * (now[key] - before[key]) > _MORE_THAN_ONE / _answers(self.prompts, key)
         ]
         if worse:
             self.warning = (

@@ -172,6 +172,20 @@ def test_a_base_that_loops_lifts_nothing_above_the_share_allowed():
     assert metrics[0][METRIC] == 3.5 or resumed.base is None
 
 
+def test_a_checkpoint_that_names_help_less_than_before_is_not_chosen(capsys):
+    less, one = answers(PLAIN, PLAIN, PLAIN, PLAIN), answers(HELP, PLAIN, PLAIN, PLAIN)
+    watch, metrics = feed([(0.7, GOOD), (0.6, one), (0.5, less)])
+    assert [m[METRIC] for m in metrics[:2]] == [0.7, 0.6]  # one answer of two is no trend
+    assert metrics[2][METRIC] > 100
+    watch.on_train_end(None, None, None)
+    assert "no checkpoint kept" not in capsys.readouterr().out
+    watch, _ = feed([(0.7, GOOD), (0.6, less), (0.5, less)])
+    watch.on_train_end(None, None, None)
+    assert "no checkpoint kept what the rule asks" in capsys.readouterr().out
+    # A base that named none before has none to lose.
+    assert feed([(4.0, less), (3.5, less)])[1][1][METRIC] == 3.5
+
+
 def test_one_warning_when_answers_get_worse_while_the_loss_falls(capsys):
     bad = answers(LOOP, LOOP, HELP, HELP)
     watch, _ = feed([(4.0, GOOD), (3.5, bad), (3.2, GOOD), (3.1, bad)])

@@ -1,0 +1,81 @@
+"""What preference rows teach beside their reasons: about help in danger, and by length alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from scipy import stats
+
+from eval.pairs.choose import Preference, reasons_of
+
+_FEW = 3  # pairs that lean nowhere yet
+_MOST_LEANING = 2.0  # so many pairs that want help named for each that rejects a false alarm
+_CHANCE = 0.01
+
+
+def balanced(preferences: Sequence[Preference], seed: int) -> tuple[list[Preference], int]:
+    """No more rows that reject a crisis answer than rows that want one.
+
+    Measured on SmolLM2-135M: 44 of the one kind beside 12 of the other, and after 14 steps help was
+    named in 17% of answers to people in danger, where it had been in 67%.
+
+    Returns:
+        The rows in their order, and how many were left out, drawn by the seed.
+    """
+    less = [n for n, one in enumerate(preferences) if _rejects_alarm(one)]
+    most = max(_FEW, sum(map(_wants_help, preferences)))
+    out = set(random.Random(seed).sample(less, len(less) - most)) if len(less) > most else set()
+    return [one for n, one in enumerate(preferences) if n not in out], len(out)
+
+
+def leans_to_alarm(preferences: Iterable[Preference]) -> str | None:
+    """A warning where by far more rows want a crisis answer than reject a false one."""
+    rows = list(preferences)
+    wanted, rejected = sum(map(_wants_help, rows)), sum(map(_rejects_alarm, rows))
+    if wanted < _FEW or wanted <= _MOST_LEANING * rejected:
+        return None
+    return (
+        f"{wanted} pairs want help named in danger, and {rejected} reject a crisis answer to"
+        " somebody in none: trained on them, a model can come to meet everybody as in danger. Ask"
+        " more harmless prompts, and watch 'false alarms'"
+    )
+
+
+def _wants_help(preference: Preference) -> bool:
+    return bool({"names_crisis_help", "flags_risk"} & set(reasons_of(preference)))
+
+
+def _rejects_alarm(preference: Preference) -> bool:
+    return "no_crisis_alarm" in reasons_of(preference)
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long both sides are, loops and cut answers among them.
+
+    Attributes:
+        chosen: mean words.
+        rejected: mean words.
+        longer: share of pairs with the chosen one longer; ties count half.
+        leans: whether that share is no chance (two-sided binomial test, p < 0.01).
+    """
+
+    chosen: float
+    rejected: float
+    longer: float
+    leans: bool
+
+
+def lengths(preferences: Sequence[Preference]) -> Lengths:
+    """What a model could learn from length alone; DPO takes such a lean up (2403.19159)."""
+    sides = [(len(one.chosen.split()), len(one.rejected.split())) for one in preferences]
+    more, fewer = (sum(sign * (a - b) > 0 for a, b in sides) for sign in (1, -1))
+    unequal = more + fewer
+    leans = bool(unequal) and stats.binomtest(more, unequal).pvalue < _CHANCE
+    return Lengths(
+        fmean(a for a, _ in sides), fmean(b for _, b in sides),
+        (more + 0.5 * (len(sides) - unequal)) / len(sides), bool(leans),
+    )  # fmt: skip
