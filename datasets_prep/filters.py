@@ -23,6 +23,7 @@ from datasets_prep.sentences import sentences
 from datasets_prep.settings import FilterSettings
 from datasets_prep.words import word_count
 from recipes.runner.core.errors import UserError
+from recipes.runner.core.patterns import BadPattern, guarded, search
 
 if TYPE_CHECKING:
     from datasets_prep.language import LanguageFinder
@@ -47,9 +48,10 @@ def _lexicon(file: str, more: list[str], key: str) -> re.Pattern[str]:
     phrases = yaml.safe_load((_LEXICONS / file).read_text(encoding="utf-8"))
     for phrase in more:
         try:
-            re.compile(phrase)
-        except re.error as error:
-            raise UserError(f"'{phrase}' is no regular expression: {error}", key) from None
+            with guarded():
+                re.compile(phrase)
+        except BadPattern as error:
+            raise UserError(f"'{phrase}' {error}", key) from None
     at_word = "|".join(f"(?:{p[2:]})" for p in phrases if p.startswith(r"\b"))
     others = [f"(?:{p})" for p in phrases if not p.startswith(r"\b")]
     others += [f"(?:{p})" for p in more]
@@ -102,7 +104,7 @@ class Filter:
             for turn, message in enumerate(conversation.messages):
                 if message.role != "assistant" or not self._may_be_toxic(message.content):
                     continue
-                match = self._toxic.search(message.content)
+                match = search(self._toxic, message.content, "filter.toxic_phrases")
                 if match:
                     spoiled[turn] = f"toxic assistant turn: '{match.group()}'"
         if settings.language:
@@ -173,19 +175,22 @@ class Filter:
         for what, spans in found.items():
             ledger.changed(conversation.id, f"{what} removed", spans)
 
+    def _promotes(self, text: str) -> bool:
+        return search(self._promotion, text, "filter.promotion_phrases") is not None
+
     def _promote(
         self, conversation: Conversation, spoiled: dict[int, str], ledger: Ledger
     ) -> str | None:
         spans: list[Span] = []
         for turn, message in enumerate(conversation.messages):
-            if message.role != "assistant" or not self._promotion.search(message.content):
+            if message.role != "assistant" or not self._promotes(message.content):
                 continue
             if self.settings.promotion == "drop":
                 return "promotion"
             bad = [
                 (start, end)
                 for start, end in sentences(message.content)
-                if self._promotion.search(message.content[start:end])
+                if self._promotes(message.content[start:end])
                 and not names_help(message.content[start:end])
                 and not names_crisis_line(message.content[start:end], self._crisis_lines)
             ]

@@ -11,6 +11,7 @@ from typing import Any
 
 from datasets_prep.cells import Row, cell, plain
 from datasets_prep.words import word_count
+from recipes.runner.core.patterns import BadPattern, guarded, search
 from recipes.runner.core.yaml_file import read_value
 
 _CONDITION = re.compile(
@@ -78,7 +79,7 @@ class Condition:
             inside = found if isinstance(found, list) else plain(found)
             return self.value in inside if isinstance(inside, list) else plain(self.value) in inside
         if self.compare == "matches":
-            return re.search(str(self.value), plain(found)) is not None
+            return search(re.compile(str(self.value)), plain(found), self.text) is not None
         try:
             return _COMPARE[self.compare](float(found), float(self.value))
         except (TypeError, ValueError):
@@ -122,9 +123,10 @@ def parse_condition(text: str) -> Condition:
         raise ValueError(f"'{text}' needs a list, such as [a, b]")
     if match["compare"] == "matches":
         try:
-            re.compile(str(value))
-        except re.error as error:
-            raise ValueError(f"'{value}' is no regular expression: {error}") from None
+            with guarded():
+                re.compile(str(value))
+        except BadPattern as error:
+            raise ValueError(f"'{value}' {error}") from None
     if match["column"] is None and function == "language" and value is False:
         value = "no"
     return Condition(text, match["inner"] or match["column"], function, match["compare"], value)

@@ -31,7 +31,7 @@ def main() -> int:
     for name in ("parallel", "budget", *_SPREAD):
         sweep.add_argument(f"--{name}", default="")
     check = commands.add_parser("check", help="check recipes without a GPU or the network")
-    check.add_argument("recipe", nargs="?", default="")
+    check.add_argument("recipe", nargs="*", help="names or files; all recipes without any")
     plan = commands.add_parser("plan", help="what a recipe will take")
     plan.add_argument("recipe")
     plan.add_argument("--set", default="", dest="overrides")
@@ -116,8 +116,15 @@ def _sweep(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from recipes.runner.check.check import check_recipes
 
-    paths = [find_recipe(args.recipe)] if args.recipe else recipe_paths()
-    return check_recipes(paths)
+    paths, missing = [], []
+    for name in filter(None, args.recipe):
+        try:
+            paths.append(find_recipe(name))
+        except UserError as error:
+            missing.append(error)
+    if missing:
+        raise UserErrors(missing)
+    return check_recipes(paths or recipe_paths())
 
 
 def _plan(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from datasets_prep.language import known_languages
 from eval.answers import Answer, AnsweredConversation
 from eval.checks.base import Check
 from eval.checks.scripts import WORD, is_in_language, stands_in, words
+from recipes.runner.core.patterns import BadPattern, guarded, search
 
 _ROLE_MARKS = re.compile(
     r"<\|?(?:im_start|im_end|endoftext|eot_id|user|assistant|system)\|?>|>>(?:QUESTION|ANSWER|INTRODUCTION"
@@ -95,16 +96,18 @@ class Matches(Check):
     @classmethod
     def _compiles(cls, value: str) -> str:
         try:
-            re.compile(value)
-        except re.error as error:
-            raise ValueError(f"is no regular expression: {error}") from None
+            with guarded():
+                re.compile(value)
+        except BadPattern as error:
+            raise ValueError(str(error)) from None
         return value
 
     def score(
         self, answer: Answer, conversation: AnsweredConversation, turn: int
     ) -> tuple[float, str]:
         """1 when found (or absent)."""
-        found = re.search(self.pattern, answer.text, re.IGNORECASE | re.MULTILINE)
+        pattern = re.compile(self.pattern, re.IGNORECASE | re.MULTILINE)
+        found = search(pattern, answer.text, "pattern")
         return float(bool(found) != self.absent), found.group()[:80] if found else "no match"
 
 

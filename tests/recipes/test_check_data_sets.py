@@ -108,6 +108,49 @@ def test_a_column_counts_that_only_later_rows_have(tmp_path: Path) -> None:
     assert [line for line in said(path, "dpo", "type: chatml.intel") if "no row has" in line]
 
 
+CHAT = ROWS["chat"]
+
+
+def rows_in(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_every_row_counts_not_the_first_alone(tmp_path: Path) -> None:
+    later = rows_in(tmp_path / "a.jsonl", {"other": 1}, CHAT, CHAT)
+    told = said(later, "", "type: chat_template, field_messages: messages")
+    assert not [line for line in told if "field_messages" in line]
+    assert [line for line in told if "row 1 has no messages" in line]
+    foreign = {"messages": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}
+    named = "type: chat_template, message_property_mappings: {role: from, content: value}"
+    path = rows_in(tmp_path / "b.jsonl", foreign)
+    assert [line for line in said(path, "", "type: chat_template") if "has no role" in line]
+    assert not [line for line in said(path, "", named) if "has no" in line]
+
+
+def test_texts_of_a_pretraining_set_stand_in_their_column(tmp_path: Path) -> None:
+    path = rows_in(tmp_path / "texts.jsonl", {"content": "a"}, {"content": "b"})
+    for column, wrong in (("text", True), ("content", False)):
+        config = {
+            "base_model": "mistralai/Mistral-7B-Instruct-v0.3",
+            "pretraining_dataset": [{"path": str(path), "text_column": column, "type": "pretrain"}],
+            "max_steps": 5,
+        }
+        with quiet():
+            report = inspect_recipe(config, YamlFile(Path("recipe.yaml"), config))
+        place = "pretraining_dataset[0].text_column: the rows have no text"
+        assert bool([error for error in report.errors if place in error.what]) is wrong
+
+
+def test_a_key_of_the_top_inside_a_data_set_is_sent_there(tmp_path: Path) -> None:
+    path = rows_in(tmp_path / "a.jsonl", CHAT)
+    with quiet():
+        config = {"datasets": [{"path": str(path), "type": "chat_template", "train_on_inputs": 1}]}
+        report = inspect_recipe(config, YamlFile(Path("recipe.yaml"), config))
+    told = [error for error in report.errors if "train_on_inputs" in error.what]
+    assert told and "top of the file" in told[0].todo
+
+
 def test_a_module_of_the_users_own_is_let_be(tmp_path: Path) -> None:
     """`rl: dpo` takes a function of any module that Python finds."""
     path = tmp_path / "rows.jsonl"

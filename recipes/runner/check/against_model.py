@@ -16,6 +16,7 @@ from recipes.runner.check.base_model import (
     vocabulary,
 )
 from recipes.runner.check.finding import Finding, Level, is_ours, listed, mapping, number
+from recipes.runner.check.tokenizers import end_of
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.nearest import did_you_mean, nearest
 from recipes.runner.core.yaml_file import KeyPath
@@ -34,6 +35,7 @@ def check_against_model(config: dict[str, Any]) -> Iterator[Finding]:
         yield from _bypassed(config, modules)
         yield from _layers(config, modules)
     yield from _length(config)
+    yield from _class(config)
     yield from _tokens(config)
 
 
@@ -177,11 +179,33 @@ def _length(config: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(("sequence_len",), what, todo, "warning")
 
 
+def _class(config: dict[str, Any]) -> Iterator[Finding]:
+    """A class of another family takes none of the weights, and starts at random."""
+    kind, built = model_type(config), built_config(config)
+    key = "model_type" if config.get("model_type") else "type_of_model"
+    name = config.get(key)
+    if not isinstance(name, str) or not kind or built is None or config.get("trust_remote_code"):
+        return
+    import transformers
+
+    try:
+        made_for = getattr(getattr(transformers, name), "config_class", None)
+    except (AttributeError, ImportError):
+        return  # which is said elsewhere
+    other = getattr(made_for, "model_type", None)
+    own = {kind, f"{kind}_text", getattr(built.get_text_config(), "model_type", kind)}
+    if other and other not in own:
+        what = f"is {name}, a class for {other}, and the base is {kind}: weights start at random"
+        level: Level = "error" if is_ours(config) else "warning"
+        yield Finding((key,), what, "Write AutoModelForCausalLM, or take it out", level)
+
+
 def _tokens(config: dict[str, Any]) -> Iterator[Finding]:
     given = mapping(config, "special_tokens")
-    pad, eos = given.get("pad_token"), given.get("eos_token")
-    if isinstance(pad, str) and pad and pad == eos:
-        what = f"is {pad}, the end token too: the end is masked as padding and never learnt"
+    pad = given.get("pad_token")
+    if isinstance(pad, str) and pad and pad == end_of(config):
+        whose = "the" if given.get("eos_token") else "the tokenizer's own"
+        what = f"is {pad}, {whose} end token too: the end is masked as padding and never learnt"
         todo = "Take another token of the vocabulary"
         place = ("special_tokens", "pad_token")
         refused = is_ours(config) and _is_chat(config)

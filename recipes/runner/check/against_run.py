@@ -152,6 +152,9 @@ def _validation(config: dict[str, Any]) -> Iterator[Finding]:
         if config.get(key):
             what = "can't act: there is no validation data"
             yield Finding((key,), what, "Add test_datasets or val_set_size, or take it out")
+    if config.get("lr_scheduler") in ("reduce_lr_on_plateau", "greedy"):
+        what = f"is {config['lr_scheduler']}, which goes by evaluations, and there are none"
+        yield Finding(("lr_scheduler",), what, "Add test_datasets or val_set_size")
     for key in ("eval_steps", "evals_per_epoch", "eval_sample_packing"):
         if config.get(key) and "val_set_size" not in config and not _reinforced(config):
             what = "is not read: there is no validation data"

@@ -9,7 +9,7 @@ from recipes.runner.check.against_run import most_steps, validates
 from recipes.runner.check.base_model import built_config, embedding_modules, vocabulary
 from recipes.runner.check.conditions import attention_of, is_given
 from recipes.runner.check.finding import Finding, is_ours, listed, mapping, number
-from recipes.runner.check.vocabulary import tokenizer_name
+from recipes.runner.check.tokenizers import tokenizer_name
 from recipes.runner.core.yaml_file import KeyPath
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from recipes.runner.check.finding import Finding, data_sets, listed, mapping, spelt
-from recipes.runner.check.references import can_be_made, first_rows, is_local
+from recipes.runner.check.references import first_rows, is_local
 from recipes.runner.check.sources import check_source, local_file
 from recipes.runner.check.strategies import check_strategy
+from recipes.runner.check.tokenizers import template_text
 from recipes.runner.core.nearest import did_you_mean, nearest
 from recipes.runner.core.yaml_file import KeyPath
 
@@ -39,6 +40,7 @@ def check_data_sets(config: dict[str, Any]) -> Iterator[Finding]:
         there = rows if local_file(entry.get("path")) else None
         yield from check_strategy(config, place, entry, there)
         yield from _fields(config, place, entry, rows)
+    yield from _pretraining(config)
     yield from _same_data(config)
     yield from _template_variables(config)
 
@@ -131,10 +133,10 @@ def _fields(
     entry: dict[Any, Any],
     rows: list[dict[str, Any]] | None,
 ) -> Iterator[Finding]:
-    """Names of columns and of a message's keys, against the first row."""
+    """Names of columns and of a message's keys, against the rows: a column may begin later."""
     if not rows:
         return
-    columns = set(rows[0])
+    columns: set[str] = set().union(*rows)
     kind = str(entry.get("type") or "")
     for key in (key for key in entry if str(key).startswith("field")):
         value = entry[key]
@@ -151,25 +153,67 @@ def _fields(
             what = f"the rows have no {field}, where a chat_template looks for conversations"
             near = nearest(field, columns) or ", ".join(sorted(columns))
             yield Finding(place, what, f"Name their column: field_messages. There is {near}")
-        messages = rows[0].get(field)
-        first = messages[0] if isinstance(messages, list) and messages else None
-        if isinstance(first, dict):
-            for name, key in mapping(entry, "message_property_mappings").items():
-                if name in ("role", "content") and isinstance(key, str) and key not in first:
-                    where = (*place, "message_property_mappings", str(name))
-                    todo = did_you_mean(key, map(str, first), "It has")
-                    yield Finding(where, f"a message has no {key}", todo)
-            for name in ("message_field_role", "message_field_content"):
-                key = entry.get(name)
-                if isinstance(key, str) and key not in first:
-                    todo = did_you_mean(key, map(str, first), "It has")
-                    yield Finding((*place, name), f"a message has no {key}", todo)
+        yield from _messages(place, entry, field, rows)
     elif kind in _COLUMNS and not config.get("rl"):
         wanted = (str(entry["field"]),) if kind == "completion" and entry.get("field") else None
         for column in wanted or _COLUMNS[kind]:
             if column not in columns and wanted is None:
                 todo = f"The rows have {', '.join(sorted(columns))}"
                 yield Finding((*place, "type"), f"{kind} reads {column}, which no row has", todo)
+
+
+def _messages(
+    place: KeyPath, entry: dict[Any, Any], field: str, rows: list[dict[str, Any]]
+) -> Iterator[Finding]:
+    """Keys of a message, and rows that hold no conversation at all."""
+    keys: set[str] = set()
+    for row in rows:
+        keys.update(*(one for one in listed(row.get(field)) if isinstance(one, dict)))
+    empty = [index for index, row in enumerate(rows, start=1) if not row.get(field)]
+    if empty and len(empty) < len(rows):
+        others = f", nor have {len(empty) - 1} others" if empty[1:] else ""
+        what = (
+            f"row {empty[0]} has no {field}{others}: Axolotl stops there, or drops what is beside"
+        )
+        yield Finding((*place, "path"), what, "Take such rows out", "warning")
+    if not keys:
+        return
+    named = [
+        ((*place, "message_property_mappings", str(name)), key)
+        for name, key in mapping(entry, "message_property_mappings").items()
+        if name in ("role", "content")
+    ]
+    named += [
+        ((*place, name), entry.get(name))
+        for name in ("message_field_role", "message_field_content")
+    ]
+    for where, key in named:
+        if isinstance(key, str) and key not in keys:
+            yield Finding(where, f"a message has no {key}", did_you_mean(key, keys, "It has"))
+    given = {where[-1] for where, key in named if key}
+    for name in ("role", "content"):
+        if not {name, f"message_field_{name}"} & given and name not in keys:
+            what = f"a message has no {name}, where a chat_template looks for it"
+            todo = f"Write message_property_mappings: {{{name}: ...}}. It has"
+            yield Finding(place, what, f"{todo} {', '.join(sorted(keys))}")
+
+
+def _pretraining(config: dict[str, Any]) -> Iterator[Finding]:
+    """The column of the texts that a base model is trained further on."""
+    given = config.get("pretraining_dataset")
+    for index, entry in enumerate(listed(given) or [given]):
+        if isinstance(entry, str):
+            entry = {"path": entry}
+        path = entry.get("path") if isinstance(entry, dict) else None
+        rows = first_rows(path) if isinstance(path, str) and local_file(path) else None
+        if not rows:
+            continue
+        column, columns = str(entry.get("text_column") or "text"), set().union(*rows)
+        if column not in columns:
+            place: KeyPath = ("pretraining_dataset",)
+            place += (index,) if isinstance(given, list) else ()
+            place += ("text_column",) if entry.get("text_column") else ()
+            yield _no_column(place, column, columns)
 
 
 def _no_column(place: KeyPath, name: str, columns: set[str]) -> Finding:
@@ -204,7 +248,7 @@ def _identity(entry: dict[Any, Any]) -> tuple[str, ...]:
 def _template_variables(config: dict[str, Any]) -> Iterator[Finding]:
     """Keys of ``chat_template_kwargs`` that the template doesn't use."""
     given = mapping(config, "chat_template_kwargs")
-    text = _template_text(config)
+    text = template_text(config)
     if text is None:
         return
     import jinja2
@@ -228,20 +272,3 @@ def _template_variables(config: dict[str, Any]) -> Iterator[Finding]:
             todo = did_you_mean(str(key), known, "It uses")
             place = ("chat_template_kwargs", str(key))
             yield Finding(place, "the chat template has no such variable", todo)
-
-
-def _template_text(config: dict[str, Any]) -> str | None:
-    name, jinja = config.get("chat_template"), config.get("chat_template_jinja")
-    if isinstance(jinja, str) and jinja:
-        if "{" in jinja:
-            return jinja
-        path = Path(jinja)
-        return path.read_text(encoding="utf-8") if path.is_file() and can_be_made(jinja) else None
-    if not isinstance(name, str) or name.startswith("tokenizer_default") or name == "jinja":
-        return None
-    try:
-        from axolotl.utils.chat_templates import get_chat_template
-
-        return str(get_chat_template(name))
-    except Exception:  # a template that Axolotl has under another name
-        return None

@@ -281,9 +281,12 @@ _LIKE = 0.72
 
 
 def _in_a_data_set(key: str, known: Collection[str], siblings: dict[Any, Any]) -> tuple[str, str]:
+    from axolotl.utils.schemas.config import AxolotlInputConfig
     from axolotl.utils.schemas.datasets import SFTDataset
 
     hint = did_you_mean(key, known)
+    if key in AxolotlInputConfig.model_fields and key not in SFTDataset.model_fields:
+        return "unknown key", "It belongs to the top of the file, beside datasets"
     if key in SFTDataset.model_fields:
         kinds = "under this rl" if siblings.get("type") != "_synthetic" else "for this type"
         todo = f"Take it out; read here: {', '.join(sorted(known))}"

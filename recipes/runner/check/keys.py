@@ -24,6 +24,7 @@ from recipes.runner.check.ranges import check_ranges
 from recipes.runner.check.references import check_references
 from recipes.runner.check.refusals import axolotl_refusals
 from recipes.runner.check.schema import check_root, load_plugin_class, root_models
+from recipes.runner.check.templates import check_templates
 from recipes.runner.check.trainers import check_trainers
 from recipes.runner.check.values import check_names, check_numbers
 from recipes.runner.check.vocabulary import check_vocabulary
@@ -68,6 +69,7 @@ _CHECKS: tuple[Callable[[dict[str, Any]], Iterable[Finding]], ...] = (
     check_parameters,
     check_vocabulary,
     check_data_sets,
+    check_templates,
     check_against_run,
     check_preferences,
 )

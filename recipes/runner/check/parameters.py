@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ from recipes.runner.check.base_model import Modules, built_config, embedding_mod
 from recipes.runner.check.conditions import LOW_RANK, is_given
 from recipes.runner.check.finding import Finding, listed, mapping, number
 from recipes.runner.core.nearest import did_you_mean, nearest
+from recipes.runner.core.patterns import BadPattern, guarded
 from recipes.runner.core.yaml_file import KeyPath
 from recipes.runner.models.saved_adapter import MADE_BY_TRL
 
@@ -43,16 +43,17 @@ def _unfrozen(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
     adapted = "base_model.model." if there else ""
     for index, text in enumerate(listed(config.get("unfrozen_parameters"))):
         place: KeyPath = ("unfrozen_parameters", index)
+        names = [f"{adapted}{name}" for name in modules.parameters]
         try:
-            pattern = LayerNamePattern(str(text))
-        except Exception as error:  # re.error, and a ValueError for the range behind it
+            with guarded():
+                pattern = LayerNamePattern(str(text))
+                matches = [(name, pattern.name_regex.match(name)) for name in names]
+        except ValueError as error:  # BadPattern, or Axolotl's own for the range behind it
             reason = " ".join(str(error).split())
-            yield Finding(place, f"{text} is no pattern: {reason}", "Correct it")
+            yield Finding(place, f"{text} {_as_told(error, reason)}", "Correct it")
             continue
         if _is_of_peft(config, str(text)):
             continue
-        names = [f"{adapted}{name}" for name in modules.parameters]
-        matches = [(name, pattern.name_regex.match(name)) for name in names]
         ends = [(name, found.end()) for name, found in matches if found]
         if not ends and adapted:
             what = f"{text} matches nothing beside an adapter, which would be frozen too"
@@ -68,6 +69,10 @@ def _unfrozen(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
         if len(cut) == len(ends) or (cut and str(text)[-1:].isdigit()):
             what = f"{text} ends inside a name: it matches {cut[0]} too, {len(ends)} in all"
             yield Finding(place, what, "End it with a dot, or with $", "warning")
+
+
+def _as_told(error: ValueError, reason: str) -> str:
+    return reason if isinstance(error, BadPattern) else f"is no pattern: {reason}"
 
 
 def _inside_a_name(name: str, end: int) -> bool:
@@ -116,9 +121,10 @@ def _low_rank(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
         place: KeyPath = ("optim_target_modules",)
         place += (index,) if isinstance(wanted, list) else ()
         try:
-            found = any(exists(one, name) for name in linear)
-        except re.error as error:
-            yield Finding(place, f"{target} is no pattern: {error}", "Correct it: .* for *")
+            with guarded():
+                found = any(exists(one, name) for name in linear)
+        except BadPattern as error:
+            yield Finding(place, f"{target} {error}", "Correct it: .* for *")
             continue
         if not found:
             parts = {part for name in linear for part in name.split(".") if not part.isdigit()}

@@ -7,6 +7,7 @@ from typing import Any
 
 from recipes.runner.check.base_model import added_tokens, built_config, vocabulary
 from recipes.runner.check.finding import Finding, listed, mapping, number
+from recipes.runner.check.tokenizers import tokenizer_name
 from recipes.runner.core.nearest import nearest
 from recipes.runner.core.yaml_file import KeyPath
 
@@ -23,12 +24,6 @@ def check_vocabulary(config: dict[str, Any]) -> Iterator[Finding]:
                 what = f"is {found:g}, and the vocabulary has {size:,} tokens"
                 yield Finding(place, what, "Give a token's number")
     yield from _ends_of_turns(config)
-
-
-def tokenizer_name(config: dict[str, Any]) -> str | None:
-    """What names a recipe's tokenizer; None where nothing does that could be looked up."""
-    name = config.get("tokenizer_config") or config.get("base_model")
-    return name if isinstance(name, str) and name and len(name) < 500 else None
 
 
 def _overrides(config: dict[str, Any]) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from recipes.runner.core.errors import UserError, UserErrors
+from recipes.runner.core.patterns import BadPattern, guarded
 from recipes.runner.models.adapted import Targets
 from recipes.runner.models.architecture import Architecture, CannotEstimate, Module
 from recipes.runner.models.families import family_of
@@ -232,7 +233,9 @@ def _chosen(
     config: dict[str, Any], shape: Architecture
 ) -> Iterator[tuple[Module, str, tuple[int, ...]]]:
     """Each parameter of the base that is trained: its module, name and sizes."""
-    patterns = [_as_axolotl_reads(str(entry)) for entry in _unfrozen(config)]
+    wanted = _unfrozen(config)
+    paths = [f"{module.path}.{name}" for module in shape.modules for name, _ in module.parameters]
+    chosen = {path for entry in wanted for path in _matched(str(entry), paths)}
     for module in shape.modules:
         if config.get("freeze_mm_modules") and set(module.path.split(".")) & set(_MULTIMODAL):
             continue
@@ -240,7 +243,7 @@ def _chosen(
             if module.tied and name == "weight":
                 continue
             path = f"{module.path}.{name}"
-            if not patterns or any(pattern.match(path) for pattern in patterns):
+            if not wanted or path in chosen:
                 yield module, name, sizes
 
 
@@ -249,19 +252,18 @@ def _unfrozen(config: dict[str, Any]) -> list[str]:
     return [entries] if isinstance(entries, str) else list(entries)
 
 
-def _as_axolotl_reads(pattern: str) -> re.Pattern[str]:
-    """A pattern of `unfrozen_parameters`: it matches from the start, and its dots are dots.
+def _matched(pattern: str, paths: list[str]) -> list[str]:
+    """What an entry of `unfrozen_parameters` matches: from the start on, and its dots are dots.
 
     Raises:
-        UserError: it is no regular expression.
+        UserError: it is no regular expression, or one that tries for ever.
     """
     plain = re.sub(r"\.(?!\+)", r"\\.", re.sub(r"\[\d*(:\d*)?\]$", "", pattern))
     try:
-        return re.compile(plain)
-    except re.error as error:
-        raise UserError(
-            f"{pattern!r} is no regular expression: {error}", "unfrozen_parameters", "Correct it"
-        ) from None
+        with guarded():
+            return [path for path in paths if re.match(plain, path)]
+    except BadPattern as error:
+        raise UserError(f"{pattern!r} {error}", "unfrozen_parameters", "Correct it") from None
 
 
 def _beside(config: dict[str, Any], shape: Architecture, targets: Targets) -> Iterator[Tensor]:

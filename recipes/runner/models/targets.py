@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from recipes.runner.core.errors import UserError
-from recipes.runner.core.recipe import did_you_mean
+from recipes.runner.core.nearest import did_you_mean
+from recipes.runner.core.patterns import BadPattern, guarded
 from recipes.runner.models.adapted import Adapted, Problem, Targets
 from recipes.runner.models.architecture import Architecture, Module, architecture
 from recipes.runner.models.experts import expert_names
@@ -21,6 +22,7 @@ from recipes.runner.models.saved_adapter import with_saved_adapter
 
 ALL_LINEAR = "all-linear"
 _KEY, _SAVED, _LAYERS = "lora_target_modules", "lora_modules_to_save", "peft_layers_to_transform"
+_LAYERS_PATTERN, _EXCLUDED = "peft_layers_pattern", "lora_exclude_modules"
 _LAYER_NUMBER = r".*?\.{}\.(\d+)\."
 
 
@@ -102,6 +104,8 @@ class _Search:
         wanted = self.config.get(_KEY) or []
         if isinstance(wanted, str) and self.experts.joined:
             wanted = self._as_leaves(wanted)
+            if wanted is None:
+                return []
         if isinstance(wanted, str) and not self.config.get("lora_target_linear"):
             if wanted.lower() == ALL_LINEAR:
                 return self._refuse_bypassed(list(self.shape.body))
@@ -137,10 +141,8 @@ class _Search:
                 _LAYERS,
                 f"List the names in {_KEY}, or put the layers into the expression",
             )
-        try:
-            matches = [path for path in self.known if re.fullmatch(expression, path)]
-        except re.error as error:
-            self._problem(f"{expression!r} is no regular expression: {error}", _KEY, "Correct it")
+        matches = self._whole(expression, self.known, _KEY)
+        if matches is None:
             return []
         if not matches:
             self._problem(
@@ -168,8 +170,20 @@ class _Search:
             )
         return self._adaptable(matches, name, place)
 
-    def _as_leaves(self, text: str) -> list[str]:
-        """One text as PEFT reads it where experts are joined: the last names that it stands for."""
+    def _whole(self, expression: str, paths: Iterable[str], key: str) -> list[str] | None:
+        """The paths that an expression matches as a whole; None for one that can't be used."""
+        try:
+            with guarded():
+                return [path for path in paths if re.fullmatch(expression, path)]
+        except BadPattern as error:
+            self._problem(f"{expression!r} {error}", key, "Correct it")
+            return None
+
+    def _as_leaves(self, text: str) -> list[str] | None:
+        """One text as PEFT reads it where experts are joined: the last names that it stands for.
+
+        None for an expression that can't be used.
+        """
         if text.lower() == ALL_LINEAR:
             return sorted({module.name for module in self.shape.body} | self.experts.joined.keys())
         paths = [*self.known]
@@ -177,10 +191,10 @@ class _Search:
             for parameter, _ in module.parameters:
                 joined = [old for old, new in self.experts.joined.items() if new == parameter]
                 paths += [f"{module.path}.{name}" for name in (parameter, *joined)]
-        try:
-            return sorted({p.rsplit(".", 1)[-1] for p in paths if re.fullmatch(text, p)}) or [text]
-        except re.error:
-            return [text]
+        matches = self._whole(text, paths, _KEY)
+        if matches is None:
+            return None
+        return sorted({path.rsplit(".", 1)[-1] for path in matches}) or [text]
 
     def _without_experts(self, names: list[str]) -> list[str]:
         """The names that stay; those of single experts go to the parameter that holds them all."""
@@ -224,9 +238,7 @@ class _Search:
 
     def _refuse_bypassed(self, modules: list[Module]) -> list[Module]:
         idle = sorted({module.name for module in modules} & set(self.family.bypassed))
-        idle = [
-            name for name in idle if name not in _texts(self.config.get("lora_exclude_modules"))
-        ]
+        idle = [name for name in idle if name not in _texts(self.config.get(_EXCLUDED))]
         if idle:
             named = sorted({module.name for module in modules} - set(idle))
             self._problem(
@@ -252,15 +264,19 @@ class _Search:
                 _LAYERS,
                 "Correct the numbers",
             )
-        patterns = _texts(self.config.get("peft_layers_pattern")) or ["[^.]*"]
+        patterns = _texts(self.config.get(_LAYERS_PATTERN)) or ["[^.]*"]
+        try:
+            with guarded():
+                numbers = {module.path: _layer_of(module.path, patterns) for module in modules}
+        except BadPattern as error:
+            self._problem(f"{patterns} {error}", _LAYERS_PATTERN, "Correct it")
+            return []
         kept = [
-            module
-            for module in modules
-            if module.path in names or _layer_of(module.path, patterns) in wanted
+            module for module in modules if module.path in names or numbers[module.path] in wanted
         ]
         if modules and not kept and not beyond:
             self._problem(
-                "no layer is left by these numbers and peft_layers_pattern",
+                f"no layer is left by these numbers and {_LAYERS_PATTERN}",
                 _LAYERS,
                 f"A path here is {self._example()}",
             )
@@ -269,14 +285,18 @@ class _Search:
     def _without_saved(self, modules: list[Module]) -> list[Module]:
         """PEFT leaves out what is trained whole, and what `lora_exclude_modules` names."""
         names = _texts(self.config.get(_SAVED))
-        excluded = self.config.get("lora_exclude_modules")
+        excluded = self.config.get(_EXCLUDED)
+        out: set[str] = set()
+        if isinstance(excluded, str):
+            paths = [module.path for module in modules]
+            out = set(self._whole(excluded, paths, _EXCLUDED) or ())
         kept = []
         for module in modules:
             path = module.path
             if any(re.match(rf"(^|.*\.){re.escape(name)}($|\..*)", path) for name in names):
                 continue
             if isinstance(excluded, str):
-                if re.fullmatch(excluded, path):
+                if path in out:
                     continue
             elif any(path == name or path.endswith(f".{name}") for name in _texts(excluded)):
                 continue
@@ -308,20 +328,23 @@ class _Search:
             self._problem(f"is {patterns!r}, no names with values", key, "Write name: value")
             return {}
         if not modules:
-            return patterns  # why there are none is said already
-        for pattern in patterns:
+            return {}  # why there are none is said already
+        usable = {}
+        for pattern, value in patterns.items():
             try:
-                used = any(re.match(rf"(.*\.)?({pattern})$", module.path) for module in modules)
-            except re.error as error:
-                self._problem(f"{pattern!r} is no regular expression: {error}", key, "Correct it")
+                with guarded():
+                    used = any(_is_of(pattern, module.path) for module in modules)
+            except BadPattern as error:
+                self._problem(f"{pattern!r} {error}", key, "Correct it")
                 continue
+            usable[pattern] = value
             if not used:
                 self._problem(
                     f"{pattern} matches no layer that is adapted",
                     (key, str(pattern)),
                     did_you_mean(str(pattern), self._names(modules), "Adapted"),
                 )
-        return patterns
+        return usable
 
     def _experts(self) -> tuple[tuple[int, ...], ...]:
         """A and B of a weight for all experts at once, (experts, a, b): a rank for each expert."""
@@ -395,10 +418,8 @@ def _layer_of(path: str, patterns: Iterable[str]) -> int | None:
 
 
 def _pattern_of(patterns: dict[str, Any], path: str) -> str:
-    for pattern in patterns:
-        try:
-            if re.match(rf"(.*\.)?({pattern})$", path):
-                return pattern
-        except re.error:
-            continue
-    return path
+    return next((pattern for pattern in patterns if _is_of(pattern, path)), path)
+
+
+def _is_of(pattern: str, path: str) -> bool:
+    return re.match(rf"(.*\.)?({pattern})$", path) is not None
