@@ -1,4 +1,4 @@
-"""Trained parameters of 22 set-ups, computed by hand from the widths in each model's config.json.
+"""Parameters of 22 set-ups and bytes of 10, computed by hand from the widths in each config.json.
 
 A LoRA of rank r on a layer of n inputs and m outputs has r (n + m) of them; DoRA adds m.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from recipes.runner.estimate.memory import estimate
 from recipes.runner.estimate.trained import trained_tensors
 from recipes.runner.models.architecture import architecture
 
@@ -88,3 +89,64 @@ def test_parameters_are_those_computed_by_hand(name: str) -> None:
     base, keys, expected = CASES[name]
     config = {"base_model": base, "bf16": True, **keys}
     assert sum(tensor.size for tensor in trained_tensors(config, architecture(base))) == expected
+
+
+# Mistral's linear layers in its blocks, what each gives out, its norms, and one table.
+LINEAR = 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336)
+OUTPUTS = 32 * (2 * 4096 + 2 * 1024 + 2 * 14336 + 4096)
+NORMS, TABLE = 65 * 4096, 32768 * 4096
+REST = NORMS + 2 * TABLE
+ADAPTER = 32 * 8 * 8192  # rank 8 on q_proj, float32
+# nf4: half a byte, an absmax of 8 bits for 64 weights, and a float32 for 256 of these.
+NF4, NF4_SINGLE = LINEAR * (0.5 + 1 / 64 + 4 / 64 / 256), LINEAR * (0.5 + 4 / 64)
+Q = lora(8, "q_proj")
+FLASH = {"attn_implementation": "flash_attention_2"}
+# Weights, a second copy as the reference, gradients, and AdamW's two moments.
+BYTES = {
+    "lora": (Q, 2 * (LINEAR + REST), 0, 4 * ADAPTER, 8 * ADAPTER),
+    "qlora": (
+        {**Q, "adapter": "qlora", "load_in_4bit": True},
+        NF4 + 2 * REST, 0, 4 * ADAPTER, 8 * ADAPTER,
+    ),
+    "qlora, quantised once": (
+        {
+            **Q, "adapter": "qlora", "load_in_4bit": True,
+            "bnb_config_kwargs": {"bnb_4bit_use_double_quant": False},
+        },
+        NF4_SINGLE + 2 * REST, 0, 4 * ADAPTER, 8 * ADAPTER,
+    ),
+    "8 bits": (
+        {**Q, "load_in_8bit": True}, LINEAR + 4 * OUTPUTS + 2 * REST, 0, 4 * ADAPTER, 8 * ADAPTER,
+    ),
+    "dora": (
+        {**Q, "peft_use_dora": True},
+        2 * (LINEAR + REST), 0, 4 * (ADAPTER + 32 * 4096), 8 * (ADAPTER + 32 * 4096),
+    ),
+    "head saved": (
+        {**Q, "lora_modules_to_save": ["lm_head"]},
+        2 * (LINEAR + REST), 0, 4 * ADAPTER + 2 * TABLE, 8 * ADAPTER + 4 * TABLE,
+    ),
+    # Axolotl lifts embeddings, head and norms to float32, but for flash attention.
+    "full": (
+        {}, 2 * LINEAR + 4 * REST, 0, 2 * LINEAR + 4 * REST, 2 * (2 * LINEAR + 4 * REST),
+    ),
+    "full, flash attention": (
+        FLASH, 2 * (LINEAR + REST), 0, 2 * (LINEAR + REST), 4 * (LINEAR + REST),
+    ),
+    "dpo of all weights": (
+        {**FLASH, "rl": "dpo"},
+        2 * (LINEAR + REST), 2 * (LINEAR + REST), 2 * (LINEAR + REST), 4 * (LINEAR + REST),
+    ),
+    "dpo of an adapter": (
+        {**Q, "rl": "dpo"}, 2 * (LINEAR + REST), 0, 4 * ADAPTER, 8 * ADAPTER,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BYTES)
+def test_bytes_are_those_computed_by_hand(name: str) -> None:
+    keys, *expected = BYTES[name]
+    config = {"base_model": MISTRAL, "bf16": True, "micro_batch_size": 1, "sequence_len": 512}
+    memory = estimate({**config, **keys}, architecture(MISTRAL))
+    found = [memory.weights, memory.reference, memory.gradients, memory.optimizer]
+    assert found == pytest.approx(expected, rel=1e-9)
