@@ -232,7 +232,7 @@ def _optimizer_keywords(name: str) -> set[str] | None:
         read |= set(re.findall(r"\"(\w+)\"", names))
     if "ademamix" not in name and "bitsandbytes" in source:
         read -= {"beta1", "beta2", "beta3", "alpha", "eps", "t_alpha", "t_beta3"}
-    whole = "= ctx.optim_args" in source or "(ctx.optim_args)" in source
+    whole = re.search(r"= ctx\.optim_args\b(?![\[.])|\(ctx\.optim_args\)", source)
     return None if whole and "bitsandbytes" not in source else read
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 import functools
 import importlib
@@ -289,7 +290,8 @@ def _chosen_model(value: dict[Any, Any], models: list[type[BaseModel]]) -> type[
         return models[0]
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(Union[tuple(models)])  # noqa: UP007
-        return type(adapter.validate_python(value))
+        # Validators write into what they are given.
+        return type(adapter.validate_python(copy.deepcopy(value)))
     except Exception:  # no member takes it: the nearest one says most about it
         return max(models, key=lambda model: sum(key in _names(model) for key in value))
 

@@ -28,18 +28,16 @@ def check_templates(config: dict[str, Any]) -> Iterator[Finding]:
     if not chats:
         return
     name = tokenizer_name(config)
-    bare = [
-        (_where(config, place, entry), name)
-        for place, entry in chats
-        if (entry.get("chat_template") or config.get("chat_template") or DEFAULT) == DEFAULT
-        and name
-        and own_template(name) == ""
-    ]
-    for place, base in dict.fromkeys(bare):
-        what = f"the tokenizer of {base} has no chat template, and Axolotl stops there"
-        yield Finding(place, what, "Write chat_template: chatml, or jinja with chat_template_jinja")
-    own = any(entry.get("chat_template") for _, entry in chats)  # which have ends of their own
-    if not (config.get("rl") or own or bare):
+    # A template at the top takes the place of the tokenizer's own, for entries that ask for that.
+    at_the_top = config.get("chat_template") or config.get("chat_template_jinja")
+    others = [entry for _, entry in chats if entry.get("chat_template") not in (None, "", DEFAULT)]
+    if name and own_template(name) == "" and at_the_top in (None, "", DEFAULT):
+        asking = [_where(config, place, entry) for place, entry in chats if entry not in others]
+        for place in dict.fromkeys(asking):
+            what = f"the tokenizer of {name} has no chat template, and Axolotl stops there"
+            todo = "Write chat_template: chatml, or jinja with chat_template_jinja"
+            yield Finding(place, what, todo)
+    elif not (config.get("rl") or others):
         yield from _ends(config)
 
 
