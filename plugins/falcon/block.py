@@ -5,8 +5,10 @@ Falcon runs attention and MLP side by side on the normalised input x:
     y = x + dense(attention(query_key_value(norm(x)))) + dense_4h_to_h(gelu(dense_h_to_4h(norm(x))))
 
 Written by hand, the backward keeps x, the rotated queries, keys and values, the attention's output
-and the input of GELU, and recomputes norm and GELU; with ``keep`` False it keeps x alone. Weights
-are dequantised once a pass and dropped. Sums go into the matrix products' own accumulators.
+and the input of GELU, and recomputes norm and GELU; with ``keep`` False it keeps x alone. Where
+the host lends memory, x waits there with the attention's output, or with queries, keys and values
+in place of making them again. Weights are dequantised once a pass and dropped. Sums go into the
+matrix products' own accumulators.
 
 Where the norm's output is read by two 4-bit layers with adapters, these take part in the layers'
 own products: `plugins.fused.projection.Group`, "joined".
@@ -24,7 +26,7 @@ from torch import nn
 from plugins.fused.adapters import AdapterGradients, add_adapters, inner_activation, project
 from plugins.fused.attention import Saved, attend, attend_backward
 from plugins.fused.backend import Activation, Backend, Heads, NormStatistics
-from plugins.fused.block import Batch, dropout_seed
+from plugins.fused.block import Batch, bring_back, dropout_seed, send_away
 from plugins.fused.projection import Group, NotFusable, read_group
 
 
@@ -80,10 +82,19 @@ class FalconBlock:
         return dropout_seed(batch, self.layer_idx, which)
 
     def forward(self, batch: Batch, x: torch.Tensor) -> tuple[torch.Tensor, list[Any]]:
-        """The output [T, hidden], and x, the inner activations of DENSE and DOWN, what is kept."""
+        """The output [T, hidden], and what `_backward` says."""
         backend, dtype = batch.backend, x.dtype
         normed = [out for out, _ in _norms(self, batch, x)]
-        branch = _attention(self, batch, normed[0])
+        branch = _attention(self, batch, *_qkv(self, batch, normed[0]))
+        begun: list[Any] = [x, None, None]
+        attended: torch.Tensor | int = branch.attended
+        if batch.offload is not None:
+            # The backward begins with x, so that it goes last.
+            if self.keep:
+                attended = send_away(batch, branch.attended)
+            else:
+                begun[1:] = send_away(batch, branch.qkv), branch.u_qkv
+            begun[0] = send_away(batch, x)
         pre, u_up = _mlp_input(
             self, batch, normed[-1], self.groups[Linear.UP].weight(dtype, backend)
         )
@@ -97,12 +108,12 @@ class FalconBlock:
         )
         y = add_adapters(x, [(dense, u_dense), (down, u_down)])
         y.addmm_(branch.attended, dense.weight(dtype, backend).T)
-        kept = [pre, u_up, branch.qkv, branch.attended, branch.u_qkv, *branch.attention]
-        if not self.keep:
-            del pre, branch
-            kept = []
+        kept: list[Any] = []
+        if self.keep:
+            kept = [pre, u_up, branch.qkv, attended, branch.u_qkv, *branch.attention]
+        del pre, branch
         y.addmm_(active, down.weight(dtype, backend).T)
-        return y, [x, u_dense, u_down, *kept]
+        return y, [u_dense, u_down, *begun, *kept]
 
     def backward(
         self, batch: Batch, saved: list[Any], dy: torch.Tensor, needs_dx: bool
@@ -172,13 +183,23 @@ class _AttentionBranch:
     attention: Saved
 
 
-def _attention(block: FalconBlock, batch: Batch, normed: torch.Tensor) -> _AttentionBranch:
-    """Attention up to its last projection, from the normalised input."""
+def _qkv(
+    block: FalconBlock, batch: Batch, normed: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """query_key_value's output, rotated, and the inner activation, from the normalised input."""
     backend, group = batch.backend, block.groups[Linear.QKV]
     weight = group.weight(normed.dtype, backend)
     qkv, u_qkv = project(normed, group, block.seed(batch, Linear.QKV), weight, backend)
     heads = qkv.view(qkv.shape[0], -1, block.head_dim)
     backend.rotate_(heads, batch.cos, batch.sin, block.heads, 1.0)
+    return qkv, u_qkv
+
+
+def _attention(
+    block: FalconBlock, batch: Batch, qkv: torch.Tensor, u_qkv: torch.Tensor | None
+) -> _AttentionBranch:
+    """Attention up to its last projection."""
+    heads = qkv.view(qkv.shape[0], -1, block.head_dim)
     attended, saved = attend(heads, block.heads, batch.sequences, batch.attention)
     return _AttentionBranch(qkv, attended.flatten(1), u_qkv, saved)
 
@@ -194,7 +215,13 @@ def _mlp_input(
 def _backward(
     block: FalconBlock, batch: Batch, saved: list[Any], dy: torch.Tensor, needs_dx: bool
 ) -> tuple[torch.Tensor | None, list[torch.Tensor | None]]:
-    x, u_dense, u_down, *kept = saved
+    """As `FalconBlock.backward`.
+
+    Saved are the inner activations of DENSE and DOWN; x; of a block that is made again, query, key
+    and value with their inner activation where they wait in host memory; and what is kept.
+    """
+    u_dense, u_down, x, qkv, u_qkv, *kept = saved
+    x = bring_back(batch, x, dy.device)
     backend, dtype, hidden = batch.backend, x.dtype, x.shape[1]
     norms = _norms(block, batch, x)
     normed = [out for out, _ in norms]
@@ -217,9 +244,12 @@ def _backward(
 
     if block.keep:
         qkv, attended, u_qkv, *attention = kept[2:]
+        attended = bring_back(batch, attended, dy.device)
         inner = _AttentionBranch(qkv, attended, u_qkv, tuple(attention))
+    elif qkv is None:
+        inner = _attention(block, batch, *_qkv(block, batch, normed[0]))
     else:
-        inner = _attention(block, batch, normed[0])
+        inner = _attention(block, batch, bring_back(batch, qkv, dy.device), u_qkv)
     us[Linear.QKV] = inner.u_qkv
     dattended = dy @ block.groups[Linear.DENSE].weight(dtype, backend)
     dattended = grads.from_input(dattended, inner.attended, Linear.DENSE)

@@ -24,6 +24,7 @@ from plugins.fused.backend import Backend
 from plugins.fused.backends import Choice
 from plugins.fused.causal_lm import FusedLoss, plain_class, put_before
 from plugins.fused.gathered import run_inside
+from plugins.fused.memory import Kept
 from plugins.fused.packed import as_configured, find_sequences
 from plugins.fused.projection import NotFusable
 from plugins.fused.run import FusedState, embedded, run_blocks
@@ -64,12 +65,15 @@ class FalconArchitecture:
         weight, bias = norm.weight.to(dtype), norm.bias.to(dtype)
         return F.layer_norm(hidden, norm.normalized_shape, weight, bias, norm.eps)
 
-    def bytes_kept(self, decoder: Any, tokens: int) -> tuple[int, int]:
-        """Of qkv, the attention's output and the input of GELU; and the MLP's width."""
-        config = decoder.config
+    def bytes_kept(self, decoder: Any, tokens: int) -> Kept:
+        """Of qkv, the attention's output and the input of GELU; x and that output may wait."""
         qkv = decoder.h[0].self_attention.query_key_value.out_features
-        ffn = config.ffn_hidden_size
-        return tokens * (qkv + config.hidden_size + ffn) * 2, ffn
+        beside = qkv + self.ffn(decoder)
+        return Kept(tokens * (beside + decoder.config.hidden_size) * 2, tokens * beside * 2)
+
+    def ffn(self, decoder: Any) -> int:
+        """Of the input of GELU."""
+        return int(decoder.config.ffn_hidden_size)
 
 
 FALCON = FalconArchitecture()

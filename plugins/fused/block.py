@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,7 +27,7 @@ class Batch:
         seeds: [blocks * 4] int64 of this pass's dropouts, 32 bits each.
         attention: ``grouped`` or ``flash`` kernels, or PyTorch's under a ``mask``.
         backend: of all else but the large products.
-        offload: where the inputs of blocks that are made anew wait, or None: on the card.
+        offload: where some of what blocks need in the backward waits, or None: on the card.
     """
 
     sequences: PackedSequences
@@ -41,19 +42,14 @@ class Batch:
 class Block(Protocol):
     """One block's frozen layers and adapters, and how it computes; see `plugins.falcon.block`."""
 
-    @property
-    def layer_idx(self) -> int:
-        """Of the block in the model."""
-
-    @property
-    def keep(self) -> bool:
-        """Whether activations are kept for the backward, or made again."""
-
     def tensors(self) -> list[torch.Tensor | None]:
         """What is trained in it."""
 
     def forward(self, batch: Batch, x: torch.Tensor) -> tuple[torch.Tensor, list[Any]]:
-        """The output [T, hidden] for x [T, hidden], and what `backward` needs, x the first."""
+        """The output [T, hidden] for x [T, hidden], and what `backward` needs.
+
+        That is tensors, None, and numbers of tensors that were sent away.
+        """
 
     def backward(
         self, batch: Batch, saved: list[Any], dy: torch.Tensor, needs_dx: bool
@@ -72,25 +68,17 @@ def dropout_seed(batch: Batch, layer_idx: int, which: int) -> torch.Tensor:
     return batch.seeds[DROPOUTS * layer_idx + which]
 
 
-def forward_block(
-    block: Block, batch: Batch, x: torch.Tensor, trained: bool
-) -> tuple[torch.Tensor, list[Any]]:
-    """As `Block.forward`; where ``trained``, x may go to the host, and is None in its place."""
-    leaves = trained and batch.offload is not None and not block.keep
-    if leaves and batch.offload is not None:
-        batch.offload.put(block.layer_idx, x)
-    y, saved = block.forward(batch, x)
-    return y, [None, *saved[1:]] if leaves else saved
+def send_away(batch: Batch, x: torch.Tensor) -> torch.Tensor | int:
+    """x on its way to the host, as a number for `bring_back`; x itself where it stays."""
+    return x if batch.offload is None else batch.offload.put(x)
 
 
-def backward_block(
-    block: Block, batch: Batch, saved: list[Any], dy: torch.Tensor, needs_dx: bool
-) -> tuple[torch.Tensor | None, list[torch.Tensor | None]]:
-    """As `Block.backward`, from what `forward_block` gave."""
-    if saved[0] is None:
-        assert batch.offload is not None
-        saved[0] = batch.offload.get(block.layer_idx, dy.device)
-    return block.backward(batch, saved, dy, needs_dx)
+def bring_back(batch: Batch, x: torch.Tensor | int, device: torch.device) -> torch.Tensor:
+    """What `send_away` was given; asked in the opposite order."""
+    if isinstance(x, torch.Tensor):
+        return x
+    assert batch.offload is not None
+    return batch.offload.get(x, device)
 
 
 def run_block(block: Block, batch: Batch, x: torch.Tensor) -> torch.Tensor:
@@ -103,18 +91,20 @@ class _FusedBlock(torch.autograd.Function):
     def forward(  # type: ignore[override]
         ctx: Any, block: Block, batch: Batch, x: torch.Tensor, *adapters: torch.Tensor | None
     ) -> torch.Tensor:
+        if not any(ctx.needs_input_grad):
+            batch = dataclasses.replace(batch, offload=None)  # nothing will come back
         with torch.autocast(x.device.type, enabled=False):
-            y, saved = forward_block(block, batch, x, any(ctx.needs_input_grad))
+            y, saved = block.forward(batch, x)
         ctx.block, ctx.batch = block, batch
-        ctx.save_for_backward(*saved)
+        ctx.away = {place: one for place, one in enumerate(saved) if isinstance(one, int)}
+        ctx.save_for_backward(*(None if isinstance(one, int) else one for one in saved))
         return y
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        saved = list(ctx.saved_tensors)
+        saved = [ctx.away.get(place, one) for place, one in enumerate(ctx.saved_tensors)]
+        block: Block = ctx.block
         with torch.autocast(dy.device.type, enabled=False):
-            dx, grads = backward_block(
-                ctx.block, ctx.batch, saved, dy.contiguous(), ctx.needs_input_grad[2]
-            )
+            dx, grads = block.backward(ctx.batch, saved, dy.contiguous(), ctx.needs_input_grad[2])
         return (None, None, dx, *grads)

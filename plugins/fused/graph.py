@@ -19,8 +19,8 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from plugins.fused.backends import also_chosen
-from plugins.fused.block import Batch, Block, backward_block, forward_block
-from plugins.fused.offload import Offload
+from plugins.fused.block import Batch, Block
+from plugins.fused.offload import HostMemory, Offload
 from plugins.fused.packed import PackedSequences
 from recipes.runner.core.fallbacks import note_fallback
 
@@ -41,11 +41,15 @@ class _Shape:
     Attributes:
         blocks: that the last pass of this shape ran through.
         compiled: whether one backward has been, so that nothing is compiled while recording.
+        slabs: bytes of each slab of host memory that a pass takes.
+        refused: whether the card had no memory for a recording; later it has less.
         recording: of the pass.
     """
 
     blocks: Sequence[Block]
     compiled: bool = False
+    slabs: Sequence[int] = ()
+    refused: bool = False
     recording: _Recording | None = None
 
 
@@ -95,10 +99,13 @@ class Graphs:
             return launch()
         if shape is None or any(a is not b for a, b in zip(shape.blocks, blocks, strict=True)):
             shape = self.shapes[key] = _Shape(blocks)
-        if shape.recording is None and shape.compiled and has_room():
-            shape.recording = self._record(blocks, batch, x)
+        if shape.recording is None and shape.compiled and not shape.refused:
+            shape.refused = not has_room()
+            if not shape.refused:
+                shape.recording = self._record(shape, batch, x)
         if shape.recording is None:
             y = launch()
+            shape.slabs = batch.offload.slabs if batch.offload is not None else ()
             if y.requires_grad:
                 y.register_hook(lambda grad: setattr(shape, "compiled", True))
             return y
@@ -107,12 +114,12 @@ class Graphs:
         tensors = [t for block in blocks for t in block.tensors()]
         return _Replay.apply(self, shape.recording, batch, x, *tensors)
 
-    def _record(self, blocks: Sequence[Block], batch: Batch, x: torch.Tensor) -> _Recording | None:
+    def _record(self, shape: _Shape, batch: Batch, x: torch.Tensor) -> _Recording | None:
         torch.cuda.empty_cache()
         before = torch.cuda.memory_reserved(x.device)
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         try:
-            recording = _Recording(blocks, batch, x, self._pool)
+            recording = _Recording(shape, batch, x, self._pool)
         except RuntimeError as error:
             self._failed = True
             note_fallback(
@@ -129,13 +136,14 @@ class _Recording:
     """One pass, forward and backward.
 
     Args:
-        blocks: of the model.
+        shape: blocks of the model, and the host memory that they want.
         batch: of a pass of this shape.
         x: [T, hidden], likewise.
         pool: of graphs' memory.
     """
 
-    def __init__(self, blocks: Sequence[Block], batch: Batch, x: torch.Tensor, pool: Any) -> None:
+    def __init__(self, shape: _Shape, batch: Batch, x: torch.Tensor, pool: Any) -> None:
+        blocks = shape.blocks
         begins, real = batch.sequences.begins.clone(), batch.sequences.real.clone()
         self.x = x.clone()
         self.batch = dataclasses.replace(
@@ -144,10 +152,9 @@ class _Recording:
         )  # fmt: skip
         has = [any(t is not None for t in block.tensors()) for block in blocks]
         lowest = has.index(True)
-        if batch.offload is not None:
-            offload = Offload()
-            away = [block.layer_idx for block in blocks[lowest:] if not block.keep]
-            offload.reserve(away, x)
+        below = self.batch  # of blocks that the backward doesn't reach
+        if shape.slabs:
+            offload = Offload(HostMemory(shape.slabs))
             self.batch = dataclasses.replace(self.batch, offload=offload)
         self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         # Other threads may go on allocating: those of the data loader pin memory.
@@ -157,7 +164,7 @@ class _Recording:
             with torch.cuda.graph(self.forward, **how):
                 self.y = self.x
                 for place, block in enumerate(blocks):
-                    self.y, kept = forward_block(block, self.batch, self.y, place >= lowest)
+                    self.y, kept = block.forward(self.batch if place >= lowest else below, self.y)
                     saved.append(kept if place >= lowest else None)
                 if self.batch.offload is not None:
                     self.batch.offload.finish()
@@ -167,8 +174,8 @@ class _Recording:
                 grads: list[list[torch.Tensor | None]] = [[None] * len(b.tensors()) for b in blocks]
                 for place in range(len(blocks) - 1, lowest - 1, -1):
                     assert dx is not None
-                    dx, grads[place] = backward_block(
-                        blocks[place], self.batch, saved.pop(), dx, place > lowest
+                    dx, grads[place] = blocks[place].backward(
+                        self.batch, saved.pop(), dx, place > lowest
                     )
         self.grads = [grad for found in grads for grad in found]
 

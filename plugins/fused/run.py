@@ -16,12 +16,13 @@ from plugins.fused.backends import Choice
 from plugins.fused.block import Batch, Block, dropout_seeds, run_block
 from plugins.fused.graph import LARGEST, Graphs
 from plugins.fused.memory import (
+    Kept,
     PassShape,
     blocks_that_fit,
     bytes_of_low_memory_pass,
     free_bytes,
 )
-from plugins.fused.offload import Offload
+from plugins.fused.offload import HostMemory, Offload
 from plugins.fused.packed import PackedSequences
 from plugins.fused.projection import state_of
 
@@ -51,8 +52,24 @@ class Architecture(Protocol):
     def final_norm(self, decoder: Any, hidden: torch.Tensor) -> torch.Tensor:
         """The last norm of [T, hidden], in its dtype."""
 
-    def bytes_kept(self, decoder: Any, tokens: int) -> tuple[int, int]:
-        """Bytes a block keeps beyond its input, and the width of its MLP's input."""
+    def bytes_kept(self, decoder: Any, tokens: int) -> Kept:
+        """Bytes a block keeps for the backward."""
+
+    def ffn(self, decoder: Any) -> int:
+        """Width of the MLP's input."""
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What is kept for the backward, and where.
+
+    Attributes:
+        blocks: how many keep their activations, counted from the last.
+        offload: whether some of what blocks need waits in host memory.
+    """
+
+    blocks: int
+    offload: bool
 
 
 @dataclass
@@ -61,44 +78,63 @@ class FusedState:
 
     Attributes:
         choice: which parts run how.
-        fitting: how many blocks keep their activations, by the tokens of a batch.
+        fitting: what is kept, by the tokens of a batch.
         fused_loss: whether no more than a few tokens' logits are held at once.
         graphs: passes recorded as CUDA graphs.
         read: blocks as they were last read, by place and way, with the state that they had.
+        host: memory of the host, in which tensors of a pass wait.
     """
 
     choice: Choice
-    fitting: dict[int, int] = field(default_factory=dict)
+    fitting: dict[int, Keeping] = field(default_factory=dict)
     fused_loss: bool = False
     graphs: Graphs = field(default_factory=Graphs)
     read: dict[tuple[int, bool, bool], tuple[Any, Block]] = field(default_factory=dict)
+    host: HostMemory = field(default_factory=HostMemory)
 
 
-def pass_shape(architecture: Architecture, decoder: Any, state: FusedState) -> PassShape:
-    """What the memory of a pass through ``decoder`` depends on."""
+def pass_shape(
+    architecture: Architecture, decoder: Any, state: FusedState, offload: bool | None = None
+) -> PassShape:
+    """What the memory of a pass through ``decoder`` depends on.
+
+    Args:
+        architecture: of the decoder.
+        decoder: the transformers model without head.
+        state: of the fused path.
+        offload: whether host memory is used; None: where the choice says that it may.
+    """
     layers = architecture.layers(decoder)
-    _, ffn = architecture.bytes_kept(decoder, 1)
+    offload = state.choice.offload if offload is None else offload
     bases: list[Any] = [
         getattr(linear, "base_layer", linear) for linear in architecture.linears(layers[0])
     ]
     sizes = [base.in_features * base.out_features for base in bases]
     made_anew = any(hasattr(base.weight, "quant_state") for base in bases)
     return PassShape(
-        decoder.config.hidden_size, ffn, len(layers), 2 * max(sizes) if made_anew else 0,
-        0 if state.fused_loss else decoder.config.vocab_size, state.choice.offload,
+        decoder.config.hidden_size, architecture.ffn(decoder), len(layers),
+        2 * max(sizes) if made_anew else 0,
+        0 if state.fused_loss else decoder.config.vocab_size, offload,
     )  # fmt: skip
 
 
-def kept_blocks(architecture: Architecture, decoder: Any, state: FusedState, tokens: int) -> int:
-    """How many blocks keep their activations for a batch of ``tokens``."""
-    blocks = len(architecture.layers(decoder))
-    if state.choice.memory != "auto" or not torch.is_grad_enabled():
-        return 0 if state.choice.memory == "low" else blocks
+def keeping(architecture: Architecture, decoder: Any, state: FusedState, tokens: int) -> Keeping:
+    """What a pass over ``tokens`` keeps: all on the card where that fits, else what fits there
+    while the host's memory holds its part."""
+    blocks, choice = len(architecture.layers(decoder)), state.choice
+    if not torch.is_grad_enabled():
+        return Keeping(0 if choice.memory == "low" else blocks, False)
+    if choice.memory != "auto":
+        return Keeping(0 if choice.memory == "low" else blocks, choice.offload)
     if tokens not in state.fitting:
-        per_block, _ = architecture.bytes_kept(decoder, tokens)
-        shape = pass_shape(architecture, decoder, state)
-        free = _free_bytes(decoder, state)
-        state.fitting[tokens] = blocks_that_fit(decoder, tokens, per_block, shape, free)
+        free, kept = _free_bytes(decoder, state), architecture.bytes_kept(decoder, tokens)
+        for offload in (False, True) if choice.offload else (False,):
+            shape = pass_shape(architecture, decoder, state, offload)
+            per_block = kept.beside if offload else kept.here
+            fit = blocks_that_fit(decoder, tokens, per_block, shape, free)
+            state.fitting[tokens] = Keeping(fit, offload)
+            if fit == blocks:
+                break
     return state.fitting[tokens]
 
 
@@ -108,12 +144,13 @@ def _free_bytes(decoder: Any, state: FusedState) -> int:
 
 
 def _room_to_record(
-    architecture: Architecture, decoder: Any, state: FusedState, tokens: int, kept: int
+    architecture: Architecture, decoder: Any, state: FusedState, tokens: int, keeps: Keeping
 ) -> bool:
     """Whether a recording of a pass, and another pass that isn't recorded, fit the card."""
-    per_block, _ = architecture.bytes_kept(decoder, tokens)
-    shape = pass_shape(architecture, decoder, state)
-    taken = bytes_of_low_memory_pass(decoder, tokens, shape) + kept * per_block
+    kept = architecture.bytes_kept(decoder, tokens)
+    shape = pass_shape(architecture, decoder, state, keeps.offload)
+    per_block = kept.beside if keeps.offload else kept.here
+    taken = bytes_of_low_memory_pass(decoder, tokens, shape) + keeps.blocks * per_block
     return 2 * taken <= _free_bytes(decoder, state)
 
 
@@ -162,13 +199,14 @@ def run_blocks(
     training, choice = decoder.training, state.choice
     layers = architecture.layers(decoder)
     seeds = dropout_seeds(_pass_seed() if training else 0, len(layers), device)
-    offload = Offload() if choice.offload and torch.is_grad_enabled() else None
+    tokens = batch_size * length
+    keeps = keeping(architecture, decoder, state, tokens)
+    kept = keeps.blocks
+    offload = Offload(state.host) if keeps.offload else None
     batch = Batch(sequences, cos, sin, seeds, choice.attention, choice.backend(), offload)
     hidden = embeds.to(dtype).reshape(-1, width)
     # The last blocks keep theirs: the backward needs them first, and has let go of them by the
     # time that it makes those of the first blocks anew.
-    tokens = batch_size * length
-    kept = kept_blocks(architecture, decoder, state, tokens)
     if choice.gathered:
         for layer_idx, layer in enumerate(layers):
             keep = layer_idx >= len(layers) - kept
@@ -183,8 +221,9 @@ def run_blocks(
               batch.backend)
         for layer_idx, layer in enumerate(layers)
     ]  # fmt: skip
-    recorded = choice.cuda_graphs and tokens <= (LARGEST if kept == len(layers) else LARGEST // 2)
-    room = partial(_room_to_record, architecture, decoder, state, tokens, kept)
+    roomy = kept == len(layers) and not keeps.offload
+    recorded = choice.cuda_graphs and tokens <= (LARGEST if roomy else LARGEST // 2)
+    room = partial(_room_to_record, architecture, decoder, state, tokens, keeps)
     hidden = _run(blocks, batch, hidden, state.graphs if recorded else None, room)
     return _normed(architecture, decoder, hidden).view(batch_size, length, width)
 

@@ -9,7 +9,9 @@ q, k and v read one input, as do gate and up: their weights are dequantised into
 and their adapters take part in its product (`plugins.fused.projection.Group`). The adapters of one
 input share a dropout mask, where PEFT draws one for each: for every adapter by itself the same
 distribution. Written by hand, the backward keeps x, h, the rotated queries, keys and values, the
-attention's output, and gate and up; with ``keep`` False it keeps x alone.
+attention's output, and gate and up; with ``keep`` False it keeps x alone. Where the host lends
+memory, x and h wait there; with them the attention's output of a block that keeps, and of one that
+doesn't queries, keys and values as far as the bus carries them.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from torch import nn
 from plugins.fused.adapters import AdapterGradients, add_adapters, inner_activation, project
 from plugins.fused.attention import Saved, attend, attend_backward
 from plugins.fused.backend import Activation, Backend, Heads, NormStatistics
-from plugins.fused.block import Batch, dropout_seed
+from plugins.fused.block import Batch, bring_back, dropout_seed, send_away
 from plugins.fused.projection import Group, NotFusable, read_group
 from plugins.llama.head_norm import HeadNorms, RawHeads
 
@@ -71,23 +73,38 @@ class LlamaBlock:
         return dropout_seed(batch, self.layer_idx, which)
 
     def forward(self, batch: Batch, x: torch.Tensor) -> tuple[torch.Tensor, list[Any]]:
-        """The output [T, hidden], and x, the inner activations of OUT and DOWN, what is kept."""
+        """The output [T, hidden], and what `_backward` says."""
         backend, down = batch.backend, self.groups[Linears.DOWN]
-        inner = _inner(self, batch, x)
-        h, pre, u_out = inner.h, inner.pre, inner.u_out
-        kept = [
-            inner.qkv, inner.attended, h, pre, inner.u_qkv, inner.u_gate_up,
-            *inner.raw, *inner.attention,
-        ]  # fmt: skip
-        del inner
-        if not self.keep:
-            kept = []
+        away = batch.offload is not None
+        begun: list[Any] = [send_away(batch, x), None, None, None]
+        branch = _attention(self, batch, *_qkv(self, batch, x))
+        kept: list[Any] = []
+        if self.keep:
+            attended = send_away(batch, branch.attended)
+            kept = [branch.qkv, attended, branch.u_qkv, *branch.raw, *branch.attention]
+        elif away and self._sends_qkv():
+            begun[1:3] = send_away(batch, branch.qkv), branch.u_qkv
+        h, u_out = _after_attention(self, batch, x, branch.attended)
+        del branch
+        if self.keep or away:
+            begun[3] = send_away(batch, h)
+        pre, u_gate_up = _mlp_input(self, batch, h)
+        if self.keep:
+            kept = [pre, u_gate_up, *kept]
         u_down, active = inner_activation(
             pre, down, self.seed(batch, Linears.DOWN), backend, Activation.SWIGLU
         )
         del pre
         y = _add_product(h, active, down, u_down, backend)
-        return y, [x, u_out, u_down, *kept]
+        return y, [u_out, u_down, *begun, *kept]
+
+    def _sends_qkv(self) -> bool:
+        """Whether queries, keys and values go to host memory too, in place of being made again.
+
+        With x and h an H200's bus carries them in the time of a forward where keys are few, and
+        every second block's where each query has its own. Norms of heads want them unrotated.
+        """
+        return self.head_norms is None and (self.heads.per_key > 1 or self.layer_idx % 2 == 0)
 
     def backward(
         self, batch: Batch, saved: list[Any], dy: torch.Tensor, needs_dx: bool
@@ -154,55 +171,83 @@ def _add_product(
 
 
 @dataclass
-class _Activations:
-    """What the forward computed on the way to the MLP's last projection."""
+class _Attention:
+    """What the forward computed on the way to the attention's output."""
 
     qkv: torch.Tensor
     attended: torch.Tensor
-    h: torch.Tensor
-    pre: torch.Tensor
     u_qkv: torch.Tensor | None
-    u_out: torch.Tensor | None
-    u_gate_up: torch.Tensor | None
     raw: RawHeads
     attention: Saved
 
 
-def _inner(block: LlamaBlock, batch: Batch, x: torch.Tensor) -> _Activations:
-    backend, dtype = batch.backend, x.dtype
+def _qkv(
+    block: LlamaBlock, batch: Batch, x: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None, RawHeads]:
+    """Queries, keys and values, rotated; the inner activation; what norms of heads need."""
+    backend, group = batch.backend, block.groups[Linears.QKV]
     normed, _ = _norm(block, batch, x, Linears.QKV)
-    group, seed = block.groups[Linears.QKV], block.seed(batch, Linears.QKV)
-    qkv, u_qkv = project(normed, group, seed, group.weight(dtype, backend), backend)
+    weight = group.weight(x.dtype, backend)
+    qkv, u_qkv = project(normed, group, block.seed(batch, Linears.QKV), weight, backend)
     heads = qkv.view(qkv.shape[0], -1, block.head_dim)
     raw = block.head_norms.apply_(heads, block.heads, backend) if block.head_norms else ()
     backend.rotate_(heads, batch.cos, batch.sin, block.heads, 1.0)
+    return qkv, u_qkv, raw
+
+
+def _attention(
+    block: LlamaBlock,
+    batch: Batch,
+    qkv: torch.Tensor,
+    u_qkv: torch.Tensor | None,
+    raw: RawHeads = (),
+) -> _Attention:
+    """Attention up to its last projection."""
+    heads = qkv.view(qkv.shape[0], -1, block.head_dim)
     out, attention = attend(heads, block.heads, batch.sequences, batch.attention)
-    attended = out.flatten(1)
+    return _Attention(qkv, out.flatten(1), u_qkv, raw, attention)
+
+
+def _after_attention(
+    block: LlamaBlock, batch: Batch, x: torch.Tensor, attended: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """h [T, hidden], and the inner activation of OUT."""
     group = block.groups[Linears.OUT]
-    u_out, _ = inner_activation(attended, group, block.seed(batch, Linears.OUT), backend)
-    h = _add_product(x, attended, group, u_out, backend)
-    normed, _ = _norm(block, batch, h, Linears.GATE_UP)
+    u, _ = inner_activation(attended, group, block.seed(batch, Linears.OUT), batch.backend)
+    return _add_product(x, attended, group, u, batch.backend), u
+
+
+def _mlp_input(
+    block: LlamaBlock, batch: Batch, h: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Gate and up, [T, 2 * ffn], and the inner activation."""
     group, seed = block.groups[Linears.GATE_UP], block.seed(batch, Linears.GATE_UP)
-    pre, u_gate_up = project(normed, group, seed, group.weight(dtype, backend), backend)
-    return _Activations(qkv, attended, h, pre, u_qkv, u_out, u_gate_up, raw, attention)
+    normed, _ = _norm(block, batch, h, Linears.GATE_UP)
+    return project(normed, group, seed, group.weight(h.dtype, batch.backend), batch.backend)
 
 
 def _backward(
     block: LlamaBlock, batch: Batch, saved: list[Any], dy: torch.Tensor, needs_dx: bool
 ) -> tuple[torch.Tensor | None, list[torch.Tensor | None]]:
-    x, u_out, u_down, *kept = saved
-    backend, dtype, hidden = batch.backend, x.dtype, x.shape[1]
+    """As `LlamaBlock.backward`.
+
+    Saved are the inner activations of OUT and DOWN; x; of a block that is made again, where they
+    wait in host memory, queries, keys and values with their inner activation, and h, so that the
+    MLP's part is over before attention is made again; and what is kept.
+    """
+    u_out, u_down, x, qkv, u_qkv, h, *kept = saved
+    backend, dtype, hidden = batch.backend, dy.dtype, dy.shape[1]
+    inner: _Attention | None = None
+    if h is None:
+        inner = _attention(block, batch, *_qkv(block, batch, x))
+        h, _ = _after_attention(block, batch, x, inner.attended)
+    h = bring_back(batch, h, dy.device)
     if block.keep:
-        qkv, attended, h, pre, u_qkv, u_gate_up, *rest = kept
-        raw, attention = HeadNorms.part(block.head_norms, rest)
-        inner = _Activations(
-            qkv, attended, h, pre, u_qkv, u_out, u_gate_up, raw, tuple(attention)
-        )  # fmt: skip
+        pre, u_gate_up, *kept = kept
     else:
-        inner = _inner(block, batch, x)
-    us = {
-        Linears.QKV: inner.u_qkv, Linears.OUT: u_out,
-        Linears.GATE_UP: inner.u_gate_up, Linears.DOWN: u_down,
+        pre, u_gate_up = _mlp_input(block, batch, h)
+    us: dict[Linears, torch.Tensor | None] = {
+        Linears.OUT: u_out, Linears.GATE_UP: u_gate_up, Linears.DOWN: u_down,
     }  # fmt: skip
     seeds = {which: block.seed(batch, which) for which in Linears}
     grads = AdapterGradients(block.groups, us, seeds, backend, dtype)
@@ -210,17 +255,29 @@ def _backward(
     grads.from_output(dy, Linears.DOWN)
     dactive = dy @ block.groups[Linears.DOWN].weight(dtype, backend)
     # Into the memory of gate and up, which a second backward must not find.
-    torch.autograd.graph.increment_version(inner.pre)
-    dpre = grads.from_input(dactive, inner.pre, Linears.DOWN, activation=Activation.SWIGLU)
-    del dactive
-    dh = _through_norm(block, batch, grads, Linears.GATE_UP, dpre, inner.h, dy)
-    del dpre
+    torch.autograd.graph.increment_version(pre)
+    dpre = grads.from_input(dactive, pre, Linears.DOWN, activation=Activation.SWIGLU)
+    del dactive, pre
+    dh = _through_norm(block, batch, grads, Linears.GATE_UP, dpre, h, dy)
+    del dpre, h
+
+    if block.keep:
+        qkv, attended, u_qkv, *rest = kept
+        raw, attention = HeadNorms.part(block.head_norms, rest)
+        attended = bring_back(batch, attended, dy.device)
+        inner = _Attention(qkv, attended, u_qkv, raw, tuple(attention))
+    elif qkv is not None:
+        inner = _attention(block, batch, bring_back(batch, qkv, dy.device), u_qkv)
+    elif inner is None:
+        x = bring_back(batch, x, dy.device)
+        inner = _attention(block, batch, *_qkv(block, batch, x))
+    us[Linears.QKV] = inner.u_qkv
 
     grads.from_output(dh, Linears.OUT)
     dattended = dh @ block.groups[Linears.OUT].weight(dtype, backend)
     dattended = grads.from_input(dattended, inner.attended, Linears.OUT)
-    heads = inner.qkv.view(x.shape[0], -1, block.head_dim)
-    out = inner.attended.view(x.shape[0], -1, block.head_dim)
+    heads = inner.qkv.view(dy.shape[0], -1, block.head_dim)
+    out = inner.attended.view(dy.shape[0], -1, block.head_dim)
     dheads = attend_backward(
         dattended.view_as(out), heads, block.heads, out, inner.attention, batch.sequences,
         batch.attention,
@@ -229,8 +286,9 @@ def _backward(
     backend.rotate_(dheads, batch.cos, batch.sin, block.heads, -1.0)
     if block.head_norms:
         dheads = block.head_norms.backward(dheads, inner.raw, block.heads, backend)
-    dqkv = dheads.view(x.shape[0], -1)
+    dqkv = dheads.view(dy.shape[0], -1)
     del inner
+    x = bring_back(batch, x, dy.device)
     if not needs_dx and not block.groups[Linears.QKV].rank:
         return None, grads.in_order()
     dx = _through_norm(block, batch, grads, Linears.QKV, dqkv, x, dh)

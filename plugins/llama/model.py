@@ -23,6 +23,7 @@ from plugins.fused.backend import Backend
 from plugins.fused.backends import Choice
 from plugins.fused.causal_lm import FusedLoss, plain_class, put_before
 from plugins.fused.gathered import run_inside
+from plugins.fused.memory import Kept
 from plugins.fused.packed import as_configured, find_sequences
 from plugins.fused.projection import NotFusable
 from plugins.fused.run import FusedState, embedded, run_blocks
@@ -68,15 +69,19 @@ class LlamaArchitecture:
         """RMSNorm of [T, hidden], in its dtype."""
         return decoder.norm(hidden).to(hidden.dtype)
 
-    def bytes_kept(self, decoder: Any, tokens: int) -> tuple[int, int]:
-        """Of q, k, v, the attention's output, h, gate and up; and the width of gate and up."""
-        attention, mlp = decoder.layers[0].self_attn, decoder.layers[0].mlp
-        qkv = sum(p.out_features for p in (attention.q_proj, attention.k_proj, attention.v_proj))
-        pre = mlp.gate_proj.out_features + mlp.up_proj.out_features
-        kept = qkv + attention.q_proj.out_features + decoder.config.hidden_size + pre
+    def bytes_kept(self, decoder: Any, tokens: int) -> Kept:
+        """Of q, k, v, the attention's output, h, gate and up; x, h and that output may wait."""
+        attention, hidden = decoder.layers[0].self_attn, decoder.config.hidden_size
+        queries, keys = attention.q_proj.out_features, attention.k_proj.out_features
+        beside = queries + 2 * keys + self.ffn(decoder)
         if hasattr(attention, "q_norm"):
-            kept += attention.q_proj.out_features + attention.k_proj.out_features
-        return tokens * kept * 2, pre
+            beside += queries + keys
+        return Kept(tokens * (beside + queries + hidden) * 2, tokens * beside * 2)
+
+    def ffn(self, decoder: Any) -> int:
+        """Of gate and up."""
+        mlp = decoder.layers[0].mlp
+        return mlp.gate_proj.out_features + mlp.up_proj.out_features
 
 
 LLAMA = LlamaArchitecture()

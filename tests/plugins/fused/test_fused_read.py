@@ -230,7 +230,7 @@ def test_the_last_blocks_keep_their_activations(monkeypatch) -> None:
     kept = []
     model = with_adapter(make_llama(num_hidden_layers=4), TARGETS, rank=8).train()
     install(model, Choice(block=True, memory="auto"))
-    monkeypatch.setattr(fused_run, "kept_blocks", lambda *args: 1)
+    monkeypatch.setattr(fused_run, "keeping", lambda *args: fused_run.Keeping(1, False))
     run = fused_run.run_block
     monkeypatch.setattr(
         fused_run, "run_block", lambda *args: kept.append(args[0].keep) or run(*args)

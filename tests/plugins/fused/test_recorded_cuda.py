@@ -71,19 +71,21 @@ def test_a_recorded_pass_is_the_plain_one(family, memory, offload) -> None:
     assert not fallbacks_taken().get("fused.cuda_graphs")
 
 
-@pytest.mark.parametrize("family", ["falcon", "llama"])
-def test_inputs_in_host_memory(family) -> None:
+@pytest.mark.parametrize("memory", ["low", "fast"])
+@pytest.mark.parametrize("family", ["falcon", "llama", "qwen2", "qwen3"])
+def test_what_waits_in_host_memory(family, memory) -> None:
     model, module = make(family)
     plain = copy.deepcopy(model)
-    module.install(model, dataclasses.replace(PLAIN, memory="low", offload=True))
+    module.install(model, dataclasses.replace(PLAIN, memory=memory, offload=True))
     module.install(plain, PLAIN)
     for step in range(3):
         same(model, plain, on_gpu(pack([130, 1, 61], padding=5, seed=step)), step)
 
 
-def test_some_blocks_keep_and_others_offload(monkeypatch) -> None:
+@pytest.mark.parametrize("family", ["falcon", "llama", "qwen2"])
+def test_some_blocks_keep_and_others_offload(monkeypatch, family) -> None:
     monkeypatch.setattr(run, "blocks_that_fit", lambda *args: 1)
-    model, module = make("falcon")
+    model, module = make(family)
     plain = copy.deepcopy(model)
     module.install(model, dataclasses.replace(PLAIN, memory="auto", offload=True, cuda_graphs=True))
     module.install(plain, PLAIN)
