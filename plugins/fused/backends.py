@@ -118,7 +118,9 @@ def choose(options: FusedOptions, machine: Machine, name: str) -> Choice:
     attention = "mask"
     if device.type == "cuda" and (block or machine.attends_in_modules):
         attention = _choose_attention(options, machine, block, triton, name)
-    loss = options.loss == "auto" and device.type == "cuda" and not sharded
+    # FSDP2 has gathered the head with the whole model's module, inside which the loss is computed.
+    whole_head = not sharded or (block and sharded == FSDP2)
+    loss = options.loss == "auto" and device.type == "cuda" and whole_head
     if loss and importlib.util.find_spec("liger_kernel") is None:
         note_fallback(f"{name}.loss", "all logits at once", "liger-kernel is not installed")
         loss = False

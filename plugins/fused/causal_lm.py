@@ -56,9 +56,15 @@ class FusedLoss:
 def put_before(mixin: type, instance: Any) -> None:
     """Give ``instance`` a class of its own name that has ``mixin`` before its class.
 
-    The name stays, since transformers writes it into a saved model's ``architectures``.
+    The name stays, since transformers writes it into a saved model's ``architectures``, and FSDP
+    finds a model's blocks by it.
     """
-    plain: Any = plain_class(instance)
+    instance.__class__ = _joined_class(mixin, plain_class(instance))
+
+
+@functools.cache
+def _joined_class(mixin: type, plain: Any) -> type:
+    """One for all instances: FSDP asks whether a block is of the first one's class."""
 
     # The Trainer reads from its parameters which columns of a data set the model takes.
     @functools.wraps(plain.forward)
@@ -67,7 +73,7 @@ def put_before(mixin: type, instance: Any) -> None:
 
     names = {"__module__": plain.__module__, "plain_class": plain, "forward": forward}
     changed: type = type(plain.__name__, (mixin, plain), names)
-    instance.__class__ = changed
+    return changed
 
 
 def plain_class(instance: Any) -> type:

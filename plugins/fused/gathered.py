@@ -8,6 +8,7 @@ whole.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -34,5 +35,34 @@ class FusedLayer:
 
 def run_inside(layers: Any) -> None:
     """Let the decoder's ``layers`` run fused when they are called, before FSDP2 wraps them."""
+    _gather_adapters_with_their_block()
     for layer in layers:
         put_before(FusedLayer, layer)
+        for module in layer.modules():
+            setattr(module, _IN_BLOCK, True)
+
+
+_IN_BLOCK = "gathered_with_its_block"
+
+
+def _gather_adapters_with_their_block() -> None:
+    """Let Axolotl cut a fused block as one unit.
+
+    It makes one of every adapter's weight besides, whose module gathers it when it is called; a
+    fused block calls none of them.
+    """
+    try:
+        from axolotl.monkeypatch.accelerate import fsdp2
+
+        plain = fsdp2._process_lora_module_for_fsdp
+    except (ImportError, AttributeError):  # another Axolotl, which may do without
+        return
+    if getattr(plain, _IN_BLOCK, False):
+        return
+
+    @functools.wraps(plain)
+    def process(module: Any, *args: Any, **kwargs: Any) -> Any:
+        return False if getattr(module, _IN_BLOCK, False) else plain(module, *args, **kwargs)
+
+    setattr(process, _IN_BLOCK, True)
+    fsdp2._process_lora_module_for_fsdp = process

@@ -294,12 +294,14 @@ def loss_of(config: Mapping[str, Any], shape: Architecture, sharded: bool = Fals
     Args:
         config: the recipe's keys.
         shape: the base model's.
-        sharded: whether no device holds a whole model; Falcon's fused loss steps aside there.
+        sharded: whether no device holds a whole model; the fused loss steps aside there, but not
+            under FSDP2.
     """
     family = family_of(shape.model_type)
     options = config.get(str(family.options)) or {}
     if family.helped(config) and options.get("enabled", True):
-        fused = family.fuses_loss(config, sharded) and not trains_head(dict(config), shape)
+        cut = sharded and not gathers_blocks(config)
+        fused = family.fuses_loss(config, cut) and not trains_head(dict(config), shape)
         return "fused" if fused else "plain"
     if config.get("rl"):
         return "plain"

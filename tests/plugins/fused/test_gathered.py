@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
+from accelerate.utils import FullyShardedDataParallelPlugin
+from axolotl.monkeypatch.accelerate import fsdp2
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule
 
 from plugins.falcon import model as falcon
 from plugins.fused.backends import Choice
@@ -45,6 +48,20 @@ def batch_of(rank: int) -> dict[str, torch.Tensor]:
     return pack([7, 1, 4], padding=2, seed=rank)
 
 
+def cut(model: torch.nn.Module, block: str) -> None:
+    """Cut ``model`` as Axolotl does, by its own function."""
+    plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=2, auto_wrap_policy="transformer_based_wrap", reshard_after_forward=True,
+        transformer_cls_names_to_wrap=[block], cpu_ram_efficient_loading=False,
+    )  # fmt: skip
+    names = ("dp_shard",)
+    state = SimpleNamespace(
+        fsdp_plugin=plugin, device_mesh=init_device_mesh("cpu", (RANKS,), mesh_dim_names=names),
+        parallelism_config=SimpleNamespace(fsdp_dim_names=names),
+    )  # fmt: skip
+    fsdp2.fsdp2_prepare_model(SimpleNamespace(state=state), model)
+
+
 def _rank(rank: int, family: str, memory: str, folder: Path) -> None:
     torch.set_num_threads(1)
     # Made first: among ranks, transformers has one save for all.
@@ -56,13 +73,12 @@ def _rank(rank: int, family: str, memory: str, folder: Path) -> None:
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=RANKS,
         timeout=timedelta(seconds=60),
     )  # fmt: skip
-    mesh = init_device_mesh("cpu", (RANKS,))
-    for layer in layers:
-        fully_shard(layer, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+    cut(model, type(layers[0]).__name__)
     ran = []
     for layer in layers:
         assert isinstance(layer, FSDPModule) and isinstance(layer, FusedLayer)
+        inside = [module for module in layer.modules() if module is not layer]
+        assert not any(isinstance(module, FSDPModule) for module in inside)
         layer.register_forward_hook(
             lambda layer, args, kwargs, output: ran.append("run_fused" in kwargs), with_kwargs=True
         )
