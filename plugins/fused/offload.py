@@ -114,9 +114,12 @@ class Offload:
         """
         if place >= len(self._host):
             raise RuntimeError("a pass that waits in host memory can be run backward once")
-        x = self._stayed.pop(place, None)
-        if x is None:
-            x, arrived = self._coming.pop(place, None) or self._fetch(place, device)
+        if place in self._stayed:
+            x = self._stayed.pop(place)
+        else:
+            if place not in self._coming:
+                self._coming[place] = self._fetch(place, device)
+            x, arrived = self._coming.pop(place)
             torch.cuda.current_stream(device).wait_event(arrived)
         del self._host[place:]
         if place > 0 and place - 1 not in self._stayed:

@@ -164,14 +164,15 @@ def measure(model: Any, words: list[str], rows: int, length: int, steps: int) ->
 
 
 def longest_row(model: Any, words: list[str], limits: list[float]) -> Iterator[dict[str, Any]]:
-    """The longest row of a step within each limit in GiB: from the line through two peaks, and run.
+    """The longest row found of a step within each limit in GiB, each run.
 
-    PyTorch is held to the limit less 0.5 GiB, which CUDA's context takes.
+    PyTorch is held to the limit less 0.5 GiB, which CUDA's context takes. The first try comes from
+    the line through two peaks; where it fits, the next from the room that it left.
     """
-    install(model, words)
+    install(model, [*words, "eager"])
     training, vocabulary = Steps(model), model.config.vocab_size
-    peaks, short, long = [], 4096, 12288
-    training.run(batch_of(1, short, vocabulary), 1)  # the optimizer's moments stand from here on
+    training.run(batch_of(1, 2048, vocabulary), 1)  # the optimizer's moments stand from here on
+    peaks, short, long = [], 3072, 12288
     for length in (short, long):
         fresh()
         training.run(batch_of(1, length, vocabulary), 1)
@@ -179,25 +180,29 @@ def longest_row(model: Any, words: list[str], limits: list[float]) -> Iterator[d
     slope = (peaks[1] - peaks[0]) / (long - short)
     total = torch.cuda.get_device_properties(0).total_memory
     for limit in limits:
-        estimated = short + (limit - 0.5 - peaks[0]) / slope
-        torch.cuda.set_per_process_memory_fraction((limit - 0.5) * GIB / total)
-        for part in (1.0, 0.97, 0.94, 0.9):
-            length = int(estimated * part // 512 * 512)
+        room = limit - 0.5
+        torch.cuda.set_per_process_memory_fraction(room * GIB / total)
+        found: dict[str, Any] = {"limit_gib": limit, "failed": "no row tried fits"}
+        best, tried = 0, int(short + (room - peaks[0]) / slope)
+        for _ in range(4):
+            tried = tried // 512 * 512
+            if tried <= best:
+                break
             fresh()
             try:
-                seconds = training.run(batch_of(1, length, vocabulary), 1)
+                seconds = training.run(batch_of(1, tried, vocabulary), 1)
             except torch.OutOfMemoryError:
                 training.optimizer.zero_grad()
+                tried = (best + tried) // 2 if best else int(tried * 0.95)
                 continue
-            peak = torch.cuda.max_memory_reserved() / GIB
-            yield {
-                "limit_gib": limit, "longest": length, "of_estimate": part,
-                "tokens_per_second": round(length / seconds), "reserved_gib": round(peak, 2),
+            best, peak = tried, torch.cuda.max_memory_reserved() / GIB
+            found = {
+                "limit_gib": limit, "longest": best, "tokens_per_second": round(best / seconds),
+                "reserved_gib": round(peak, 2),
             }  # fmt: skip
-            break
-        else:
-            yield {"limit_gib": limit, "failed": f"not even 0.9 of {estimated:.0f} tokens"}
+            tried = int(best + (room - peak) / slope * 0.97)
         torch.cuda.set_per_process_memory_fraction(1.0)
+        yield found
 
 
 def fresh() -> None:

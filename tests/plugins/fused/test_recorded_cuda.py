@@ -68,7 +68,7 @@ def test_a_recorded_pass_is_the_plain_one(family, memory, offload) -> None:
         same(model, plain, on_gpu(pack(lengths, padding=5, seed=step)), step)
     (shape,) = decoder_of(model).fused.graphs.shapes.values()
     assert shape.recording is not None
-    assert not fallbacks_taken().get("fused.cuda_graphs")
+    assert "fused.cuda_graphs" not in str(fallbacks_taken())
 
 
 @pytest.mark.parametrize("memory", ["low", "fast"])
