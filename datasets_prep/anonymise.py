@@ -10,7 +10,7 @@ from functools import lru_cache
 from datasets_prep import identifiers
 from datasets_prep.addresses import ADDRESS
 from datasets_prep.code import code_spans, overlaps
-from datasets_prep.conversation import Conversation, Ledger, Span
+from datasets_prep.conversation import Conversation, Ledger, Message, Span
 from datasets_prep.crisis_lines import (
     crisis_numbers,
     digits_of,
@@ -19,6 +19,7 @@ from datasets_prep.crisis_lines import (
 )
 from datasets_prep.names import (
     AuthorNames,
+    ForeignNames,
     NameFinder,
     Placeholders,
     RuleNames,
@@ -67,20 +68,24 @@ class Anonymiser:
         self._keep_phones = crisis_numbers() | {digits_of(n) for n in settings.keep_phones}
         keep_names = frozenset(name.lower() for name in settings.keep_names)
         self._finders: list[NameFinder] = []
+        self._foreign: list[NameFinder] = []
         self._told = RuleNames(keep_names, told=True)
         if settings.names != "off":
             self._finders.append(RuleNames(keep_names))
+            self._foreign.append(ForeignNames(keep_names))
         if settings.names == "spacy":
             from datasets_prep.ner import SpacyNames
 
-            self._finders.append(SpacyNames(settings.ner_model, keep_names))
+            model = SpacyNames(settings.ner_model, keep_names)
+            self._finders.append(model)
+            self._foreign.append(model)
 
     def __call__(self, conversation: Conversation, ledger: Ledger) -> bool:
         """Mask every turn in place; each kind of data is one ledger line for the row."""
-        finders = list(self._finders)
+        messages = conversation.messages
+        finders = list(self._of_language("\n".join(m.content for m in messages)))
         if finders and conversation.authors:
             finders.append(_author_names(conversation.authors))
-        messages = conversation.messages
         told = bool(finders) and any(m.role == "user" and STORY.search(m.content) for m in messages)
         by_role = {"user": [self._told], "assistant": []} if told else {}
 
@@ -95,6 +100,14 @@ class Anonymiser:
             for f in findings
             if f.kind == "NAME"
         }
+        # Code stays as it is: a name of its data stays in what is said about it too.
+        shown = {name for name in names if any(_in_code(name, m.content) for m in messages)}
+        if shown:
+            names -= shown
+            pairs = [
+                (m, [f for f in all_found if not _is_one(m, f, shown)]) for m, all_found in pairs
+            ]
+            found = [_settled(message.content, all_found) for message, all_found in pairs]
         if names:
             # Who is masked in one place is masked in every other.
             spread = SpreadNames(names)
@@ -125,7 +138,16 @@ class Anonymiser:
         Where two findings overlap, the kind that is listed first wins: an email holds no handle.
         Crisis help stays, and so does what stands in code.
         """
-        return _settled(text, self._all(text, self._finders if finders is None else finders))
+        finders = self._of_language(text) if finders is None else finders
+        return _settled(text, self._all(text, finders))
+
+    def _of_language(self, text: str) -> list[NameFinder]:
+        """What finds names in a text: the rules for English, or those for what is none."""
+        if not self._finders:
+            return []
+        from datasets_prep.language import is_foreign_latin
+
+        return self._foreign if is_foreign_latin(text) else self._finders
 
     def _all(self, text: str, finders: Sequence[NameFinder]) -> list[Finding]:
         """Everything that any finder finds, overlaps and code too."""
@@ -186,6 +208,15 @@ _PRIORITY = {
 
 def _names(finder: NameFinder, text: str) -> list[Finding]:
     return [Finding("NAME", span.start, span.end) for span in finder.find(text)]
+
+
+def _in_code(name: str, text: str) -> bool:
+    """Whether a name stands in a text's code."""
+    return name in text and any(name in text[slice(*span)] for span in code_spans(text))
+
+
+def _is_one(message: Message, finding: Finding, names: set[str]) -> bool:
+    return finding.kind == "NAME" and message.content[finding.start : finding.end] in names
 
 
 def _settled(text: str, found: list[Finding]) -> list[Finding]:

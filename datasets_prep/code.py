@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
+from collections.abc import Iterable
 from functools import lru_cache
 
 Span = tuple[int, int]
@@ -30,7 +31,9 @@ _CODE_LINE = re.compile(
       .*(?:\sFROM\s|\sSET\s|\(|;)
     | function[ ]?\w*\( | return\b[^.!?]*;?$ | print(?:f|ln)?\(.*\);? | console\.\w+\(.*\);?
     | [\w.\[\]]+[ ]?(?:[-+*/]?=|:=)[ ]?\S.*[;)\]}'"\w]$ | [\w.]+\(.*\);?$
-    | </?[A-Za-z][\w-]*(?:\s[^<>]*)?>.*$ | [{}()\[\];]+[;,]?$ | \$[ ]\w+.*$ | @\w+(?:\(.*\))?$
+    | </?[A-Za-z][\w-]*(?:\s[^<>]*)?>.*$ | [{}()\[\];]+[;,]?$ | \$[ ]\w+.*$
+    | @[\w.]+(?:\(.*\))?(?:\s*\{)?$
+    | @(?:media|import|keyframes)\b.*[{;]\s*$
     )""",
     re.X,
 )
@@ -39,7 +42,26 @@ _SURE_LINE = re.compile(
     r"^[ \t]*(?:(?:async )?def \w+\(.*\).*:|class \w+(?:\(.*\))?[ ]?[:{]\s*$|#include\s*[<\"]"
     r"|for \w+(?:, ?\w+)* in .*:\s*$|import [\w.]+;$|(?:public|private|protected) .*[;{]\s*$"
     r"|(?:SELECT|INSERT INTO|DELETE FROM|CREATE TABLE)\s.*(?:\sFROM\s|\().*"
-    r"|(?:const|let|var) \w+ ?=.*;|function \w+\(.*\)\s*\{)"
+    r"|(?:const|let|var) \w+ ?=.*;|function \w+\(.*\)\s*\{"
+    # A name that stands for a list, a dictionary or a text.
+    r"|[A-Za-z_]\w* ?= ?(?:\[.*\]|\{.*\}|\(.*,.*\)|\".*\"|'.*');?\s*$)"
+)
+# What most lines of a program hold or end in, and no line of prose.
+_PROGRAM_LINE = re.compile(
+    r"""[;{}]\s*(?://.*)?$ | ^\s*(?:[})\]] | // | /\* | \*/ | [#]\w | [#]! | <[/?!A-Za-z] | @\w)
+    | =>\s*[{(] | \)\s*=> | :: | := | && | \|\| | [!=]= | \w\(\w*["'\[(] | \w\(\) | \w\[\w+\]
+    | ^\s*\w+[ ]?[-+*/]?=[ ]?[^\s=].*[()\[\]{};"']
+    | ^\s*(?:end|begin|fi|done|esac|break|pass|continue|return|else|try)\b[ ;:]*$
+    | ^\s*(?:def|sub|fn|func|package|use|import|from|class|module|main)\b.*[^.!?]$
+    | ^\s*[\w-]+\s*:\s*[\w#"'.%-]+(?:\s[\w#"'.%-]+)*;""",
+    re.X,
+)
+_PROSE_LINE = re.compile(r"(?:[A-Za-z][a-z'\u2019]*[,;:]? ){5,}[A-Za-z'\u2019]+(?:[.?!:,]|\s*$)")
+_NO_PROSE = re.compile(r"^\s*(?:#|//|/?\*|--|%|[\"'])|[;{}=<>()\[\]]")
+_PROGRAM_SHARE = 0.5
+# One element of a page by itself, without a sentence in it: asked for as code.
+_ELEMENT = re.compile(
+    r"\s*<(\w+)(?:\s[^<>]*)?>(?:(?!\w+ \w+ \w+ \w+ \w+)[^<>]|<[^<>]*>)*</\1>\s*", re.I
 )
 _MARKED = re.compile(r"[`~(){};=<>:$@#]")
 
@@ -70,6 +92,8 @@ def _bare_code(text: str) -> list[Span]:
         lines.append((at, line))
         at += len(line) + 1
     marks = [bool(_CODE_LINE.match(line)) for _, line in lines]
+    if _is_program(line for _, line in lines):
+        return [(0, len(text))]
     if not any(marks):
         return []
     spans: list[Span] = []
@@ -91,6 +115,17 @@ def _bare_code(text: str) -> list[Span]:
                 spans.append((lines[start][0], last + len(tail)))
             start = None
     return spans
+
+
+def _is_program(lines: Iterable[str]) -> bool:
+    """Whether a text is code from end to end: its lines are a program's, and none is prose."""
+    written = [line for line in lines if line.strip()]
+    if len(written) < 2:
+        return len(written) == 1 and bool(_ELEMENT.fullmatch(written[0]))
+    found = sum(1 for line in written if _CODE_LINE.match(line) or _PROGRAM_LINE.search(line))
+    if found < _PROGRAM_SHARE * len(written) or found < 2:
+        return False
+    return not any(_PROSE_LINE.search(line) and not _NO_PROSE.search(line) for line in written)
 
 
 def overlaps(span: Span, spans: list[Span]) -> bool:

@@ -46,6 +46,11 @@ _PRIVATE = re.compile(
     r"(?:me|him|us)\b",
     re.IGNORECASE,
 )
+# States, their health services and bodies of several states: nobody's own site, no advertisement.
+_PUBLIC_HOST = re.compile(
+    r"(?:^|\.)(?:gov|gov\.[a-z]{2}|gov\.[a-z]{2}\.[a-z]{2}|gc\.ca|nhs\.uk|gob\.[a-z]{2}|gouv\.fr|"
+    r"govt\.nz|go\.jp|bund\.de|admin\.ch|gv\.at|europa\.eu|who\.int|mil)\Z"
+)
 _BOUNDARY = re.compile(r"[.!?](?=\s)|\n")
 
 
@@ -93,10 +98,12 @@ def names_crisis_line(text: str, more: frozenset[str] = frozenset()) -> bool:
 
 
 def is_crisis_site(url: str) -> bool:
-    """Whether a URL or email leads to a service of the list."""
+    """Whether a URL or email leads to a service of the list, or a URL to a public authority."""
     host = re.split(r"[/?#]", re.sub(r"^\w+\s?:\s?//?\s?", "", url.strip().lower()), maxsplit=1)[0]
     host = host.rsplit("@", 1)[-1].removeprefix("www.").split(":")[0].rstrip(".")
     parts = host.split(".")
+    if _PUBLIC_HOST.search(host) and "@" not in url:
+        return True
     return any(".".join(parts[i:]) in crisis_sites() for i in range(len(parts) - 1))
 
 

@@ -22,7 +22,7 @@ from lingua import Language, LanguageDetector, LanguageDetectorBuilder
 
 from datasets_prep.code import without_code
 from datasets_prep.patterns import PLACEHOLDER
-from datasets_prep.sentences import whole_sentences
+from datasets_prep.sentences import sentences
 from datasets_prep.words import word_count
 from recipes.runner.core.errors import UserError
 
@@ -35,6 +35,8 @@ _FOREIGN = 0.35
 # A sentence with enough common words of English, one of which is of no other language, is English,
 # and no detector is asked.
 _ENGLISH_SHARE, _ENGLISH_LEAST = 0.4, 3
+# A text of so many words, with fewer than this share of English ones, may be in another language.
+_FOREIGN_WORDS, _FOREIGN_SHARE, _FOREIGN_SURE = 5, 0.2, 0.5
 _LEXICON = Path(__file__).parent / "lexicons" / "english.txt"
 _PLAIN_WORDS = re.compile(r"[a-z]+(?:'[a-z]+)?")
 # ASCII, and the marks of typesetting, which stand in every language.
@@ -173,7 +175,7 @@ class LanguageFinder:
         One too short to tell goes with the nearest sure one before it, or after it at the start.
         Code is in no language.
         """
-        spans = whole_sentences(text)
+        spans = sentences(text)
         plain = PLACEHOLDER.sub(lambda m: " " * len(m.group()), without_code(text))
         verdicts = [self.verdict(plain[start:end]) for start, end in spans]
         result: list[Segment] = []
@@ -200,8 +202,11 @@ class LanguageFinder:
         if found is not None:
             return found
         words = len(_LETTERS.findall(sentence)) if sentence.isascii() else word_count(sentence)
-        if words < 2:
+        if words < 2 or _only_measures(sentence):
             return None
+        if sentence.isupper():
+            # The detectors were taught on texts in small letters.
+            sentence = sentence.lower()
         labels, scores = _fasttext().predict(" ".join(_RULE.sub(" ", sentence).split()), k=3)
         score = {
             _SAME.get(code, code): float(value)
@@ -254,6 +259,13 @@ class LanguageFinder:
         return None if words < _SHORT_WORDS and 1 - value < _SHORT_SURE else False
 
 
+def _only_measures(sentence: str) -> bool:
+    """Whether nothing but doses and measures is left to tell by: "10 mg, 20 mg, 40 mg"."""
+    if not any(map(str.isdigit, sentence)):
+        return False
+    return not [w for w in _LETTERS.findall(sentence) if len(w) > 3 or not w.islower()]
+
+
 def _plainly_english(sentence: str) -> bool:
     """Whether the commonest words say that a sentence is English."""
     if not _PLAIN.fullmatch(sentence):
@@ -265,13 +277,32 @@ def _plainly_english(sentence: str) -> bool:
     return found >= _ENGLISH_LEAST and found >= _ENGLISH_SHARE * len(words)
 
 
-def main_language(text: str) -> str:
-    """The most likely language of a text, as an ISO code; empty when that can't be told."""
+def main_language(text: str, least: float = _FOREIGN) -> str:
+    """The most likely language of a text, as an ISO code; empty when that can't be told.
+
+    Args:
+        text: the text.
+        least: how sure fastText must be, from 0 to 1.
+    """
     letters = " ".join(without_code(text).split())
     if word_count(letters) < 2:
         return ""
     labels, scores = _fasttext().predict(letters, k=1)
-    if not labels or scores[0] < _FOREIGN:
+    if not labels or scores[0] < least:
         return ""
     code = str(labels[0]).removeprefix("__label__")
     return _SAME.get(code, code)
+
+
+def is_foreign_latin(text: str) -> bool:
+    """Whether a text is surely in a language of Latin letters other than English.
+
+    English by its commonest words is seen at once, and no detector is asked.
+    """
+    words = _PLAIN_WORDS.findall(text.lower())
+    if len(words) < _FOREIGN_WORDS:
+        return False
+    if sum(map(_ENGLISH_WORDS.__contains__, words)) >= _FOREIGN_SHARE * len(words):
+        return False
+    code = main_language(text, _FOREIGN_SURE)
+    return code not in ("", "en") and "LATIN" in scripts_of(code)

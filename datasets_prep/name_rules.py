@@ -36,6 +36,7 @@ IN_A_PLACE = re.compile(
 )
 PLACE_BEFORE = re.compile(
     r"\b(?:Lake|Mount|Mt\.?|Port|Fort|Saint|St\.?|San|Santa|Cape|Camp|Hotel|Villa|Hurricane|Storm|"
+    r"British|District of|Los|Las|"
     r"USS|HMS|Romeo and|storm|hurricane|typhoon|cyclone|Prince|Princess|King|Queen|Duke of|Lady|"
     r"Lord) \Z"
 )
@@ -48,10 +49,18 @@ OF_NO_PERSON = re.compile(
     r"Cathedral|Palace|Hall|House|Tower|Arms|Inn|Gardens|Festival|Academy|Building|Terminal|Market|"
     r"Valley|Falls|Mountains?|Peninsula|Report|Inquiry|Theorem|Principle|Crescent|Mews|Pub|"
     r"[Ss]core|[Ss]ign|[Rr]eflex|[Mm]ano?euvre|[Mm]aneuver|[Ee]xercises?|"
+    r"[Bb]od(?:y|ies)|[Gg]angrene|[Mm]alformation|[Ss]arcoma|[Ll]ymphoma|[Tt]umou?r|[Oo]il|[Cc]ells?|"
+    r"[Nn]odes?|[Nn]odules?|[Pp]alsy|[Pp]aralysis|[Pp]rocedure|[Ff]racture|[Hh]ernia|[Dd]uct|[Gg]lands?|"
+    r"[Tt]ubes?|[Ss]tages?|[Cc]riteria|[Cc]lassification|[Tt]ears?|[Ff]ever|[Vv]irus|[Bb]acillus|"
+    r"[Tt]riad|[Dd]ystrophy|[Aa]taxia|[Dd]ementia|[Pp]henomenon|[Cc]ontracture|[Aa]neurysm|[Oo]perations?|"
+    r"[Cc]atheter|[Pp]osition|[Rr]egime(?:n)?|[Aa]greements?|[Bb]ooks|[Aa]lgorithm|[Ee]quation|"
+    r"[Cc]onstant|[Dd]istribution|[Nn]umbers?|[Pp]aradox|albicans|"
     r"[Dd]isease|[Ss]yndrome|[Ss]cale|[Ii]nventory|[Ii]ndex|[Ee]ffect|[Ll]aw|[Tt]est|[Mm]odel|[Tt]heory|"
     r"sponge|salad|sandwich|knife|flask|hoover|tartan|potatoes|cocktail|pudding|"
     r"wort|[Hh]otline|[Ll]ifeline|Project|Act|Code|Day|Method|Technique)(?:e?s)?\b"
     r"|(?:['\u2019]s?)? the (?=[A-Z])"
+    # A brand: "Meda Cap\u00ae".
+    r"|(?: [A-Z][\w-]*)?[\u00ae\u2122]"
 )
 
 # Before somebody of the writer's own, whatever a story has by that name: "my daughter Alexa".

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
+from datasets_prep.foreign_names import foreign_names
 from datasets_prep.name_rules import (
     ALSO_WORDS,
     AND_NAME,
@@ -89,6 +90,23 @@ class RuleNames:
             if trimmed:
                 spans.append(trimmed)
         return spans
+
+
+class ForeignNames:
+    """Names in a text that is not English, by what introduces them.
+
+    Args:
+        keep: names (lower case) that are never masked.
+    """
+
+    def __init__(self, keep: frozenset[str] = frozenset()) -> None:
+        """Keep the names that stay."""
+        self.keep = keep
+
+    def find(self, text: str) -> list[NameSpan]:
+        """Spans of names that a title, an introduction or a relation names."""
+        trimmed = (trim_name(text, *span, self.keep) for span in foreign_names(text))
+        return [span for span in trimmed if span]
 
 
 def _given(text: str) -> list[tuple[int, int]]:

@@ -51,7 +51,8 @@ _NO_PHONE_BEFORE = re.compile(
     r"\b(?:part|order|item|model|serial|isbn(?:-1[03])?|issn|case|invoice|ticket|account|acct|ref|"
     r"reference|sku|tracking|patent|section|article|chapter|version|build|release|id|no\.|nr\.|"
     r"number|code|pin|batch|lot|policy|claim|docket|bill|form|unix time|timestamp|epoch|plus|minus|"
-    r"times|sum|equals|between|catalogu?e|customer|member|booking|confirmation|page|pages)"
+    r"times|sum|equals|between|catalogu?e|customer|member|booking|confirmation|page|pages|"
+    r"ndc|ndcs|cas|ean|upc|gtin|pzn|din|unii|pmid|doi|nct|icd|atc|model)"
     r"(?: (?:number|no\.?|nr\.?|id|code|is|of))*\s?[#:=]?\s?\Z",
     re.IGNORECASE,
 )
@@ -60,6 +61,20 @@ _UNIT_AFTER = re.compile(
     r"hours|minutes|units|iu|times|words|percent|bytes|rows)\b|\s?[%\u00b0=*\u00d7]",
     re.IGNORECASE,
 )
+# A national drug code: labeller, product, package.
+_DRUG_CODE = re.compile(r"\d{4}-\d{4}-\d{2}|\d{5}-\d{3}-\d{2}|\d{5}-\d{4}-\d{1,2}")
+# A free call to a public service, named before it, that nobody calls theirs. What is joined to such
+# a number by "or" is another of the same.
+_FREE = re.compile(r"(?:\+?1[-. ]?)?\(?8(?:00|33|44|55|66|77|88)\)?[-. )]|0\s?800\b|0808\b")
+_SERVICE = re.compile(
+    r"\b(?:services?|lines?|cent(?:re|er)s?|associations?|society|foundations?|administration|"
+    r"departments?|agency|program(?:me)?s?|referral|information|institutes?|organi[sz]ations?|"
+    r"council|network|alliance|ministry|board|bureau|CDC|FDA|NIH|NHS|VA|WHO|AA|Al-Anon|Medicare|"
+    r"Medicaid|Red Cross)\b(?:[^.!?\n]|[.!?](?=\S))*\Z",
+    re.IGNORECASE,
+)
+_JOINED = re.compile(r"\s*(?:,|;|/|or|and|toll[- ]free|\(toll[- ]free\)|in \w+)+\s*", re.I)
+_OWN = re.compile(r"\b(?:me|my|mine|us|our|I|we|his|her|their)\b(?:[^.!?\n]|[.!?](?=\S))*\Z", re.I)
 _MINE = re.compile(
     r"\b(?:my|his|her|their|our|your)(?: \w+)? number(?: is)?\s?:?\s?\Z|\bphone number\s?\Z", re.I
 )
@@ -103,13 +118,32 @@ def find_phones(text: str, regions: list[str], keep: frozenset[str]) -> list[tup
                 if re.search(r"[^\d]", match.raw_string):
                     spans.append((match.start, match.end))
     spans = [span for span in spans if _may_be_phone(text, *span)]
-    return [
+    spans = [
         (start, end)
         for start, end in [*said, *spans]
         if not _UNIT_AFTER.match(text, end)
+        and not _DRUG_CODE.fullmatch(text[start:end].strip("() "))
         and not is_kept(text[start:end], keep)
         and not stands_beside_help(text, start, end)
     ]
+    free = {span for span in spans if _of_a_service(text, *span)}
+    return [span for span in spans if span not in free and not _joined(text, span, free)]
+
+
+def _of_a_service(text: str, start: int, end: int) -> bool:
+    """Whether a number is one that its owner pays for, and nobody here calls theirs."""
+    at = start + (text[start] == "(")
+    before = text[max(0, start - 160) : start]
+    return bool(_FREE.match(text, at) and _SERVICE.search(before)) and not _OWN.search(before)
+
+
+def _joined(text: str, span: tuple[int, int], free: set[tuple[int, int]]) -> bool:
+    """Whether a number stands beside one of a service: "1-800-663-1441 or 604-660-9382"."""
+    start, end = span
+    return any(
+        _JOINED.fullmatch(text, stop, start) or _JOINED.fullmatch(text, end, first)
+        for first, stop in free
+    )
 
 
 def _may_be_phone(text: str, start: int, end: int) -> bool:

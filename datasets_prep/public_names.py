@@ -54,7 +54,7 @@ from datasets_prep.public_words import (
     TALK,
     WORKS,
 )
-from datasets_prep.sentences import whole_sentences
+from datasets_prep.sentences import sentences
 
 _OWN = re.compile(r"['\u2019]s?\Z")
 _WORD = re.compile(r"\S+")
@@ -224,7 +224,7 @@ class PublicNames:
 
     @cached_property
     def _sentences(self) -> list[tuple[int, int]]:
-        return whole_sentences(self._text)
+        return sentences(self._text)
 
     def _sentence(self, at: int) -> tuple[int, int]:
         """Start and end of the sentence around a position; "Mr." ends none."""

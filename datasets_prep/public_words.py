@@ -206,7 +206,8 @@ CONTEXTS: tuple[tuple[frozenset[str], re.Pattern[str]], ...] = (
     (
         SOFTWARE,
         re.compile(
-            r"\b(?:programming|languages?|library|package|framework|codes?|browsers?|apps?|"
+            r"\b(?:programming|functions?|algorithms?|scripts?|programs?|recursive|arrays?|compil\w+|"
+            r"syntax|implement\w*|languages?|library|package|framework|codes?|browsers?|apps?|"
             r"assistants?|servers?|builds?|deploy\w*|install\w*|Chrome|Python|JavaScript|admin|tests?|"
             r"job is|3D|speakers?)\b"
         ),

@@ -28,6 +28,9 @@ _SIGNATURE = re.compile(
     rf"(?:{_SIGNED}|\(pre-licensed\)|[A-Z][\w.'\u2019]*+|\b(?:and|of|in|the|at|for|to)\b"
     r"|[\s,.;:~|&()/*+\u00ae\u2013\u2014-])*+\Z"
 )
+# More lines than a signature has, and what stands behind a brand.
+_SIGNED_LINES = 4
+_BRAND = re.compile("[\u00ae\u2122]")
 _MARK = re.compile(r"[-\u2013\u2014~*]")
 _CREDENTIALS = re.compile(r"\][,\s]+(?:[A-Z][A-Za-z]?\.? ?){2,}|\]\s*[,(|]\s*[A-Z]")
 _CLOSING = re.compile(
@@ -79,6 +82,8 @@ def without_signature(message: Message, turn: int) -> list[Span]:
     body = message.content[: match.start()].rstrip()
     signed = match.group()
     if _LINK.search(signed) and "[NAME" not in signed:
+        return []
+    if signed.strip().count("\n") > _SIGNED_LINES or _BRAND.search(signed):
         return []
     if not _is_signature(body, signed):
         return []

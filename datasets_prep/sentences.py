@@ -8,15 +8,19 @@ _SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?]+[\"'\u201d\u2019)]*(?:\s+|$|(?=\u00bf
 
 # A program broke the line in mid-sentence, far from the margin.
 _WRAPPED = re.compile(r"(?<=[^\n]{40}[A-Za-z,;\"\u201d\u2019)])\n(?=[a-z])")
-# A stop that ends no sentence: "Dr. Chow", "J. Roe".
-_NO_END = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|vs?|[A-HJ-Z])\.\s*\Z")
+# A stop that ends no sentence: "Dr. Chow", "J. Roe", and before a number "ext. 4412", "no. 7".
+_NO_END = re.compile(
+    r"\b(?:Mr|Mrs|Ms|Dr|Prof|vs?|e\.g|i\.e|eg|ie|approx|incl|bzw|ca|evtl|ggf|inkl|bspw|vgl|sog|"
+    r"mind|[zd]|[A-HJ-Z])\.\s*\Z"
+)
+_NUMBERED = re.compile(
+    r"\b(?:ext|no|nos|nr|tel|fax|ph|fig|vol|pp?|max|min|art|sec|ch|zi)\.\s*\Z", re.I
+)
+_NUMBER = re.compile(r"[(#\u2116+]?\d")
+_LONGEST = 8
 
 
-def sentences(text: str) -> list[tuple[int, int]]:
-    """Offsets of the sentences of a text; they cover it without gaps.
-
-    A stop inside a word (3.5, e.g) does not end a sentence, nor does the end of a wrapped line.
-    """
+def _pieces(text: str) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
     start = 0
     for match in _SENTENCE.finditer(text):
@@ -34,12 +38,26 @@ def sentences(text: str) -> list[tuple[int, int]]:
     return spans
 
 
-def whole_sentences(text: str) -> list[tuple[int, int]]:
-    """As `sentences`, but the stop of a title or an initial ends none."""
+def sentences(text: str) -> list[tuple[int, int]]:
+    """Offsets of the sentences of a text; they cover it without gaps.
+
+    A stop inside a word (3.5, e.g) does not end a sentence, nor does the end of a wrapped line, the
+    stop of a title, an initial or an abbreviation.
+    """
     spans: list[tuple[int, int]] = []
-    for start, end in sentences(text):
-        if spans and _NO_END.search(text, max(0, start - 8), start):
+    for start, end in _pieces(text):
+        if spans and _goes_on(text, start):
             spans[-1] = (spans[-1][0], end)
         else:
             spans.append((start, end))
     return spans
+
+
+def _goes_on(text: str, at: int) -> bool:
+    """Whether the stop before a position ends no sentence."""
+    first = max(0, at - _LONGEST)
+    if "." not in text[first:at]:
+        return False
+    if _NO_END.search(text, first, at):
+        return True
+    return bool(_NUMBERED.search(text, first, at) and _NUMBER.match(text, at))
