@@ -41,6 +41,9 @@ _LOOK_AHEAD = 200
 _CURES = {
     "assistant turn of": "Set steps.filter.min_answer_words lower",
     "where one text is wanted": "For lists of questions and answers set shape: intents",
+    "names none of them": "Set source.each to that column for a row of each element, or one by its "
+    "number",
+    "before the first role marker": "Name it under markers too",
     "no text": "Name another column, or set columns.numbers_as_text: true for numbers",
     "tool_calls": "Name a recipe whose template takes tools, with --recipe",
     "not in '": "Set steps.filter.language.keep, or language: false",
@@ -333,6 +336,8 @@ class _Run:
         if rows.keep.any():
             return
         drops = [r for r in self.tally.reasons.most_common() if r[0][1] == "dropped"]
+        # What is left out on purpose explains nothing, where something else went wrong.
+        drops.sort(key=lambda drop: drop[0][0] == "where")
         why, todo = "", "Check shape, columns and steps in the definition"
         if drops:
             step, action, reason = drops[0][0]

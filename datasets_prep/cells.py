@@ -12,6 +12,7 @@ Row = dict[str, Any]
 _NOTHING = frozenset(
     ["nan", "none", "null", "nil", "nat", "n/a", "#n/a", "<na>", "<nan>", "<none>", "<null>"]
 )
+_ANSWERS = frozenset(["none", "nil", "n/a"])
 _NO_INPUT = frozenset(["<noinput>", "<no input>", "<empty>"])
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _PART_KEYS = ("text", "value", "content")
@@ -54,6 +55,26 @@ class Path:
         return value
 
 
+def cell_read(row: Row, column: str | None) -> Any:
+    """As `cell`, for what is trained on.
+
+    Raises:
+        Unusable: the place lies in a list, and no element of it is named.
+    """
+    value = cell(row, column)
+    if value is None and column and "." in column and column not in row:
+        name, *keys = column.split(".")
+        within: Any = row.get(name)
+        for key in keys:
+            within = parsed(within) if isinstance(within, str) else within
+            if isinstance(within, list) and within and not key.lstrip("-").isdigit():
+                raise Unusable(
+                    f"column '{name}' is a list of {len(within)}: '{column}' names none of them"
+                )
+            within = within.get(key) if isinstance(within, dict) else None
+    return value
+
+
 def cell(row: Row, column: str | None) -> Any:
     """The value of a column or of a place within it."""
     return Path(column).of(row) if column else None
@@ -71,9 +92,17 @@ def parsed(text: str) -> Any:
         return None
 
 
-def says_nothing(text: str) -> bool:
-    """Whether a whole cell is a word for nothing (``nan``, ``NULL``, ``<noinput>``)."""
-    return len(text) < 12 and text.strip().lower() in _NOTHING | _NO_INPUT
+def says_nothing(text: str, *, spoken: bool = False) -> bool:
+    """Whether a whole cell is a word for nothing (``nan``, ``NULL``, ``<noinput>``).
+
+    Args:
+        text: the cell.
+        spoken: it is a turn of a talk, where "None" answers "Any allergies?".
+    """
+    if len(text) >= 12:
+        return False
+    word = text.strip().lower()
+    return word in _NO_INPUT or (word in _NOTHING and not (spoken and word in _ANSWERS))
 
 
 def plain(value: Any) -> str:
@@ -93,7 +122,8 @@ def text_of(value: Any, what: str, *, parts: bool = False, numbers: bool = False
     Args:
         value: the cell.
         what: its name, for the reason ("column 'answer'", "turn 2").
-        parts: a list of several texts is one text in parts; else only a list of one is a text.
+        parts: it is a turn of a talk: a list of several texts is one text in parts, and "None" may
+            be said; else only a list of one is a text.
         numbers: a number is taken as it is written.
 
     Raises:
@@ -102,7 +132,7 @@ def text_of(value: Any, what: str, *, parts: bool = False, numbers: bool = False
     if value is None or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, str):
-        return "" if says_nothing(value) else without_surrogates(value)
+        return "" if says_nothing(value, spoken=parts) else without_surrogates(value)
     if isinstance(value, dict):
         return _part(value, what)
     if isinstance(value, list):

@@ -59,10 +59,16 @@ _PROGRAM_LINE = re.compile(
 _PROSE_LINE = re.compile(r"(?:[A-Za-z][a-z'\u2019]*[,;:]? ){5,}[A-Za-z'\u2019]+(?:[.?!:,]|\s*$)")
 _NO_PROSE = re.compile(r"^\s*(?:#|//|/?\*|--|%|[\"'])|[;{}=<>()\[\]]")
 _PROGRAM_SHARE = 0.5
-# One element of a page by itself, without a sentence in it: asked for as code.
+# One element of a page by itself, without a sentence in it: asked for as code. Paragraphs and the
+# like hold prose, unless they are empty or have a class.
 _ELEMENT = re.compile(
-    r"\s*<(\w+)(?:\s[^<>]*)?>(?:(?!\w+ \w+ \w+ \w+ \w+)[^<>]|<[^<>]*>)*</\1>\s*", re.I
+    r"\s*<(?:(h[1-6]|a|button|form|select|table|ul|ol|label|nav|header|footer|svg|section|html)(?:\s[^<>]*)?"
+    r"|(\w+)(?:\s[^<>]*\b(?:class|id|href|src)=[^<>]*>|(?:\s[^<>]*)?>(?=\s*</)))"
+    r"(?:(?!\w+ \w+ \w+ \w+ \w+)[^<>]|<[^<>]*>|>)*</(?:\1|\2)>\s*",
+    re.I,
 )
+
+
 _MARKED = re.compile(r"[`~(){};=<>:$@#]")
 
 

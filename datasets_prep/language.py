@@ -228,7 +228,10 @@ class LanguageFinder:
         return self.keep not in ("es", "gl", "ast") and bool(_SPANISH_MARK.match(sentence))
 
     def _foreign_script(self, sentence: str) -> bool | None:
-        """False when most letters are of another script; None when the script says nothing."""
+        """False when most letters are of another script, True when all are of this language alone.
+
+        None when the script says nothing.
+        """
         if sentence.isascii() and "LATIN" in self._scripts:
             return None
         letters: Counter[str] = Counter()
@@ -245,6 +248,9 @@ class LanguageFinder:
         # One language alone is written so, or kana that Chinese has not.
         if self.keep == "zh" and letters["HIRAGANA"] + letters["KATAKANA"] > 0.1 * total:
             return False
+        if self.keep == "zh" and letters["CJK"] == total:
+            # Japanese hardly writes a sentence without kana; a detector may call this one so.
+            return True
         return None
 
     def _second_look(self, sentence: str, best: str, words: int) -> bool | None:

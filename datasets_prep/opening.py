@@ -178,14 +178,18 @@ def _json_kind(path: Path, kind: Format, source: Source) -> Format:
         head = file.read(_PEEK)
     text = head.decode(encoding_of(source, head), errors="replace").lstrip("\ufeff \t\r\n")
     first, _, rest = text.partition("\n")
+    more = rest.lstrip()[:1]
+    if _is_a(list, first) and more == "[":
+        # A list of turns in each line.
+        return "jsonl"
     if kind == "jsonl":
-        return "json" if text[:1] == "[" and not _is_object(first) else kind
-    return "jsonl" if _is_object(first) and rest.lstrip()[:1] == "{" else kind
+        return "json" if text[:1] == "[" and not _is_a(dict, first) else kind
+    return "jsonl" if _is_a(dict, first) and more == "{" else kind
 
 
-def _is_object(line: str) -> bool:
+def _is_a(kind: type, line: str) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
+        return isinstance(json.loads(line), kind)
     except (ValueError, RecursionError):
         return False
 

@@ -11,15 +11,18 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from datasets_prep.cells import Row
+from datasets_prep.cells import Row, parsed
 from datasets_prep.opening import encoding_of, format_of, open_text, unpacked
 from datasets_prep.source import Source
+from datasets_prep.turn_lists import columns_to_rows
 from recipes.runner.core.errors import UserError
 
 # A CSV row with more or fewer fields than the header, kept for the ledger under this key.
 RAGGED = "\0ragged"
 # Of several files, the one that a row comes from, and its number there.
 AT = "\0at"
+# The column of that file's name, for sets of one conversation a file.
+FILE = "file"
 _WHOLE_JSON = 1 << 30
 
 
@@ -35,12 +38,27 @@ def read_rows(source: Source, paths: list[Path]) -> Iterator[Row]:
         yield from read_hub(source)
         return
     for path in paths:
-        rows = _read_file(source, path)
+        rows = _each(_read_file(source, path), source.each)
         if len(paths) == 1:
             yield from rows
         else:
             for number, row in enumerate(rows, 1):
-                yield {**row, AT: f"{path.name}#{number}"}
+                yield {FILE: path.name, **row, AT: f"{path.name}#{number}"}
+
+
+def _each(rows: Iterator[Row], column: str | None) -> Iterator[Row]:
+    """A row for each element of a column's list; an empty list, or no list, is one row as it is."""
+    if column is None:
+        yield from rows
+        return
+    for row in rows:
+        value = row.get(column)
+        value = parsed(value) if isinstance(value, str) else value
+        if isinstance(value, dict):
+            # datasets stores a list of structs as a struct of lists.
+            value = columns_to_rows(value)
+        for item in value if isinstance(value, list) and value else [value]:
+            yield {**row, column: item}
 
 
 def _read_file(source: Source, path: Path) -> Iterator[Row]:
@@ -218,13 +236,7 @@ def _read_jsonl(path: Path, source: Source) -> Iterator[Row]:
                     yield from _indented(path, source)
                     return
                 raise UserError(f"broken JSON line: {error}", where, "Fix the line") from None
-            if not isinstance(row, dict):
-                raise UserError(
-                    f"a {type(row).__name__} where an object is wanted",
-                    where,
-                    "One JSON object a line; for one list in the whole file set format: json",
-                )
-            yield row
+            yield _object(row, where, "for one list in the whole file set format: json")
 
 
 def _indented(path: Path, source: Source) -> Iterator[Row]:
@@ -240,11 +252,7 @@ def _indented(path: Path, source: Source) -> Iterator[Row]:
             for value in values:
                 for row in value if isinstance(value, list) else [value]:
                     number += 1
-                    if not isinstance(row, dict):
-                        name = type(row).__name__
-                        what = f"a {name} where an object is wanted"
-                        raise UserError(what, f"{path}: row {number}")
-                    yield row
+                    yield _object(row, f"{path}: row {number}")
         except ijson.JSONError as error:
             raise UserError(
                 f"broken JSON after row {number}: {_said(error)}", str(path), "Fix the file"
@@ -306,7 +314,7 @@ def _read_json(path: Path, source: Source) -> Iterator[Row]:
             found = ijson.items(stream, records, use_float=True)
         try:
             for number, row in enumerate(found, 1):
-                yield _object(row, path, number)
+                yield _object(row, f"{path}: row {number}")
         except ijson.JSONError as error:
             said = _said(error)
             if "UTF8" in said and stream.raw:
@@ -326,11 +334,22 @@ def _read_json(path: Path, source: Source) -> Iterator[Row]:
         )
 
 
-def _object(row: Any, path: Path, number: int) -> Row:
-    if not isinstance(row, dict):
-        name = type(row).__name__
-        raise UserError(f"a {name} where an object is wanted", f"{path}: row {number}")
-    return row
+def _object(row: Any, where: str, else_do: str = "") -> Row:
+    """A row: an object, or a list of turns by itself, which is the column ``turns``.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if isinstance(row, dict):
+        return row
+    if isinstance(row, list) and row and all(isinstance(item, dict | str) for item in row):
+        return {"turns": row}
+    todo = "A row is an object, or a list of turns"
+    raise UserError(
+        f"a {type(row).__name__} where an object is wanted",
+        where,
+        f"{todo}; {else_do}" if else_do else todo,
+    )
 
 
 def _whole(path: Path, source: Source, done: int, said: str) -> Iterator[Row]:
@@ -352,7 +371,7 @@ def _whole(path: Path, source: Source, done: int, said: str) -> Iterator[Row]:
             value = value.get(key, []) if isinstance(value, dict) else []
     for number, row in enumerate(value, 1):
         if number > done:
-            yield _object(row, path, number)
+            yield _object(row, f"{path}: row {number}")
 
 
 def _named(items: Iterable[tuple[str, Any]]) -> Iterator[Any]:

@@ -12,6 +12,7 @@ from datasets_prep.cells import (
     Row,
     Unusable,
     cell,
+    cell_read,
     parsed,
     plain,
     says_nothing,
@@ -145,8 +146,8 @@ class Shaper:
 
     def _text(self, row: Row, column: str | None, *, parts: bool = False) -> str:
         """A cell that is trained on; a word for nothing is noted."""
-        value = cell(row, column)
-        if isinstance(value, str) and says_nothing(value):
+        value = cell_read(row, column)
+        if isinstance(value, str) and says_nothing(value, spoken=parts):
             self.reader.nothing.append(value)
         numbers = self.columns.numbers_as_text
         return text_of(value, f"column '{column}'", parts=parts, numbers=numbers)
@@ -183,7 +184,7 @@ class Shaper:
             "turns": columns.turns,
             "tree": "\0path",
         }
-        return self._with_system(unit, self.reader.listed(cell(unit, lists[str(shape)])))
+        return self._with_system(unit, self.reader.listed(cell_read(unit, lists[str(shape)])))
 
     def _turn_rows(self, rows: list[Row]) -> list[Message]:
         columns = self.columns
@@ -214,8 +215,8 @@ class Shaper:
     def _history_row(self, row: Row) -> list[Message]:
         """A history of turns and its answer, which may stand last among candidates."""
         columns = self.columns
-        turns = self._history(cell(row, columns.history))
-        value = cell(row, columns.candidates) if columns.candidates else cell(row, columns.response)
+        turns = self._history(cell_read(row, columns.history))
+        value = cell_read(row, columns.candidates or columns.response)
         if columns.candidates and isinstance(value, list):
             if not value:
                 raise Unusable(f"column '{columns.candidates}' is an empty list")
@@ -327,8 +328,10 @@ class Shaper:
         marks = list(self._marker.finditer(text))
         if not marks:
             raise Unusable("none of the role markers stands in the text")
-        if text[: marks[0].start()].strip():
-            raise Unusable("text before the first role marker")
+        before = text[: marks[0].start()].strip()
+        if before:
+            start = before.splitlines()[0][:40]
+            raise Unusable(f"text before the first role marker ('{start}')")
         ends = [mark.start() for mark in marks[1:]] + [len(text)]
         return [
             Message(self.definition.markers[mark.group()], text[mark.end() : end].strip())

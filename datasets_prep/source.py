@@ -20,6 +20,7 @@ class Source(Settings):
         header: of a CSV or a sheet: whether the first row names the columns; else they are
             ``column_1``, ``column_2`` and so on.
         records: where the rows stand in a JSON file.
+        each: a column that holds a list: every element of it makes a row.
     """
 
     hub: str | None = None
@@ -33,6 +34,7 @@ class Source(Settings):
     quotes: bool = True
     header: bool = True
     records: str = "item"
+    each: str | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> Source:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from datasets_prep.cells import Unusable, parsed, plain, says_nothing, text_of
+from datasets_prep.cells import Unusable, cell, parsed, plain, says_nothing, text_of
 from datasets_prep.conversation import Message
 from datasets_prep.definition import Definition
 from datasets_prep.roles import DEFAULT_ROLES, UnknownRole, by_position
@@ -108,13 +108,14 @@ class TurnReader:
         role_key = (
             self.definition.columns.speaker or settings.role_key or first_key(item, ROLE_KEYS)
         )
+        item = _flat(item, role_key, text_key)
         nameless = role_key not in item and settings.roles_by != "position"
         calls = bool(item.get("tool_calls") or item.get("function_call"))
         if nameless or (text_key not in item and not calls):
             raise Unusable(f"{where} has no role or no text: {', '.join(map(str, item))}")
         name = item.get(role_key)
         value = item.get(text_key)
-        if isinstance(value, str) and says_nothing(value):
+        if isinstance(value, str) and says_nothing(value, spoken=True):
             self.nothing.append(value)
         if not self.definition.columns.parent:
             # Else the keys are columns, which are named as such.
@@ -125,3 +126,12 @@ class TurnReader:
             # Whatever the definition makes of the answers of tools: a call is no talk.
             turn.role = "assistant"
         return turn
+
+
+def _flat(item: dict[str, Any], *keys: str | None) -> dict[str, Any]:
+    """A turn whose role or text stands further in (``say.text``), with them under the whole key."""
+    deep = [key for key in keys if key and "." in key and key not in item]
+    if not deep:
+        return item
+    outer = {key.split(".")[0] for key in deep}
+    return {k: v for k, v in item.items() if k not in outer} | {k: cell(item, k) for k in deep}

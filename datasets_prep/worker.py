@@ -9,6 +9,7 @@ from typing import Any
 from datasets_prep.column_use import used
 from datasets_prep.conversation import Conversation, Ledger
 from datasets_prep.definition import Definition
+from datasets_prep.readers import AT, FILE
 from datasets_prep.shapes import Shaper
 from datasets_prep.snapshots import packed, unpacked
 from datasets_prep.steps import ROW_STAGES, RowWork
@@ -78,7 +79,7 @@ class RowSteps:
         batch = RowBatch(len(units), RowBlock())
         for _, unit in units:
             for row in unit if isinstance(unit, list) else [unit]:
-                batch.columns.update(row.keys())
+                batch.columns.update(row.keys() - {FILE} if AT in row else row.keys())
         batch.columns = {str(c) for c in batch.columns if str(c)[:1] != "\0"} - self._read
         return self._run(batch, ((self._open(*unit), []) for unit in units))
 

@@ -159,3 +159,8 @@ def test_doses_and_capitals_are_not_foreign(text: str) -> None:
 )
 def test_an_abbreviation_ends_no_sentence(text: str, count: int) -> None:
     assert len(sentences(text)) == count
+
+
+def test_a_sentence_of_han_alone_is_chinese() -> None:
+    assert LanguageFinder("zh").verdict("互相不认同沟通之困难让我头疼怎么办") is True
+    assert LanguageFinder("zh").verdict("昨日はとても疲れていて、何もできませんでした。") is False

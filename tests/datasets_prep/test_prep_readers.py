@@ -164,3 +164,43 @@ def test_a_table_without_a_header_is_not_cut_at_the_commas_of_its_texts(
     assert len(found) == 30
     assert found[7]["column_2"] == "Well, then, what about 7?"
     assert found[7]["column_3"] == "Sleep, rest, and 2,5 mg."
+
+
+TALK = [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Hi."}]
+
+
+def test_a_list_of_turns_is_a_row_by_itself(tmp_path: Path) -> None:
+    lines = tmp_path / "talks.jsonl"
+    lines.write_text(f"{json.dumps(TALK)}\n{json.dumps(TALK)}\n", encoding="utf-8")
+    assert rows(lines) == [{"turns": TALK}, {"turns": TALK}]
+    whole = tmp_path / "talks.json"
+    whole.write_text(json.dumps([["Hello?", "Hi."]]), encoding="utf-8")
+    assert rows(whole) == [{"turns": ["Hello?", "Hi."]}]
+    whole.write_text("[[1, 2]]", encoding="utf-8")
+    with pytest.raises(UserError, match="a list where an object is wanted"):
+        rows(whole)
+
+
+def test_each_element_of_a_list_makes_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "questions.json"
+    answers = [{"text": "So."}, {"text": "Or so."}]
+    asked = [{"q": "Why?", "answers": answers}, {"q": "How?", "answers": []}]
+    path.write_text(json.dumps(asked), encoding="utf-8")
+    assert rows(path, each="answers") == [
+        {"q": "Why?", "answers": {"text": "So."}},
+        {"q": "Why?", "answers": {"text": "Or so."}},
+        {"q": "How?", "answers": []},
+    ]
+    struct = [{"q": "Why?", "answers": {"text": ["So.", "Or so."], "score": [2, 1]}}]
+    path.write_text(json.dumps(struct), encoding="utf-8")
+    assert [row["answers"] for row in rows(path, each="answers")] == [
+        {"text": "So.", "score": 2},
+        {"text": "Or so.", "score": 1},
+    ]
+
+
+def test_rows_of_several_files_know_their_file(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(TALK), encoding="utf-8")
+    source, files = local_files(Source(file="*.json"), tmp_path / "d.yaml", None)
+    assert [row["file"] for row in read_rows(source, files)] == ["a.json"] * 2 + ["b.json"] * 2

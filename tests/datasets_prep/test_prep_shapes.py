@@ -186,7 +186,7 @@ def test_columns_for_system_id_topic_author_and_group() -> None:
     ("shape", "row", "reason"),
     [
         ("text", {"text": "no markers"}, "none of the role markers stands in the text"),
-        ("text", {"text": "Hm <HUMAN>: a"}, "text before the first role marker"),
+        ("text", {"text": "Hm <HUMAN>: a"}, "text before the first role marker ('Hm')"),
         ("messages", {"messages": []}, "no turns"),
         ("messages", {"messages": None}, "no turns"),
         ("messages", {"messages": "not json"}, "the turns are neither a list nor JSON of one"),
@@ -249,7 +249,8 @@ def test_a_column_may_stand_within_another() -> None:
         made, _ = convert(kind, {"text": value})
         assert turns(made[0]) == EXCHANGE and made[0].topic == "sleep"
     made, ledger = convert(shaper("turns", **keys), {"text": "no json"}, {"text": "[1]"}, {})
-    assert made == [] and reasons(ledger) == ["no turns"] * 3
+    within = "column 'text' is a list of 1: 'text.dialog' names none of them"
+    assert made == [] and reasons(ledger) == ["no turns", within, "no turns"]
     with pytest.raises(UserError, match=r"missing column 'text\.dialog'"):
         shaper("turns", **keys).check_columns([{"other": 1}])
 
@@ -326,3 +327,46 @@ def test_runs_of_one_speaker_may_be_lists() -> None:
     kind = shaper("turns", columns={"turns": "messages"}, turns={"roles_by": "appearance"})
     (row,), _ = convert(kind, {"messages": runs})
     assert turns(row) == [*EXCHANGE, ("a", "You?")]
+
+
+def test_none_is_an_answer_in_a_talk_and_nothing_in_a_cell() -> None:
+    kind = shaper("messages")
+    asked = [
+        {"role": "assistant", "content": "Any allergies?"},
+        {"role": "user", "content": "None"},
+        {"role": "assistant", "content": "nan"},
+    ]
+    rows, _ = convert(kind, {"messages": asked})
+    assert turns(rows[0]) == [("a", "Any allergies?"), ("u", "None"), ("a", "")]
+
+
+def test_a_place_within_a_list_is_named() -> None:
+    kind = shaper(
+        "prompt_response", columns={"prompt": "question", "response": "answers.answer_text"}
+    )
+    row = {"question": "Why?", "answers": [{"answer_text": "So."}, {"answer_text": "Or so."}]}
+    _, ledger = convert(kind, row)
+    assert reasons(ledger) == [
+        "column 'answers' is a list of 2: 'answers.answer_text' names none of them"
+    ]
+
+
+def test_keys_of_a_turn_may_lie_further_in() -> None:
+    kind = shaper(
+        "turns",
+        columns={"turns": "chat.turns"},
+        turns={"role_key": "who", "content_key": "say.text"},
+        roles={"user": ["patient"], "assistant": ["nurse"]},
+    )
+    said = [
+        {"who": "patient", "say": {"text": "Hello?"}},
+        {"who": "nurse", "say": {"text": "Hi."}},
+    ]
+    rows, _ = convert(kind, {"chat": {"turns": said}})
+    assert turns(rows[0]) == EXCHANGE
+
+
+def test_what_stands_before_the_first_marker_is_shown() -> None:
+    kind = shaper("text", columns={"text": "t"}, markers={"Q:": "user", "A:": "assistant"})
+    _, ledger = convert(kind, {"t": "Dialogue\nQ: Hello? A: Hi."})
+    assert reasons(ledger) == ["text before the first role marker ('Dialogue')"]
