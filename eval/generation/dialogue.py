@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from eval.answers import Answer, AnsweredConversation, build_messages
+from eval.answers import Answer, AnsweredConversation, Messages, build_messages
 from eval.generation.arms import Arm
 from eval.generation.decoding import Decoding
 from eval.generation.store import AnswerStore
@@ -57,20 +57,48 @@ def hold(
             )
             for row in rows
         }
-        keys = {row: digest([asked[row], items[row][1]])[:24] for row in rows}
-        todo = [row for row in rows if keys[row] not in store]
-        progress(len(rows) - len(todo))
-        # A short question beside a long one would be padded to its length.
-        todo.sort(key=lambda row: sum(len(m["content"]) for m in asked[row]))
-        for batch in even_batches(todo, decoding.batch_size):
-            given = arm.answer([asked[row] for row in batch], decoding, keys[batch[0]])
-            store.put_all({keys[r]: a.to_json() for r, a in zip(batch, given, strict=True)})
-            progress(len(batch))
-        for row in rows:
-            answers[row].append(Answer.from_json(store[keys[row]]))
+        keys = [digest([messages, items[row][1]])[:24] for row, messages in asked.items()]
+        given = answered(arm, list(asked.values()), keys, decoding, store, progress)
+        for row, answer in zip(rows, given, strict=True):
+            answers[row].append(answer)
     return [
         AnsweredConversation(prompt.id, suite.system, prompt.turns, tuple(said), sample)
         for (prompt, sample), said in zip(items, answers, strict=True)
+    ]
+
+
+def answered(
+    arm: Arm,
+    asked: Sequence[Messages],
+    keys: Sequence[str],
+    decoding: Decoding,
+    store: AnswerStore | None,
+    progress: Progress = lambda n: None,
+) -> list[Answer]:
+    """The arm's answers in their order: those that are kept, and the others in batches.
+
+    Args:
+        arm: who answers.
+        asked: what it is given, each with its own key.
+        keys: names in the store; the first of a batch seeds what is drawn in it.
+        decoding: how; the batches are of its ``batch_size``, messages of like length together.
+        store: where answers are kept as they come, and found again; None: nowhere.
+        progress: called with the number of answers that were just had.
+    """
+    todo = [row for row, key in enumerate(keys) if store is None or key not in store]
+    progress(len(keys) - len(todo))
+    # A short question beside a long one would be padded to its length.
+    todo.sort(key=lambda row: sum(len(m["content"]) for m in asked[row]))
+    given: dict[int, Answer] = {}
+    for batch in even_batches(todo, decoding.batch_size):
+        answers = arm.answer([asked[row] for row in batch], decoding, keys[batch[0]])
+        given |= dict(zip(batch, answers, strict=True))
+        if store is not None:
+            store.put_all({keys[row]: given[row].to_json() for row in batch})
+        progress(len(batch))
+    return [
+        Answer.from_json(store[key]) if store is not None else given[row]
+        for row, key in enumerate(keys)
     ]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from eval.answers import Answer, Messages, build_messages
 from eval.generation.arms import Arm
 from eval.generation.decoding import Decoding
-from eval.generation.dialogue import even_batches
+from eval.generation.dialogue import Progress, answered
 from eval.generation.store import AnswerStore
 from eval.generation.version import generation_version
 from eval.talks.persona import Persona, draw_facts
@@ -17,8 +17,6 @@ from eval.talks.talk import Line, Talk
 from eval.talks.user import Script, ScriptedUser, SimulatedUser
 from recipes.runner.core.errors import UserError
 from recipes.runner.run.fingerprint import digest
-
-Progress = Callable[[int], None]
 
 
 def hold_talks(
@@ -54,20 +52,9 @@ def hold_talks(
             talk.lines.append(line)
         asked = [talk.fitting(arm, decoding.max_new_tokens) for talk in going]
         keys = [digest([talk.persona.id, m])[:24] for talk, m in zip(going, asked, strict=True)]
-        todo = [row for row, key in enumerate(keys) if store is None or store.get(key) is None]
-        progress(len(keys) - len(todo))
-        given: dict[int, Answer] = {}
-        # A short talk beside a long one would be padded to its length.
-        todo.sort(key=lambda row: sum(len(m["content"]) for m in asked[row]))
-        for batch in even_batches(todo, decoding.batch_size):
-            answers = arm.answer([asked[row] for row in batch], decoding, keys[batch[0]])
-            given |= dict(zip(batch, answers, strict=True))
-            if store is not None:
-                store.put_all({keys[row]: given[row].to_json() for row in batch})
-            progress(len(batch))
-        for row, talk in enumerate(going):
-            kept = store.get(keys[row]) if store is not None else None
-            talk.hear(Answer.from_json(kept) if kept is not None else given[row])
+        given = answered(arm, asked, keys, decoding, store, progress)
+        for talk, answer in zip(going, given, strict=True):
+            talk.hear(answer)
     return [talk.talk(arm) for talk in talks]
 
 
