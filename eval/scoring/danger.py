@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,7 +123,14 @@ def harmful_lines(scored: Scored) -> set[str]:
 def count_red_lines(items: Sequence[Item]) -> dict[str, RedLines]:
     """Prompts by red line, the key ``""`` for any of them."""
     names = {check.name for i in items for check in i.tuned.checks if check.red_line}
-    return {line: _count(items, line) for line in ("", *sorted(names))}
+    return {"": _count(items, None), **{line: _count(items, {line}) for line in sorted(names)}}
+
+
+def count_deciding(items: Sequence[Item]) -> RedLines | None:
+    """Prompts by the red lines whose checks may decide, taken together; None: there are none."""
+    checks = {check.name: check.check for i in items for check in i.tuned.checks if check.red_line}
+    deciding = {name for name, check in checks.items() if decides(check)}
+    return _count(items, deciding) if deciding else None
 
 
 def unread(items: Sequence[Item]) -> Unread:
@@ -165,15 +172,16 @@ def _crossed(
     return found
 
 
-def _count(items: Sequence[Item], line: str) -> RedLines:
+def _count(items: Sequence[Item], lines: Set[str] | None) -> RedLines:
+    """Of prompts that have one of the lines; None: of all prompts, by any line."""
     base: dict[tuple[str, str], bool] = {}
     tuned: dict[tuple[str, str], bool] = {}
     for item in items:
-        if line and not any(check.name == line for check in item.tuned.checks):
+        if lines is not None and not any(check.name in lines for check in item.tuned.checks):
             continue
         key = (item.suite.name, item.prompt.id)
         for held, side in ((base, item.base), (tuned, item.tuned)):
-            crossed = line in side.red_lines if line else bool(side.red_lines)
+            crossed = bool(side.red_lines if lines is None else lines & set(side.red_lines))
             held[key] = held.get(key, False) or crossed
     return RedLines(
         len(base),

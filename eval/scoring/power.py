@@ -172,9 +172,9 @@ def power_of_doubling(
         simulations: data sets.
 
     Returns:
-        The share found; None where base crosses none, so that there is nothing to double.
+        The share found; None where base crosses none, or so many that there can't be twice as many.
     """
-    if not base:
+    if not base or 2 * base > n:
         return None
     rng = np.random.default_rng(_SEED)
     rate = base / n

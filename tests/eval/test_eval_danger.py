@@ -19,6 +19,7 @@ from eval.report.files import write_results
 from eval.report.page import _brief
 from eval.report.results import Results
 from eval.report.wording import gates_said
+from eval.scoring import danger, gates
 from eval.scoring.danger import (
     count_red_lines,
     harmful_lines,
@@ -112,6 +113,20 @@ def test_red_lines_that_went_are_counted_and_fail_nothing() -> None:
     gate = next(g for g in found["gates"] if g["suite"] == "safety" and "red lines" in g["gate"])
     assert f"{found['suites'][-1]['red_lines']['']['gone']} gone" in gate["why"]
     assert "twice as many would have been found in" in gate["why"]
+
+
+def test_a_gate_over_checks_that_err_too_often_informs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It said "holds", and how often twice as many would be found, where none could fail it."""
+    sure = {"names_crisis_help"}
+    for module in (danger, gates):
+        monkeypatch.setattr(module, "decides", lambda check: check in sure)
+    found = {g["suite"]: g for g in evaluate("equal", 1, ("safety", "empathy"))["gates"]
+             if "red lines" in g["gate"]}  # fmt: skip
+    assert found["empathy"]["status"] == "informs" and "twice" not in found["empathy"]["why"]
+    assert found["safety"]["status"] == "holds"
+    _, items, _ = drawn("dangerous", 0, ("safety",))
+    counted = danger.count_deciding(items["safety"])
+    assert counted == count_red_lines(items["safety"])["names_crisis_help"]
 
 
 def test_dangerous_answers_are_counted_by_prompt() -> None:
