@@ -9,6 +9,7 @@ from typing import Any
 from recipes.runner.check.base_model import (
     Modules,
     built_config,
+    local_folder,
     model_type,
     modules_of,
     on_hub,
@@ -19,6 +20,7 @@ from recipes.runner.check.finding import Finding, Level, is_ours, listed, mappin
 from recipes.runner.check.tokenizers import end_of
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.nearest import did_you_mean, nearest
+from recipes.runner.core.paths import is_file
 from recipes.runner.core.yaml_file import KeyPath
 from recipes.runner.models.architecture import architecture
 from recipes.runner.models.families import family_by_name, family_of
@@ -251,10 +253,25 @@ def check_base(config: dict[str, Any]) -> Iterator[Finding]:
         base = config.get(key)
         if base == "":
             yield Finding((key,), "is empty", "Name a model, or a folder")
-        if not isinstance(base, str) or not base or is_local(base):
+        if not isinstance(base, str) or not base:
+            continue
+        if is_file(local_folder(base) / "config.json"):
+            yield from _unreadable((key,), base)
+        if is_local(base):
             continue
         if raw_config({"base_model": base}) is None:
             yield from _not_kept((key,), base)
+
+
+def _unreadable(place: KeyPath, base: str) -> Iterator[Finding]:
+    """A folder whose config.json nobody can read, or transformers makes no model of."""
+    raw = raw_config({"base_model": base})
+    if raw is None:
+        what = f"{base}/config.json can't be read"
+        yield Finding(place, what, "Bring the model's own file")
+    elif built_config({"base_model": base}) is None and "auto_map" not in raw:
+        what = f"{base}/config.json is none that transformers knows"
+        yield Finding(place, what, "Bring the model's own file", "warning")
 
 
 def _not_kept(place: KeyPath, base: str) -> Iterator[Finding]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from recipes.runner.check.finding import words
-from recipes.runner.core.paths import ROOT
-from recipes.runner.models.architecture import kept_file, read_config
+from recipes.runner.core.paths import ROOT, is_file
+from recipes.runner.models.architecture import MOST_LAYERS, kept_file, read_config
 from recipes.runner.models.hub import hub_is_off
 
 _HUB_TIMEOUT = 3.0  # seconds
@@ -51,7 +51,7 @@ def _raw_config(name: str) -> dict[str, Any] | None:
     places = [local_folder(name) / "config.json"]
     if cached := cached_file(name, "config.json"):
         places.append(cached)
-    if "\0" not in name and kept_file(name).is_file():
+    if is_file(kept_file(name)):
         kept: dict[str, Any] = json.loads(kept_file(name).read_text(encoding="utf-8"))
         return dict(kept["config"])
     for place in places:
@@ -59,7 +59,8 @@ def _raw_config(name: str) -> dict[str, Any] | None:
             found = read_config(place)
         except (OSError, ValueError):
             continue
-        if isinstance(found, dict):
+        layers = found.get("num_hidden_layers") if isinstance(found, dict) else None
+        if isinstance(found, dict) and not (isinstance(layers, int) and layers > MOST_LAYERS):
             return found
     return None
 

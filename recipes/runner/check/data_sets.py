@@ -259,8 +259,9 @@ def _template_variables(config: dict[str, Any]) -> Iterator[Finding]:
         # transformers' own environment: it knows {% generation %}.
         environment = chat_template_utils._compile_jinja_template(text).environment
         tree = environment.parse(text)
-    except jinja2.TemplateError as error:
-        what = f"the template can't be read: {' '.join(str(error).split())}"
+    except (jinja2.TemplateError, RecursionError) as error:
+        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
+        what = f"the template can't be read: {' '.join(reason.split())}"
         yield Finding(("chat_template_jinja",), what, "Correct it")
         return
     # What transformers itself gives every template.

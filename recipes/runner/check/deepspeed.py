@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from recipes.runner.check.finding import Finding, spelt, words
 from recipes.runner.core.nearest import nearest
-from recipes.runner.core.paths import ROOT
+from recipes.runner.core.paths import ROOT, is_file
 from recipes.runner.core.yaml_file import KeyPath
 
 VERSION = "0.18.9"
@@ -110,7 +110,7 @@ def check_deepspeed(config: dict[str, Any]) -> Iterator[Finding]:
         return
     if not isinstance(given, str) or not given:
         return
-    path = next((place for place in (Path(given), ROOT / given) if place.is_file()), None)
+    path = next((place for place in (Path(given), ROOT / given) if is_file(place)), None)
     if path is None:
         return
     try:

@@ -156,6 +156,10 @@ AXOLOTL_NAMES = {
     "eval_every": "eval_steps",
     "save_every": "save_steps",
     "save_interval": "save_steps",
+    "relora_steps": "jagged_restart_steps",
+    "relora_warmup_steps": "jagged_restart_warmup_steps",
+    "relora_anneal_steps": "jagged_restart_anneal_steps",
+    "global_batch_size": "micro_batch_size times gradient_accumulation_steps",
     "eval_interval": "eval_steps",
     "log_interval": "logging_steps",
     "checkpoint_interval": "save_steps",
@@ -184,6 +188,11 @@ _NEEDLESS = {
     "lora_bias": "Axolotl trains no biases with an adapter",
     "bias": "Axolotl trains no biases with an adapter",
     "task_type": "Axolotl sets it by itself",
+    **dict.fromkeys(
+        ("full_finetune", "full_finetuning", "full_ft"),
+        "Axolotl trains every weight where no adapter is named",
+    ),
+    "save_embedding_layers": "PEFT saves them by itself where they are trained",
     "do_train": "axolotl train trains, whatever stands here",
     "do_eval": "Axolotl evaluates where there is validation data",
     "stage": "Axolotl trains by SFT, or by rl",
@@ -302,15 +311,29 @@ _LIKE = 0.72
 
 def _in_a_data_set(key: str, known: Collection[str], siblings: dict[Any, Any]) -> tuple[str, str]:
     from axolotl.utils.schemas.config import AxolotlInputConfig
-    from axolotl.utils.schemas.datasets import SFTDataset
+    from axolotl.utils.schemas.datasets import (
+        DPODataset,
+        KTODataset,
+        SFTDataset,
+        StepwiseSupervisedDataset,
+        UserDefinedDPOType,
+        UserDefinedKTOType,
+        UserDefinedPrompterType,
+    )
 
     hint = did_you_mean(key, known)
+    for kind in (UserDefinedPrompterType, UserDefinedDPOType, UserDefinedKTOType):
+        if key in kind.model_fields and key not in SFTDataset.model_fields:
+            return "unknown key", f"It belongs into type: {{{key}: ...}}, a mapping of its own"
     if key in AxolotlInputConfig.model_fields and key not in SFTDataset.model_fields:
         return "unknown key", "It belongs to the top of the file, beside datasets"
     if key in SFTDataset.model_fields:
         kinds = "under this rl" if siblings.get("type") != "_synthetic" else "for this type"
         todo = f"Take it out; read here: {', '.join(sorted(known))}"
         return f"Axolotl drops it {kinds}", todo
+    for other in (DPODataset, KTODataset, StepwiseSupervisedDataset):
+        if key in other.model_fields:
+            return "Axolotl drops it: it takes the entry for another kind", "Take it out"
     if not hint.startswith("Did"):
         hint = "No key of a data set is like it: remove it"
     return "unknown key", hint

@@ -159,11 +159,13 @@ def inspect_config(config: dict[str, Any], file: YamlFile, starting: bool = Fals
         try:
             more = list(islice(check(sound), _MOST_SHOWN + 1))
         except Exception as error:
-            if not wrong:
-                raise
             more = []
-            reason = f"{check.__name__.removeprefix('check_')} was left out"
-            found.append(Finding((), reason, f"Correct the rest first ({error})"[:120], "note"))
+            what = f"{check.__name__.removeprefix('check_').replace('_', ' ')} was left out"
+            todo = (
+                f"Correct the rest first ({error})" if wrong else f"{type(error).__name__}: {error}"
+            )
+            level: Level = "note" if wrong else "warning"
+            found.append(Finding((), what, " ".join(todo.split())[:120], level))
         # Nor does one that a refused value was left out for say that it is missing.
         left_out = {str(place[0]) for place in wrong if len(place) == 1}
         found += [
@@ -196,7 +198,8 @@ def _of_schema(config: dict[str, Any], starting: bool) -> Iterator[Finding]:
     for finding in islice(check_root(config, root_models(names)), _MOST_SHOWN + 1):
         # The keys of a plugin that can't be loaded are not known.
         if missing and finding.what == "unknown key" and len(finding.place) == 1:
-            finding = finding._replace(level="warning")
+            todo = f"{finding.todo}, if it is not of the plugin that can't be loaded here"
+            finding = finding._replace(todo=todo, level="warning")
         yield finding
 
 

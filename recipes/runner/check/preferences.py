@@ -20,7 +20,7 @@ from recipes.runner.check.finding import (
 from recipes.runner.check.references import first_rows, is_local
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.nearest import nearest
-from recipes.runner.core.paths import ROOT
+from recipes.runner.core.paths import ROOT, is_file, is_folder
 from recipes.runner.core.recipe import load_recipe, recipe_paths
 from recipes.runner.core.yaml_file import KeyPath
 from recipes.runner.models.saved_adapter import MADE_BY_TRL
@@ -83,13 +83,13 @@ def _beta(config: dict[str, Any]) -> Iterator[Finding]:
 
 def _adapter(config: dict[str, Any], ready: bool) -> Iterator[Finding]:
     path = config.get("lora_model_dir")
-    if not isinstance(path, str) or not path or not (is_local(path) or Path(path).is_dir()):
+    if not isinstance(path, str) or not path or not (is_local(path) or is_folder(path)):
         return
     place = ("lora_model_dir",)
     missing: Level = "error" if is_ours(config) else "warning"
-    folder = Path(path) if Path(path).exists() else ROOT / path
+    folder = Path(path) if is_folder(path) else ROOT / path
     maker = _maker(path)
-    if not folder.exists() or (maker and not (folder / ADAPTER_WEIGHTS).is_file()):
+    if not is_folder(folder) or (maker and not is_file(folder / ADAPTER_WEIGHTS)):
         if maker:
             what = f"there is no adapter in {path} yet"
             todo = f"make train RECIPE={maker} writes it"
@@ -97,7 +97,7 @@ def _adapter(config: dict[str, Any], ready: bool) -> Iterator[Finding]:
         else:
             yield Finding(place, f"there is no {path}", _hint(path), missing)
         return
-    lacks = [name for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS) if not (folder / name).is_file()]
+    lacks = [name for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS) if not is_file(folder / name)]
     if lacks:
         what = f"{path} holds no adapter: {lacks[0]} is not there"
         yield Finding(place, what, "Name the folder of a run that is finished", missing)
@@ -164,7 +164,7 @@ def _maker(path: str) -> str | None:
 
 def _hint(path: str) -> str:
     parent = ROOT / Path(path).parent
-    names = [item.name for item in parent.iterdir()] if parent.is_dir() else []
+    names = [item.name for item in parent.iterdir()] if is_folder(parent) else []
     near = nearest(Path(path).name, names)
     return f"Did you mean {Path(path).parent / near}?" if near else "Correct the path"
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from recipes.runner.check.finding import Finding, Level, data_sets, is_ours
 from recipes.runner.core.local_data import definitions
 from recipes.runner.core.nearest import nearest
-from recipes.runner.core.paths import RECIPES, ROOT
+from recipes.runner.core.paths import RECIPES, ROOT, is_file, is_folder
 
 _READ_FOLDERS = ("base_model", "tokenizer_config", "lora_model_dir")
 _SPLITS = ("train.jsonl", "validation.jsonl", "test.jsonl")
@@ -28,6 +29,12 @@ def check_references(config: dict[str, Any]) -> Iterator[Finding]:
         path = entry.get("path")
         if isinstance(path, str) and is_local(path) and not can_be_made(path):
             yield Finding((*place, "path"), f"there is no {path}", _data_hint(path), missing)
+        elif isinstance(path, str) and path and _exists(path):
+            if not (_is_file(path) or is_folder(path) or is_folder(ROOT / path)):
+                what = f"{path} is neither a file nor a folder"
+                yield Finding((*place, "path"), what, "Name a file of rows")
+            elif (fault := unreadable_row(path)) is not None:
+                yield Finding((*place, "path"), f"{path}: {fault}", "Correct the file")
     yield from _on_hub(config)
     for place, entry in data_sets(config):
         template = entry.get("chat_template_jinja")
@@ -38,6 +45,8 @@ def check_references(config: dict[str, Any]) -> Iterator[Finding]:
     if isinstance(template, str) and _missing_template(template):
         what = f"there is no {template}"
         yield Finding(("chat_template_jinja",), what, _file_hint(template), missing)
+    elif isinstance(template, str) and is_file(template) and not _is_text(template):
+        yield Finding(("chat_template_jinja",), f"{template} is not UTF-8 text", "Correct the file")
     for key in ("deepspeed", "base_model", "tokenizer_config", "base_model_config"):
         path = config.get(key)
         local = isinstance(path, str) and path and (key == "deepspeed" or is_local(path))
@@ -138,6 +147,14 @@ def _missing_folder(name: str) -> bool:
     return there is False or (there is None and name.islower() and len(name.split("/")[0]) < 4)
 
 
+def _is_text(path: str) -> bool:
+    try:
+        Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _missing_template(template: str) -> bool:
     """Whether this is a path, and no template itself, and no file."""
     one_line = "\n" not in template and "{" not in template and len(template) < 500
@@ -147,7 +164,7 @@ def _missing_template(template: str) -> bool:
 
 
 def _is_file(path: str) -> bool:
-    return _exists(path) and not (Path(path).is_dir() or (ROOT / path).is_dir())
+    return is_file(Path(path)) or is_file(ROOT / path)
 
 
 def is_local(path: str) -> bool:
@@ -195,7 +212,7 @@ def _file_hint(path: str) -> str:
     for base in (Path(), ROOT):
         folder = base / Path(path).parent
         try:
-            names = [item.name for item in folder.iterdir()] if folder.is_dir() else []
+            names = [item.name for item in folder.iterdir()] if is_folder(folder) else []
         except (OSError, ValueError):
             names = []
         if near := nearest(Path(path).name, names):
@@ -221,7 +238,7 @@ def first_rows(path: str, most: int = 2_000) -> list[dict[str, Any]] | None:
     if not _exists(path) and is_local(path) and can_be_made(path):
         return [_PREPARED_ROW]
     for place in (Path(path), ROOT / path):
-        if not place.is_file() or place.suffix not in (".jsonl", ".json"):
+        if not is_file(place) or place.suffix not in (".jsonl", ".json"):
             continue
         rows: list[dict[str, Any]] = []
         try:
@@ -237,6 +254,30 @@ def first_rows(path: str, most: int = 2_000) -> list[dict[str, Any]] | None:
         except (OSError, ValueError):
             return None
         return rows
+    return None
+
+
+def unreadable_row(path: str, most: int = 200) -> str | None:
+    """What is wrong with one of the first lines of a file of JSON lines; None where nothing is."""
+    file = next((place for place in (Path(path), ROOT / path) if is_file(place)), None)
+    if file is None or file.suffix != ".jsonl":
+        return None
+    number = 0
+    try:
+        with file.open(encoding="utf-8") as lines:
+            for number, line in enumerate(islice(lines, most), start=1):
+                row = json.loads(line) if line.strip() else {}
+                if number == 1 and isinstance(row, list):
+                    return None  # one list of rows, which `datasets` reads too
+                if not isinstance(row, dict):
+                    return f"line {number} holds no columns"
+    except UnicodeDecodeError:
+        return "is not UTF-8 text"
+    except (ValueError, RecursionError) as error:
+        # A list over several lines is no file of JSON lines, and can be read all the same.
+        return None if line.lstrip()[:1] == "[" else f"line {number} is no JSON: {error}"
+    except OSError as error:
+        return f"can't be read: {error.strerror}"
     return None
 
 

@@ -14,7 +14,7 @@ from recipes.runner.check.finding import Finding, number, spelt, words
 from recipes.runner.check.references import is_local
 from recipes.runner.core.local_data import count_rows
 from recipes.runner.core.nearest import did_you_mean
-from recipes.runner.core.paths import ROOT
+from recipes.runner.core.paths import ROOT, is_file, is_folder
 from recipes.runner.core.yaml_file import KeyPath
 
 # By the end of a file, what `datasets` reads it with; a `.txt` may hold anything.
@@ -57,12 +57,9 @@ def _file_types() -> tuple[str, ...]:
 
 def local_file(path: Any) -> Path | None:
     """A file that is here; None for anything else."""
-    if not isinstance(path, str) or not path or "\0" in path:
+    if not isinstance(path, str) or not path:
         return None
-    try:
-        return next((one for one in (Path(path), ROOT / path) if one.is_file()), None)
-    except OSError:
-        return None
+    return next((one for one in (Path(path), ROOT / path) if is_file(one)), None)
 
 
 def _file_kind(place: KeyPath, entry: dict[Any, Any]) -> Iterator[Finding]:
@@ -105,7 +102,7 @@ def _split(place: KeyPath, entry: dict[Any, Any]) -> Iterator[Finding]:
         return
     names = [part.splitname for part in instruction._relative_instructions]
     for name in names:
-        if isinstance(path, str) and is_local(path) and not Path(path).is_dir():
+        if isinstance(path, str) and is_local(path) and not is_folder(path):
             if name != "train":
                 what = f"there is no split {name}: a local file is one split, named train"
                 yield Finding(where, what, "Write split: train, or take it out")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.runner.check.base_model import cached_file, local_folder
-from recipes.runner.check.references import can_be_made
+from recipes.runner.core.paths import is_file
 
 # Of bases whose shape is kept and whose tokenizer may not be here: the end token, as in each one's
 # own tokenizer_config.json, and those that come without a chat template.
@@ -98,8 +98,10 @@ def template_text(config: dict[str, Any]) -> str | None:
     if isinstance(jinja, str) and jinja:
         if "{" in jinja:
             return jinja
-        path = Path(jinja)
-        return path.read_text(encoding="utf-8") if path.is_file() and can_be_made(jinja) else None
+        try:
+            return Path(jinja).read_text(encoding="utf-8") if is_file(jinja) else None
+        except (OSError, ValueError):
+            return None
     if not isinstance(template, str) or template == "jinja":
         return None
     name = tokenizer_name(config)

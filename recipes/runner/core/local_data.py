@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recipes.runner.core.paths import ROOT
+from recipes.runner.core.paths import ROOT, is_file
 from recipes.runner.core.yaml_file import read_yaml
 
 
@@ -31,7 +31,7 @@ def count_rows(path: str) -> int | None:
         file = source.get("file") if isinstance(source, dict) else None
         places += [folder / str(file)] if file else []
     for place in places:
-        if place.suffix == ".jsonl" and place.is_file():
+        if place.suffix == ".jsonl" and is_file(place):
             with place.open("rb") as lines:
                 return sum(1 for line in lines if line.strip())
     return None

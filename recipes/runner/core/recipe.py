@@ -9,7 +9,7 @@ from typing import Any
 
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.nearest import did_you_mean
-from recipes.runner.core.paths import RECIPES, ROOT
+from recipes.runner.core.paths import RECIPES, ROOT, is_file, is_folder
 from recipes.runner.core.paths import display_path as display_path
 from recipes.runner.core.yaml_file import read_yaml
 
@@ -66,9 +66,9 @@ def find_recipe(name: str) -> Path:
     """
     if name.endswith((".yaml", ".yml")) or "/" in name:
         for path in (Path(name), ROOT / name, Path(f"{name}.yaml"), RECIPES / f"{name}.yaml"):
-            if path.is_file():
+            if is_file(path):
                 return path
-        if Path(name).is_dir() or (ROOT / name).is_dir():
+        if is_folder(name) or is_folder(ROOT / name):
             raise UserError("is a folder", name, "Give one file of it, or a recipe's name")
         raise UserError("there is no such file", name, "Give a recipe's name or path")
     paths = {path.stem: path for path in recipe_paths()}
@@ -84,7 +84,7 @@ def find_recipe(name: str) -> Path:
 def strategy_of(config: dict[str, Any]) -> str:
     """The strategy that a configuration asks for, as the recipe or the launcher wrote it."""
     deepspeed = config.get("deepspeed")
-    if isinstance(deepspeed, str) and (ROOT / deepspeed).is_file():
+    if isinstance(deepspeed, str) and is_file(ROOT / deepspeed):
         deepspeed = json.loads((ROOT / deepspeed).read_text(encoding="utf-8"))
     if isinstance(deepspeed, dict):
         return f"zero{(deepspeed.get('zero_optimization') or {}).get('stage', 0)}"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from recipes.runner.core.paths import is_file
 from recipes.runner.core.recipe import ROOT
 from recipes.runner.estimate.memory import Memory, estimate
 from recipes.runner.estimate.optimizer import KINDS, kind_of, state_bytes
@@ -53,7 +54,7 @@ def _deepspeed_content(deepspeed: Any) -> dict[str, Any] | None:
     if isinstance(deepspeed, dict):
         return deepspeed
     for path in (Path(str(deepspeed)), ROOT / str(deepspeed)):
-        if path.is_file():
+        if is_file(path):
             try:
                 content = json.loads(path.read_text(encoding="utf-8"))
             except ValueError:

@@ -11,9 +11,12 @@ from typing import Any, Literal
 
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.files import write_text
+from recipes.runner.core.paths import is_file
 from recipes.runner.core.recipe import RECIPES, ROOT
 
 _LAYER = re.compile(r"\.(\d+)\.")
+MOST_LAYERS = 2_000
+"""More than any model has; a configuration that says more is not built."""
 
 
 Kind = Literal["linear", "embedding", "conv", "other"]
@@ -148,10 +151,11 @@ def build(config: Any) -> Architecture:
         built = AutoConfig.for_model(**config) if isinstance(config, dict) else config
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(built)
-    except (KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever its own checks raise of a file with other values
         kind = config.get("model_type") if isinstance(config, dict) else config.model_type
+        reason = " ".join(str(error).split())[:200]
         raise CannotEstimate(
-            f"transformers makes no language model of type {kind}: {str(error).splitlines()[0]}",
+            f"transformers makes no language model of type {kind}: {reason}",
             "base_model",
             "Name a causal language model that transformers has itself",
         ) from None
@@ -255,7 +259,7 @@ def keep(base_model: str) -> Path:
 
 def _kept(base_model: str) -> dict[str, Any] | None:
     path = kept_file(base_model)
-    if not path.is_file():
+    if not is_file(path):
         return None
     kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return kept
@@ -271,6 +275,20 @@ def read_config(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"), object_hook=_float_or_object)
 
 
+def _readable(config: Any) -> Any:
+    """A configuration of a size that is built here.
+
+    Raises:
+        ValueError: it is no mapping, or of more layers than any model has.
+    """
+    if not isinstance(config, dict):
+        raise ValueError("it holds no keys")
+    layers = config.get("num_hidden_layers")
+    if isinstance(layers, int) and layers > MOST_LAYERS:
+        raise ValueError(f"num_hidden_layers is {layers:,}")
+    return config
+
+
 def _float_or_object(found: dict[str, Any]) -> Any:
     return float(found["__float__"]) if set(found) == {"__float__"} else found
 
@@ -278,8 +296,15 @@ def _float_or_object(found: dict[str, Any]) -> Any:
 def _config(base_model: str) -> Any:
     local = Path(base_model).expanduser()
     local = local if local.is_absolute() else ROOT / local
-    if (local / "config.json").is_file():
-        return read_config(local / "config.json")
+    if is_file(local / "config.json"):
+        try:
+            return _readable(read_config(local / "config.json"))
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{base_model}/config.json can't be read: {' '.join(str(error).split())[:200]}",
+                "base_model",
+                "Bring the model's own file",
+            ) from None
     from huggingface_hub.utils import logging as hub_logging
     from transformers import AutoConfig
 

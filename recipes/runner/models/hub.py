@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from recipes.runner.core.paths import is_folder
 from recipes.runner.core.recipe import ROOT
 from recipes.runner.models.smollm2 import FOLDER, PACKAGE
 
@@ -46,7 +47,7 @@ def describe_base(name: str) -> BaseModel:
             " Q4_1 (4 bits); the weights on the Hub differ by that rounding."
         )
         return BaseModel(name, _SMALL_MODEL, _LICENCES[_SMALL_MODEL], note)
-    if folder.is_dir() or Path(name).is_absolute() or name.startswith("."):
+    if is_folder(folder) or Path(name).is_absolute() or name.startswith("."):
         return BaseModel(name, None, None)
     return BaseModel(name, name, _LICENCES.get(name))
 
