@@ -113,6 +113,7 @@ def _layers(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
             yield from _targets(config)
         yield from _twice(config, modules)
         yield from _rank(config)
+        yield from _replicated(config)
     yield from _wrapped(config, modules)
 
 
@@ -126,6 +127,18 @@ def _targets(config: dict[str, Any]) -> Iterator[Finding]:
     for problem in found.problems:
         if problem.place != ("lora_r",):  # its value is looked at beside the others
             yield Finding(problem.place, problem.what, problem.todo)
+
+
+def _replicated(config: dict[str, Any]) -> Iterator[Finding]:
+    """Ranges of layers that PEFT repeats, each from its start up to its end."""
+    layers = getattr(built_config(config), "num_hidden_layers", None)
+    for index, pair in enumerate(listed(config.get("peft_layer_replication"))):
+        place: KeyPath = ("peft_layer_replication", index)
+        if not isinstance(pair, list) or len(pair) != 2 or not all(type(n) is int for n in pair):
+            yield Finding(place, "is no pair of layers", "Write [start, end]")
+        elif isinstance(layers, int) and not 0 <= pair[0] < pair[1] <= layers:
+            what = f"is {pair}, and the model has the layers 0 to {layers - 1}"
+            yield Finding(place, what, f"Write [start, end], with an end of {layers} at the most")
 
 
 def _rank(config: dict[str, Any]) -> Iterator[Finding]:

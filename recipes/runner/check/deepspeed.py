@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from recipes.runner.check.finding import Finding, spelt, words
+from recipes.runner.check.finding import Finding, number, spelt, words
 from recipes.runner.core.nearest import nearest
 from recipes.runner.core.paths import ROOT, is_file
 from recipes.runner.core.yaml_file import KeyPath
@@ -107,6 +107,7 @@ def check_deepspeed(config: dict[str, Any]) -> Iterator[Finding]:
     given = config.get("deepspeed")
     if isinstance(given, dict):
         yield from _top(given, ("deepspeed",))
+        yield from _against_the_recipe(given, config, ("deepspeed",))
         return
     if not isinstance(given, str) or not given:
         return
@@ -121,9 +122,44 @@ def check_deepspeed(config: dict[str, Any]) -> Iterator[Finding]:
     if not isinstance(content, dict):
         yield Finding(("deepspeed",), f"{given} holds no keys", "Name a DeepSpeed file")
         return
-    for finding in _top(content, ()):
+    for finding in (*_top(content, ()), *_against_the_recipe(content, config, ())):
         what = f"{given}: {'.'.join(map(str, finding.place))}: {finding.what}"
         yield finding._replace(place=("deepspeed",), what=what)
+
+
+# What transformers' Trainer wants alike in both (`HfTrainerDeepSpeedConfig`),
+# with what Axolotl hands it where a recipe says nothing.
+_ALIKE: dict[tuple[str, ...], tuple[str, float | None]] = {
+    ("train_micro_batch_size_per_gpu",): ("micro_batch_size", 1),
+    ("gradient_accumulation_steps",): ("gradient_accumulation_steps", 1),
+    ("gradient_clipping",): ("max_grad_norm", 1.0),
+    ("optimizer", "params", "lr"): ("learning_rate", None),
+    ("optimizer", "params", "weight_decay"): ("weight_decay", 0.0),
+    ("scheduler", "params", "warmup_max_lr"): ("learning_rate", None),
+}
+
+
+def _against_the_recipe(
+    given: dict[Any, Any], config: dict[str, Any], place: KeyPath
+) -> Iterator[Finding]:
+    """Numbers that stand in both and differ: the Trainer stops there, once the model is loaded."""
+    for path, (key, usual) in _ALIKE.items():
+        value: Any = given
+        for step in path:
+            value = value.get(step) if isinstance(value, dict) else None
+        there, here = number(value), number(config.get(key))
+        here = usual if config.get(key) is None else here
+        of_batch = key == "gradient_accumulation_steps" and config.get("batch_size")
+        if there is not None and here is not None and there != here and not of_batch:
+            what = f"is {there:g}, and {key} is {here:g}: the Trainer stops where they differ"
+            yield Finding((*place, *path), what, "Write auto")
+    for name, switches in (("bf16", ("bf16", "bfloat16")), ("fp16", ("fp16", "float16"))):
+        block = given.get(name)
+        enabled = block.get("enabled") if isinstance(block, dict) else None
+        asked = [config.get(switch) for switch in switches if config.get(switch) is not None]
+        if isinstance(enabled, bool) and asked and enabled not in asked and "auto" not in asked:
+            what = f"is {spelt(enabled)}, and {name} is {spelt(asked[0])} in the recipe"
+            yield Finding((*place, name, "enabled"), what, "Write auto")
 
 
 def _top(given: dict[Any, Any], place: KeyPath) -> Iterator[Finding]:

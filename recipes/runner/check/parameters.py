@@ -9,7 +9,7 @@ from recipes.runner.check.base_model import Modules, built_config, embedding_mod
 from recipes.runner.check.conditions import LOW_RANK, is_given
 from recipes.runner.check.finding import Finding, listed, mapping, number
 from recipes.runner.core.nearest import did_you_mean, nearest
-from recipes.runner.core.patterns import BadPattern, guarded
+from recipes.runner.core.patterns import BadPattern, guarded, shown
 from recipes.runner.core.yaml_file import KeyPath
 from recipes.runner.models.saved_adapter import MADE_BY_TRL
 
@@ -50,7 +50,7 @@ def _unfrozen(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
                 matches = [(name, pattern.name_regex.match(name)) for name in names]
         except ValueError as error:  # BadPattern, or Axolotl's own for the range behind it
             reason = " ".join(str(error).split())
-            yield Finding(place, f"{text} {_as_told(error, reason)}", "Correct it")
+            yield Finding(place, f"{shown(text)} {_as_told(error, reason)}", "Correct it")
             continue
         if _is_of_peft(config, str(text)):
             continue
@@ -124,7 +124,7 @@ def _low_rank(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:
             with guarded():
                 found = any(exists(one, name) for name in linear)
         except BadPattern as error:
-            yield Finding(place, f"{target} {error}", "Correct it: .* for *")
+            yield Finding(place, f"{shown(target)} {error}", "Correct it: .* for *")
             continue
         if not found:
             parts = {part for name in linear for part in name.split(".") if not part.isdigit()}

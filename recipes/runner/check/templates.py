@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from recipes.runner.check.base_model import vocabulary
 from recipes.runner.check.finding import Finding, Level, data_sets, is_ours, listed, spelt
 from recipes.runner.check.tokenizers import (
     DEFAULT,
@@ -50,9 +51,10 @@ def _where(config: dict[str, Any], place: KeyPath, entry: dict[Any, Any]) -> Key
 
 def _ends(config: dict[str, Any]) -> Iterator[Finding]:
     """Axolotl trains on an end of a turn only where the template's own text has it."""
-    text, eos = template_text(config), end_of(config)
-    if not text:
-        return
+    text, eos, name = template_text(config), end_of(config), tokenizer_name(config)
+    tokens = vocabulary(name) if name else None
+    if not text or (eos and tokens and eos not in tokens[0]):
+        return  # what is no token is said already
     ends = [token for token in listed(config.get("eot_tokens")) if isinstance(token, str) and token]
     if not ends and "eot_tokens" not in config:
         if eos and eos not in text and "eos_token" not in text:

@@ -14,6 +14,7 @@ from recipes.runner.core.errors import UserError
 SECONDS = 2.0
 """How long all matches of one expression may take, in seconds of this process's own work."""
 
+_SHOWN = 80  # characters
 ON_TEXT = 30.0
 """The same for one text of a data set or an answer, which may be long."""
 
@@ -60,6 +61,12 @@ def guarded(seconds: float = SECONDS) -> Iterator[None]:
         raise BadPattern(f"is no regular expression: {reason}") from None
 
 
+def shown(expression: object) -> str:
+    """An expression as a line can show it."""
+    text = repr(expression)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
 def search(pattern: re.Pattern[str], text: str, key: str) -> re.Match[str] | None:
     """The first place in a text that an expression of a user's matches.
 
@@ -75,8 +82,7 @@ def search(pattern: re.Pattern[str], text: str, key: str) -> re.Match[str] | Non
         with guarded(ON_TEXT):
             return pattern.search(text)
     except BadPattern as error:
-        shown = pattern.pattern if len(pattern.pattern) < 200 else "one of its expressions"
-        raise UserError(f"{shown} {error}", key, "Correct it") from None
+        raise UserError(f"{shown(pattern.pattern)} {error}", key, "Correct it") from None
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

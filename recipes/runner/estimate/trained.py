@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from recipes.runner.core.errors import UserError, UserErrors
-from recipes.runner.core.patterns import BadPattern, guarded
+from recipes.runner.core.patterns import BadPattern, guarded, shown
 from recipes.runner.models.adapted import Targets
 from recipes.runner.models.architecture import Architecture, CannotEstimate, Module
 from recipes.runner.models.families import family_of
@@ -263,7 +263,7 @@ def _matched(pattern: str, paths: list[str]) -> list[str]:
         with guarded():
             return [path for path in paths if re.match(plain, path)]
     except BadPattern as error:
-        raise UserError(f"{pattern!r} {error}", "unfrozen_parameters", "Correct it") from None
+        raise UserError(f"{shown(pattern)} {error}", "unfrozen_parameters", "Correct it") from None
 
 
 def _beside(config: dict[str, Any], shape: Architecture, targets: Targets) -> Iterator[Tensor]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.nearest import did_you_mean
-from recipes.runner.core.patterns import BadPattern, guarded
+from recipes.runner.core.patterns import BadPattern, guarded, shown
 from recipes.runner.models.adapted import Adapted, Problem, Targets
 from recipes.runner.models.architecture import Architecture, Module, architecture
 from recipes.runner.models.experts import expert_names
@@ -146,8 +146,8 @@ class _Search:
             return []
         if not matches:
             self._problem(
-                f"{expression!r} matches no layer of this model: one text must match the whole of"
-                " a layer's path",
+                f"{shown(expression)} matches no layer of this model: one text must match the whole"
+                " of a layer's path",
                 _KEY,
                 f"Write a list of names ({', '.join(self._names(self.shape.body))}), all-linear, or"
                 f" an expression for paths like {self._example()}",
@@ -176,7 +176,7 @@ class _Search:
             with guarded():
                 return [path for path in paths if re.fullmatch(expression, path)]
         except BadPattern as error:
-            self._problem(f"{expression!r} {error}", key, "Correct it")
+            self._problem(f"{shown(expression)} {error}", key, "Correct it")
             return None
 
     def _as_leaves(self, text: str) -> list[str] | None:
@@ -269,7 +269,7 @@ class _Search:
             with guarded():
                 numbers = {module.path: _layer_of(module.path, patterns) for module in modules}
         except BadPattern as error:
-            self._problem(f"{patterns} {error}", _LAYERS_PATTERN, "Correct it")
+            self._problem(f"{shown(patterns)} {error}", _LAYERS_PATTERN, "Correct it")
             return []
         kept = [
             module for module in modules if module.path in names or numbers[module.path] in wanted
@@ -335,7 +335,7 @@ class _Search:
                 with guarded():
                     used = any(_is_of(pattern, module.path) for module in modules)
             except BadPattern as error:
-                self._problem(f"{pattern!r} {error}", key, "Correct it")
+                self._problem(f"{shown(pattern)} {error}", key, "Correct it")
                 continue
             usable[pattern] = value
             if not used:
