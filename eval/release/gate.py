@@ -15,52 +15,17 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from eval.release.request import CHAT, PLAIN, Refused, check_fields
+from eval.release.stream import Events, cut_answer
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
-CHAT, PLAIN = "/v1/chat/completions", "/v1/completions"
 LONGEST_ANSWER = 1024  # tokens, where a request names no limit
 _LARGEST_BODY = 4 << 20  # bytes
-# Fields that the server takes and does not read, and the value under which that is no lie.
-_NEUTRAL: dict[str, Any] = {
-    "n": 1, "logprobs": False, "top_logprobs": 0, "presence_penalty": 0,
-    "response_format": {"type": "text"}, "functions": [], "function_call": "none",
-    "tool_choice": "auto", "modalities": ["text"], "best_of": 1, "echo": False, "suffix": "",
-}  # fmt: skip
-# Read by the server, and no part of the API: it would pass by every limit.
-_OWN_FIELDS = ("generation_config",)
-
-
-class Refused(Exception):
-    """A request that is answered here, with an error as the API writes it.
-
-    Attributes:
-        status: of HTTP.
-        body: ``{"error": {"message", "type", "param", "code"}}``.
-        headers: beside the usual ones.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        status: int = 400,
-        param: str | None = None,
-        code: str | None = None,
-        headers: tuple[tuple[bytes, bytes], ...] = (),
-    ) -> None:
-        super().__init__(message)
-        kind = {429: "rate_limit_error", 500: "server_error", 503: "server_error"}
-        self.status, self.headers = status, headers
-        self.body = {
-            "error": {
-                "message": message,
-                "type": kind.get(status, "invalid_request_error"),
-                "param": param,
-                "code": code,
-            }
-        }
+_BODY_WITHIN = 30  # seconds; a client that sends none would keep its place in the queue
 
 
 @dataclass
@@ -138,7 +103,7 @@ class Gate:
 
     async def _ask(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         began = time.monotonic()
-        seen = _Seen(send)
+        seen = _Seen(send, scope["path"])
         try:
             if scope["method"] != "POST":
                 raise Refused(f"{scope['method']} is not allowed here", 405)
@@ -150,7 +115,9 @@ class Gate:
             self.pending += 1
             try:
                 body = await self._checked(scope["path"], receive)
-                await self.app(_with_length(scope, body), _replay(body, receive), seen)
+                seen.expect(bool(body.get("stream")), body.get("stop") or [])
+                content = json.dumps(body).encode()
+                await self.app(_with_length(scope, content), _replay(content, receive), seen)
             finally:
                 self.pending -= 1
         except Refused as error:
@@ -162,29 +129,18 @@ class Gate:
             self.counts.prompt_tokens += seen.prompt_tokens
             self.counts.completion_tokens += seen.completion_tokens
 
-    async def _checked(self, path: str, receive: Receive) -> bytes:
-        """The body as the server gets it."""
+    async def _checked(self, path: str, receive: Receive) -> dict[str, Any]:
+        """The request as the server gets it."""
         try:
-            body = json.loads(await _read(receive))
-        except ValueError:
+            async with asyncio.timeout(_BODY_WITHIN):
+                body = json.loads(await _read(receive))
+        except TimeoutError:
+            raise Refused(f"the body did not come within {_BODY_WITHIN} s", 408) from None
+        except (ValueError, RecursionError):
             raise Refused("the body is no JSON") from None
         if not isinstance(body, dict):
             raise Refused("the body is no JSON object")
-        for name in _OWN_FIELDS:
-            if name in body:
-                raise Refused(f"{name} is not supported", param=name)
-        for name, neutral in _NEUTRAL.items():
-            if body.get(name) in (None, neutral):
-                body.pop(name, None)
-            else:
-                raise Refused(
-                    f"{name}={json.dumps(body[name])} is not supported here", param=name,
-                    code="unsupported_parameter",
-                )  # fmt: skip
-        newer = body.pop("max_completion_tokens", None)
-        asked = newer if newer is not None else body.get("max_tokens")
-        if asked is not None and (type(asked) is not int or asked < 1):
-            raise Refused("max_tokens must be a whole number from 1 on", param="max_tokens")
+        asked = check_fields(path, body, self.model)
         tokens = await self._count(path, body)
         room = self.context - tokens
         if room < (asked or 1):
@@ -196,7 +152,7 @@ class Gate:
                 code="context_length_exceeded",
             )
         body["max_tokens"] = asked or min(LONGEST_ANSWER, room)
-        return json.dumps(body).encode()
+        return body
 
     async def _count(self, path: str, body: dict[str, Any]) -> int:
         param = "messages" if path == CHAT else "prompt"
@@ -204,42 +160,69 @@ class Gate:
             raise Refused(f"{param} is missing", param=param)
         try:
             return await asyncio.to_thread(self.count_tokens, path, body)
+        except Refused:
+            raise
         except Exception as error:  # a chat template raises what it likes
             said = " ".join(str(error).split())[:200] or type(error).__name__
             raise Refused(f"{param} can't be read: {said}", param=param) from None
 
 
 class _Seen:
-    """Passes an answer on, notes status and usage, and writes errors as the API does."""
+    """Passes an answer on as the API writes it, and notes status and usage."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, path: str) -> None:
+        self._send, self._path = send, path
         self._held = b""
         self._end = b""
+        self._events: Events | None = None
+        self._stops: list[str] = []
+        self._start: Message = {}
         self.status = 500
         self.prompt_tokens = self.completion_tokens = 0
 
+    def expect(self, streamed: bool, stops: list[str]) -> None:
+        """Say what kind of answer was asked for, and before which texts it ends."""
+        self._stops = stops
+        self._events = Events(self._path, stops) if streamed else None
+
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = int(message["status"])
-            if self.status < 400:
+            self.status, self._start = int(message["status"]), message
+            if self.status < 400 and self._events:
                 await self._send(message)
             return
         if message["type"] != "http.response.body":
             await self._send(message)
             return
         piece, more = message.get("body", b""), message.get("more_body", False)
-        if self.status >= 400:
-            self._held += piece
-            if not more:
-                error = Refused(_detail(self._held), self.status)
-                await _send_json(self._send, self.status, error.body)
+        if self.status < 400 and self._events:
+            await self._pass_on(self._events, piece, more)
             return
-        # The last part of a stream, or the one of an answer, ends with the usage.
+        self._held += piece
+        if not more:
+            await self._answer_whole()
+
+    async def _pass_on(self, events: Events, piece: bytes, more: bool) -> None:
+        # The last part of a stream ends with the usage.
         self._end = (self._end + piece)[-4096:] if piece else self._end
+        written = events.feed(piece)
         if not more:
             self._note_usage()
-        await self._send(message)
+            written += events.end()
+        await self._send({"type": "http.response.body", "body": written, "more_body": more})
+
+    async def _answer_whole(self) -> None:
+        if self.status >= 400:
+            error = Refused(_detail(self._held), self.status)
+            await _send_json(self._send, self.status, error.body)
+            return
+        self._end = self._held[-4096:]
+        self._note_usage()
+        content = cut_answer(self._path, self._held, self._stops) if self._stops else self._held
+        kept = [(k, v) for k, v in self._start["headers"] if k != b"content-length"]
+        length = (b"content-length", str(len(content)).encode())
+        await self._send({**self._start, "headers": [*kept, length]})
+        await self._send({"type": "http.response.body", "body": content})
 
     def _note_usage(self) -> None:
         start = self._end.rfind(b'"usage":')

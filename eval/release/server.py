@@ -11,7 +11,8 @@ import os
 import signal
 from typing import Any
 
-from eval.release.gate import CHAT, Gate
+from eval.release.gate import Gate
+from eval.release.request import CHAT, Refused
 from recipes.runner.core.address import HOST
 
 QUEUE = 64
@@ -72,18 +73,31 @@ def gate_for(model: str, device: str, dtype: str, attention: str, queue: int) ->
     )
     tokenizer: Any = manager.load_model_and_processor(manager.process_model_name(model))[1]
 
+    config = AutoConfig.from_pretrained(model)
+    tokens_known = int(config.vocab_size)
+
     def count_tokens(path: str, body: dict[str, Any]) -> int:
         if path != CHAT:
             if not isinstance(body["prompt"], str):
                 raise TypeError("a prompt is one text here")
             return len(tokenizer(body["prompt"])["input_ids"])
+        if any(int(token) >= tokens_known for token in body.get("logit_bias") or {}):
+            raise Refused(
+                f"logit_bias names a token past the last one, {tokens_known - 1}",
+                param="logit_bias",
+            )
+        if body.get("tools") and "tools" not in str(tokenizer.chat_template):
+            raise Refused(
+                "this model's chat template has no place for tools", param="tools",
+                code="unsupported_parameter",
+            )  # fmt: skip
         messages = BaseHandler.get_processor_inputs_from_messages(body["messages"], Modality.LLM)
         ids = tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, tools=body.get("tools"), return_dict=True
         )
         return len(ids["input_ids"])
 
-    context = int(getattr(AutoConfig.from_pretrained(model), "max_position_embeddings", 0) or 2048)
+    context = int(getattr(config, "max_position_embeddings", 0) or 2048)
     return Gate(app, count_tokens, model, context, queue)
 
 

@@ -9,7 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from eval.release.gate import CHAT, PLAIN, Gate
+from eval.release import gate as gate_module
+from eval.release.gate import Gate
+from eval.release.request import CHAT, PLAIN
+from eval.release.stream import StopCut
 
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "one two three"}]}
 
@@ -22,6 +25,7 @@ class Stub:
         self.free.set()
         self.bodies: list[dict[str, Any]] = []
         self.status = 200
+        self.pieces = [b'{"usage": {"prompt_tokens": 3, ', b'"completion_tokens": 7}}']
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         message = await receive()
@@ -34,15 +38,35 @@ class Stub:
         if self.status >= 400:
             await send({"type": "http.response.body", "body": b'{"detail": "pinned"}'})
             return
-        first = b'data: {"choices": []}\n\n'
-        await send({"type": "http.response.body", "body": first, "more_body": True})
-        usage = b'data: {"usage": {"prompt_tokens": 3, "completion_tokens": 7}}\n\n'
-        await send({"type": "http.response.body", "body": usage})
+        for place, piece in enumerate(self.pieces):
+            more = place + 1 < len(self.pieces)
+            await send({"type": "http.response.body", "body": piece, "more_body": more})
 
 
 def count(path: str, body: dict[str, Any]) -> int:
     text = body["prompt"] if path == PLAIN else body["messages"][-1]["content"]
     return len(text.split())
+
+
+def chunk(text: str, end: str | None = None) -> bytes:
+    delta = {"content": text} if text else {}
+    event: dict[str, Any] = {"choices": [{"index": 0, "delta": delta, "finish_reason": end}]}
+    if end:
+        event["usage"] = {"prompt_tokens": 3, "completion_tokens": 7}
+    return b"data: " + json.dumps(event).encode() + b"\n\n"
+
+
+def streamed(response: httpx.Response) -> tuple[str, list[str]]:
+    """Text and finish reasons of a stream that ends as the API's do."""
+    events = response.text.split("\n\n")
+    assert events[-2:] == ["data: [DONE]", ""]
+    choices = [
+        choice
+        for event in events[:-2]
+        for choice in json.loads(event.removeprefix("data: "))["choices"]
+    ]
+    ends = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
+    return "".join(choice["delta"].get("content", "") for choice in choices), ends
 
 
 def ask(gate: Gate, body: Any = HELLO, path: str = CHAT, method: str = "POST") -> httpx.Response:
@@ -97,13 +121,47 @@ def test_past_the_queue_it_is_429_and_those_in_it_are_answered(stub: Stub, gate:
         ("[1]", None, "no JSON object"),
         ({"model": "m"}, "messages", "messages is missing"),
         ({**HELLO, "messages": []}, "messages", "messages is missing"),
-        ({**HELLO, "messages": [{"role": "user"}]}, "messages", "can't be read: 'content'"),
+        ({**HELLO, "messages": "hi"}, "messages", "messages must be a list"),
+        ({**HELLO, "messages": [{"role": "user"}]}, "messages", "content must be a text"),
+        ({**HELLO, "messages": [{"role": "wizard", "content": "x"}]}, "messages", "have a role"),
+        (
+            {
+                **HELLO,
+                "messages": [
+                    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}
+                ],
+            },
+            "messages",
+            "this model reads no other",
+        ),
+        ("[" * 100_000, None, "no JSON"),
         ({**HELLO, "max_tokens": 0}, "max_tokens", "from 1 on"),
         ({**HELLO, "max_tokens": "9"}, "max_tokens", "from 1 on"),
         ({**HELLO, "n": 2}, "n", "n=2 is not supported"),
         ({**HELLO, "logprobs": True}, "logprobs", "logprobs=true is not supported"),
         ({**HELLO, "response_format": {"type": "json_object"}}, "response_format", "not supported"),
         ({**HELLO, "generation_config": "{}"}, "generation_config", "not supported"),
+        # A chat template of the request's own would be longer than what is counted.
+        ({**HELLO, "chat_template_kwargs": {"chat_template": "x"}}, "chat_template_kwargs", "not"),
+        ({**HELLO, "max_tokens": -3}, "max_tokens", "from 1 on"),
+        ({**HELLO, "max_tokens": True}, "max_tokens", "from 1 on"),
+        ({**HELLO, "temperature": "hot"}, "temperature", "a number from 0 to 2"),
+        ({**HELLO, "temperature": -1}, "temperature", "a number from 0 to 2"),
+        (
+            '{"messages": [{"role": "user", "content": "a"}], "temperature": NaN}',
+            "temperature",
+            "0",
+        ),
+        ({**HELLO, "top_p": 0}, "top_p", "above 0 to 1"),
+        ({**HELLO, "frequency_penalty": -1}, "frequency_penalty", "from 0 to 2"),
+        ({**HELLO, "seed": "one"}, "seed", "a whole number"),
+        ({**HELLO, "seed": 2**64}, "seed", "a whole number"),
+        ({**HELLO, "stop": 5}, "stop", "a text, or a list"),
+        ({**HELLO, "stop": [""]}, "stop", "none of them empty"),
+        ({**HELLO, "stop": list("abcde")}, "stop", "up to 4"),
+        ({**HELLO, "stream": "yes"}, "stream", "true or false"),
+        ({**HELLO, "logit_bias": {"a": 1}}, "logit_bias", "map token ids"),
+        ({**HELLO, "reasoning_effort": "high"}, "reasoning_effort", "not supported"),
     ],
 )
 def test_a_bad_request_says_what_is_wrong(
@@ -179,3 +237,86 @@ def test_only_what_is_meant_to_be_reached_is(stub: Stub, gate: Gate) -> None:
     assert [entry["id"] for entry in models["data"]] == ["m"]
     assert ask(gate, "a" * (5 << 20)).status_code == 413
     assert not stub.bodies
+
+
+def test_another_model_is_not_found(stub: Stub, gate: Gate) -> None:
+    response = ask(gate, {**HELLO, "model": "someone/else"})
+    assert response.status_code == 404 and not stub.bodies
+    assert response.json()["error"]["code"] == "model_not_found"
+
+
+def test_a_bias_of_tokens_is_for_chats(stub: Stub, gate: Gate) -> None:
+    response = ask(gate, {"prompt": "a b", "logit_bias": {"3": 1}}, PLAIN)
+    assert response.status_code == 400 and response.json()["error"]["param"] == "logit_bias"
+    assert ask(gate, {**HELLO, "logit_bias": {"3": -100}}).status_code == 200
+
+
+def test_almost_no_temperature_is_none(stub: Stub, gate: Gate) -> None:
+    ask(gate, {**HELLO, "temperature": 1e-30})
+    assert stub.bodies[0]["temperature"] == 0
+
+
+def test_a_client_that_sends_no_body_leaves_the_queue(
+    stub: Stub, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate_module, "_BODY_WITHIN", 0.05)
+
+    async def nothing() -> Any:
+        await asyncio.sleep(60)
+
+    async def run() -> list[Any]:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await gate({"type": "http", "method": "POST", "path": CHAT, "headers": []}, nothing, send)
+        return sent
+
+    sent = asyncio.run(run())
+    assert sent[0]["status"] == 408 and gate.pending == 0
+
+
+def test_a_stream_ends_as_the_apis_do(stub: Stub, gate: Gate) -> None:
+    whole = chunk("one") + chunk(" two") + chunk("", "length")
+    stub.pieces = [whole[:20], whole[20:60], whole[60:]]  # cut anywhere
+    response = ask(gate, {**HELLO, "stream": True})
+    assert streamed(response) == ("one two", ["length"])
+    assert gate.counts.completion_tokens == 7
+
+
+def test_an_error_in_a_stream_has_the_apis_shape(stub: Stub, gate: Gate) -> None:
+    stub.pieces = [chunk("one"), b'data: {"error": "it said "no""}\n\n']
+    events = ask(gate, {**HELLO, "stream": True}).text.split("\n\n")
+    error = json.loads(events[1].removeprefix("data: "))["error"]
+    assert error["message"] == 'it said "no"' and error["type"] == "server_error"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "stop", "text"),
+    [
+        (["one two", " three"], "two", "one "),
+        (["one t", "w", "o three"], ["xyz", "two"], "one "),
+        (["one t", "w", "elve"], "two", "one twelve"),
+        (["one t"], "two", "one t"),
+        (["two"], "two", ""),
+    ],
+)
+def test_an_answer_ends_before_a_stop_text(
+    stub: Stub, gate: Gate, pieces: list[str], stop: Any, text: str
+) -> None:
+    stub.pieces = [*(chunk(piece) for piece in pieces), chunk("", "stop")]
+    assert streamed(ask(gate, {**HELLO, "stream": True, "stop": stop})) == (text, ["stop"])
+    message = {"role": "assistant", "content": "".join(pieces)}
+    stub.pieces = [
+        json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
+    ]
+    reply = ask(gate, {**HELLO, "stop": stop})
+    assert reply.json()["choices"][0]["message"]["content"] == text
+    assert int(reply.headers["content-length"]) == len(reply.content)
+
+
+def test_nothing_is_held_back_that_is_no_beginning() -> None:
+    cut = StopCut(["\n\nUser:"])
+    assert [cut.feed(piece) for piece in ("a\n", "\nU", "nder", "\n")] == ["a", "", "\n\nUnder", ""]
+    assert cut.rest() == "\n"

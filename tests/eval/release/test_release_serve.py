@@ -12,10 +12,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-from openai import AsyncOpenAI, BadRequestError, OpenAI
+from openai import AsyncOpenAI, BadRequestError, NotFoundError, OpenAI
 from tiny_chat import KNOWN
 
 from eval.generation.arms import attach_adapter
@@ -96,7 +97,7 @@ def test_streaming(served: OpenAI, run: Run, expected: list[str]) -> None:
 
 
 def test_another_model_is_refused(served: OpenAI) -> None:
-    with pytest.raises(BadRequestError, match="pinned"):
+    with pytest.raises(NotFoundError, match="there is no model"):
         served.chat.completions.create(
             model="someone/else", messages=[{"role": "user", "content": "Hi"}]
         )
@@ -120,6 +121,38 @@ def test_tokens_are_counted_and_metrics_follow(served: OpenAI, run: Run) -> None
     metrics = httpx.get(f"{root}/metrics").text
     assert "serve_requests_in_flight 0\n" in metrics and 'code="200"' in metrics
     assert int(re.search(r"serve_completion_tokens_total (\d+)", metrics)[1]) >= 2  # type: ignore[index]
+
+
+def test_a_stop_text_is_no_part_of_the_answer(
+    served: OpenAI, run: Run, expected: list[str]
+) -> None:
+    stop = expected[0][len(expected[0]) // 2 :][:3]
+    wanted = expected[0][: expected[0].index(stop)]
+    asked: dict[str, Any] = {
+        "model": run.name, "messages": [{"role": "user", "content": QUESTIONS[0]}],
+        "temperature": 0, "max_tokens": 32, "stop": [stop, "never said"],
+    }  # fmt: skip
+    reply = served.chat.completions.create(**asked)
+    assert (reply.choices[0].message.content or "").lstrip() == wanted
+    stream = served.chat.completions.create(stream=True, **asked)
+    pieces = [c.choices[0].delta.content or "" for c in stream if c.choices]
+    assert "".join(pieces).lstrip() == wanted
+
+
+def test_tools_need_a_template_that_knows_them(served: OpenAI, run: Run) -> None:
+    tool: Any = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    with pytest.raises(BadRequestError, match="no place for tools"):
+        served.chat.completions.create(
+            model=run.name, messages=[{"role": "user", "content": "Hi"}], tools=[tool]
+        )
+
+
+def test_a_token_that_is_none_is_the_requests_fault(served: OpenAI, run: Run) -> None:
+    with pytest.raises(BadRequestError, match="logit_bias"):
+        served.chat.completions.create(
+            model=run.name, messages=[{"role": "user", "content": "Hi"}],
+            logit_bias={"99999": 5}, max_tokens=4,
+        )  # fmt: skip
 
 
 def test_a_prompt_longer_than_the_context_is_refused(served: OpenAI, run: Run) -> None:
