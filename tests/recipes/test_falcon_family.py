@@ -67,6 +67,17 @@ def test_a_lora_that_falcon_h1_never_reads_is_refused(name: str) -> None:
     assert finding.level == "error" and f"a LoRA on {name} is never used" in finding.what
 
 
+@pytest.mark.parametrize(
+    "targets",
+    [["q_proj", "mamba.out_proj"], ["model.layers.0.mamba.out_proj"], r".*\.(q_proj|out_proj)"],
+)
+def test_however_it_is_named(targets: Any) -> None:
+    """PEFT would stop too, and only once the weights are loaded."""
+    (finding,) = found(H1, lora_target_modules=targets)
+    assert finding.level == "error" and "a LoRA on out_proj is never used" in finding.what
+    assert not found(H1, lora_target_modules=targets, lora_exclude_modules=["out_proj"])
+
+
 def test_out_proj_of_falcon_h1_stays_in_16_bits() -> None:
     (finding,) = found(H1, bnb_config_kwargs={"llm_int8_skip_modules": ["lm_head"]})
     assert finding.level == "error" and finding.todo == "Add out_proj to the list"

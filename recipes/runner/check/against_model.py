@@ -84,7 +84,11 @@ def _state_space(config: dict[str, Any]) -> Iterator[Finding]:
                     f"the state-space layers of {family.model_type} carry one packed conversation"
                     " into the next"
                 )
-                yield Finding((key,), what, f"Set {key}: false")
+                todo = (
+                    f"Set {key}: false (Axolotl parts them in mamba-ssm's kernels alone, which was"
+                    " not tried here)"
+                )
+                yield Finding((key,), what, todo)
 
 
 def _bypassed(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:

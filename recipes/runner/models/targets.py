@@ -161,13 +161,6 @@ class _Search:
             if name.lower() == ALL_LINEAR:
                 hint = "Write lora_target_modules: all-linear, without the list"
             self._problem(f"{name} matches no layer of this model", place, hint)
-        elif name in self.family.bypassed:
-            self._problem(
-                f"a LoRA on {name} is never used: {self.shape.model_type} reads that layer's"
-                " weight by itself",
-                place,
-                f"Leave {name} out",
-            )
         return self._adaptable(matches, name, place)
 
     def _whole(self, expression: str, paths: Iterable[str], key: str) -> list[str] | None:
@@ -234,15 +227,26 @@ class _Search:
                 place,
                 f"Name the layers in it: {', '.join(sorted(inside))}" if inside else "Leave it out",
             )
+        if idle := self._idle(found):
+            self._problem(
+                f"a LoRA on {idle} is never used: {self.shape.model_type} reads that layer's weight"
+                " by itself, and PEFT stops",
+                place,
+                f"Leave {idle} out",
+            )
         return found
 
+    def _idle(self, modules: list[Module]) -> str:
+        """The names of those whose LoRA the family's kernels pass by; empty for none."""
+        excluded = _texts(self.config.get(_EXCLUDED))
+        idle = {module.name for module in modules} & set(self.family.bypassed)
+        return ", ".join(sorted(idle - set(excluded)))
+
     def _refuse_bypassed(self, modules: list[Module]) -> list[Module]:
-        idle = sorted({module.name for module in modules} & set(self.family.bypassed))
-        idle = [name for name in idle if name not in _texts(self.config.get(_EXCLUDED))]
-        if idle:
-            named = sorted({module.name for module in modules} - set(idle))
+        if idle := self._idle(modules):
+            named = sorted({module.name for module in modules} - set(self.family.bypassed))
             self._problem(
-                f"all linear layers are {', '.join(idle)} too, whose weight {self.shape.model_type}"
+                f"all linear layers are {idle} too, whose weight {self.shape.model_type}"
                 " reads by itself: a LoRA there is never used, and PEFT stops",
                 "lora_target_linear" if self.config.get("lora_target_linear") else _KEY,
                 f"Write lora_target_modules: [{', '.join(named)}]",

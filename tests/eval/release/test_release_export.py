@@ -6,7 +6,11 @@ import json
 import os
 import resource
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +21,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from eval.release import converter, export, export_adapter, quantise
 from eval.release.__main__ import NOT_HERE, main
+from eval.release.half_made import half_made
 from eval.release.merge import PROOF, ensure_merged
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.files import write_json
@@ -67,7 +72,7 @@ def test_the_file_is_read_back_and_kept(
 ) -> None:
     from gguf import GGUFReader
 
-    path = export.export(run, "gguf")
+    path = export.export(run)
     assert path.name == "tiny-bf16.gguf"
     output = capsys.readouterr()
     assert "from the merged model's" in output.out and "it/s" not in output.err
@@ -76,7 +81,7 @@ def test_the_file_is_read_back_and_kept(
     assert "im_start" in str(fields["tokenizer.chat_template"].contents())
     assert fields["tokenizer.ggml.eos_token_id"].contents() == 2
     assert fields["tokenizer.ggml.model"].contents() == "gpt2"
-    assert not list(run.path.glob(".export-*"))
+    assert not list(run.path.glob(".export.partial"))
     proof = json.loads((run.path / "tiny-bf16.json").read_text())
     assert proof["prompts_equal"] == 50
     likely = proof["likelihoods"]
@@ -89,7 +94,7 @@ def test_the_file_is_read_back_and_kept(
 def test_fewer_bits(run: Run, fetched: Path, outtype: str) -> None:
     from gguf import GGMLQuantizationType, GGUFReader
 
-    path = export.export(run, "gguf", outtype)
+    path = export.export(run, outtype)
     reader = GGUFReader(path)
     kinds = {tensor.name: tensor.tensor_type for tensor in reader.tensors}
     assert kinds["blk.0.ffn_up.weight"] == GGMLQuantizationType[outtype.upper()]
@@ -112,7 +117,7 @@ def test_a_damaged_file_is_not_kept(
 
     monkeypatch.setattr(export, "convert", write_damaged)
     with pytest.raises(UserError, match="does not say what the merged model says"):
-        export.export(run, "gguf", "f16")
+        export.export(run, "f16")
     assert not (run.path / "tiny-f16.gguf").exists()
 
 
@@ -135,7 +140,7 @@ def test_another_end_token_is_not_kept(
 
     monkeypatch.setattr(export, "convert", convert)
     with pytest.raises(UserError, match=r"has other tokens by the file's template in llama\.cpp"):
-        export.export(run, "gguf", "f16")
+        export.export(run, "f16")
     assert not (run.path / "tiny-f16.gguf").exists()
 
 
@@ -148,9 +153,9 @@ def test_a_full_disk_leaves_nothing_half_written(
 
     monkeypatch.setattr(export, "convert", no_room)
     with pytest.raises(UserError, match="No space left on device"):
-        export.export(run, "gguf", "f16")
+        export.export(run, "f16")
     assert not (run.path / "tiny-f16.gguf").exists()
-    assert not list(run.path.glob(".export-*"))
+    assert not list(run.path.glob(".export.partial"))
 
 
 @pytest.mark.parametrize("outtype", ["bf16", "q4_0"])
@@ -163,11 +168,11 @@ def test_a_disk_that_fills_in_the_middle(run: Run, fetched: Path, outtype: str) 
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
     try:
         with pytest.raises(UserError, match=r"write only \d+ of \d+ bytes") as caught:
-            export.export(run, "gguf", outtype if outtype == "q4_0" else "f16")
+            export.export(run, outtype if outtype == "q4_0" else "f16")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(caught.value)
-    assert not target.exists() and not list(run.path.glob(".export-*"))
+    assert not target.exists() and not list(run.path.glob(".export.partial"))
 
 
 def test_a_template_that_llama_cpp_cannot_parse(
@@ -180,11 +185,11 @@ def test_a_template_that_llama_cpp_cannot_parse(
     template.write_text("{% with a = 1 %}" + kept + "{% endwith %}")
     try:
         with pytest.raises(UserError, match=r"can't parse the chat template \(.*with\)") as caught:
-            export.export(run, "gguf", "f16")
+            export.export(run, "f16")
     finally:
         template.write_text(kept)
     assert "\n" not in str(caught.value)
-    assert not (run.path / "tiny-f16.gguf").exists() and not list(run.path.glob(".export-*"))
+    assert not (run.path / "tiny-f16.gguf").exists() and not list(run.path.glob(".export.partial"))
 
 
 def test_a_model_without_a_template(run: Run, fetched: Path) -> None:
@@ -194,10 +199,10 @@ def test_a_model_without_a_template(run: Run, fetched: Path) -> None:
     template.unlink()
     try:
         with pytest.raises(UserError, match="has no chat template, so nobody"):
-            export.export(run, "gguf", "f16")
+            export.export(run, "f16")
     finally:
         template.write_text(kept)
-    assert not (run.path / "tiny-f16.gguf").exists() and not list(run.path.glob(".export-*"))
+    assert not (run.path / "tiny-f16.gguf").exists() and not list(run.path.glob(".export.partial"))
 
 
 def test_tokens_added_after_training(run: Run, fetched: Path) -> None:
@@ -209,18 +214,18 @@ def test_tokens_added_after_training(run: Run, fetched: Path) -> None:
     tokenizer.save_pretrained(merged)
     try:
         with pytest.raises(UserError, match="tokens were added that it never learnt"):
-            export.export(run, "gguf", "f16")
+            export.export(run, "f16")
     finally:
         for name, content in kept.items():
             (merged / name).write_bytes(content)
-    assert not (run.path / "tiny-f16.gguf").exists() and not list(run.path.glob(".export-*"))
+    assert not (run.path / "tiny-f16.gguf").exists() and not list(run.path.glob(".export.partial"))
 
 
 def test_a_k_type_needs_llama_cpps_quantiser(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantise.shutil, "which", lambda name: None)
     monkeypatch.setattr(quantise, "_library", lambda: None)
     with pytest.raises(UserError, match=r"q4_k_m is made by llama.cpp's own .* TYPE=q8_0 or"):
-        export.export(run, "gguf", "q4_k_m")
+        export.export(run, "q4_k_m")
 
 
 def test_the_quantiser_on_path_is_called(
@@ -232,7 +237,7 @@ def test_the_quantiser_on_path_is_called(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(UserError, match="llama-quantize failed: error: no Q5_K_M today"):
-        export.export(run, "gguf", "q5_k_m")
+        export.export(run, "q5_k_m")
     assert not (run.path / "tiny-q5_k_m.gguf").exists()
 
 
@@ -318,7 +323,7 @@ def test_an_adapter_apart_from_its_base(
     path = export_adapter.export_adapter(run)
     assert path.name == "tiny-lora-f16.gguf"
     output = capsys.readouterr().out
-    assert "in llama.cpp with --lora" in output
+    assert "Next token after them, with --lora: the same likeliest one" in output
     proof = json.loads((run.path / "tiny-lora-f16.json").read_text())
     likely = proof["likelihoods"]
     assert likely["relative"] < 0.1 * likely["without_adapter"] and likely["same"] >= 45
@@ -327,7 +332,7 @@ def test_an_adapter_apart_from_its_base(
     assert (run.path / "tiny-base-bf16.gguf").is_file()
     text = (run.path / "Modelfile-lora").read_text()
     assert "FROM ./tiny-base-bf16.gguf\nADAPTER ./tiny-lora-f16.gguf\n" in text
-    assert not list(run.path.glob(".export-*"))
+    assert not list(run.path.glob(".export.partial"))
 
 
 def test_rows_of_an_adapter_in_the_models_order_are_not_kept(
@@ -378,11 +383,79 @@ def test_where_the_converter_cannot_be_had_the_commands_are_shown(
 
 
 @pytest.mark.parametrize(
-    ("file_format", "outtype", "words"),
-    [("ggf", "", "FORMAT: 'ggf' is no format. Did you mean gguf?"),
-     ("gguf", "q8", "TYPE: 'q8' is no type. Did you mean q8_0?")],
+    ("arguments", "words"),
+    [(["--format", "ggf"], "FORMAT: 'ggf' is no format. Did you mean gguf?"),
+     (["--type", "q8"], "TYPE: 'q8' is no type. Did you mean q8_0?"),
+     (["--format", "gguf-lora", "--type", "q8_0"], "TYPE: 'q8_0' is no type of an adapter")],
 )  # fmt: skip
-def test_mistakes(run: Run, file_format: str, outtype: str, words: str) -> None:
-    with pytest.raises(UserError) as caught:
-        export.export(run, file_format, outtype)
-    assert words in str(caught.value)
+def test_mistakes(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
+    monkeypatch.setattr("eval.release.__main__.find_run", lambda *_: run)
+    with pytest.raises(SystemExit) as stopped:
+        main(["export", *arguments])
+    assert stopped.value.code == 1 and words in capsys.readouterr().err
+
+
+def test_two_exports_at_once_and_what_a_killed_one_left(run: Run) -> None:
+    left = run.path / ".export.partial"
+    left.mkdir()
+    (left / "half.gguf").write_bytes(b"x")
+    with half_made(run) as folder:
+        assert list(folder.iterdir()) == []
+        with pytest.raises(UserError, match="is being exported by another process"), half_made(run):
+            pass
+        assert folder.is_dir()
+    assert not left.exists()
+
+
+def test_what_cannot_be_read_is_not_a_full_disk(run: Run, fetched: Path) -> None:
+    merged = ensure_merged(run)
+    weights = merged / "model.safetensors"
+    weights.rename(merged / "kept")
+    try:
+        with pytest.raises(UserError) as caught:
+            export.export(run, "f16")
+    finally:
+        (merged / "kept").rename(weights)
+    assert "Free some room" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_too_small_a_disk_is_said_before_any_work(
+    run: Run, fetched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "eval.release.merge.shutil.disk_usage", lambda _: SimpleNamespace(free=1000)
+    )
+    monkeypatch.setattr(export, "convert", lambda *_: pytest.fail("work was done"))
+    with pytest.raises(UserError, match=r"the file needs .* GiB of disk for a while"):
+        export.export(run, "f16")
+
+
+def test_a_polite_kill_leaves_nothing(run: Run, fetched: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "eval.release",
+        "export",
+        "--run",
+        str(run.path),
+        "--type",
+        "f32",
+    ]
+    write_json(run.path / "run.json", run.record)
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert any("Converting" in line for line in process.stdout)
+        process.send_signal(signal.SIGTERM)
+        said = process.stderr.read()
+        assert process.wait(timeout=60) == 1
+    assert said == "error: interrupted; nothing half-made is left\n"
+    assert not (run.path / ".export.partial").exists()
+    assert not (run.path / "tiny-f32.gguf").exists()
