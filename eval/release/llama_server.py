@@ -49,10 +49,13 @@ class LlamaCpp:
     def next_tokens(self, ids: list[int], count: int) -> dict[int, float]:
         """The ``count`` likeliest next tokens after ``ids``, with their log likelihoods.
 
-        Four are generated, since the server holds back what ends inside a character.
+        The server keeps a token back, and its likelihoods with it, while it ends inside a
+        character. So a letter is made the one that it takes; the likelihoods are those before that.
         """
-        body = {"prompt": ids, "n_predict": 4, "n_probs": count, "cache_prompt": False,
-                "temperature": 0, "post_sampling_probs": False}  # fmt: skip
+        letter = self.token_ids("a")[-1]
+        body = {"prompt": ids, "n_predict": 1, "n_probs": count, "cache_prompt": False,
+                "logit_bias": [[letter, 1000.0]], "temperature": 0,
+                "post_sampling_probs": False}  # fmt: skip
         found = self._post("/completion", body).get("completion_probabilities")
         if not found:
             raise httpx.DecodingError("it gave no likelihoods of the next token")
