@@ -42,7 +42,9 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--format", default="", help="gguf, or gguf-lora: the adapter apart"
             )
-            command.add_argument("--type", default="", help="of the weights: bf16, f16, f32, q8_0")
+            command.add_argument(
+                "--type", default="", help="of the weights; empty: bf16, of an adapter f16"
+            )
         if name == "publish":
             command.add_argument("--repo", default="", help="user/name")
     return parser

@@ -14,6 +14,7 @@ from typing import Any
 from datasets_prep.crisis import HELP_NOTICE
 from recipes.runner.core.errors import UserError
 
+_BEGINNINGS = ("<|begin_of_text|>", "<s>", "<bos>")
 ROLES = ("system", "user", "assistant")
 Messages = list[dict[str, str]]
 
@@ -76,7 +77,8 @@ def take_apart(tokenizer: Any) -> TurnFormat:
         raise UserError(
             f"can't be rendered: {error}", "chat_template", "Export as f16 and write it by hand"
         ) from None
-    found = _divide(before_system, middle, after_user, between, after_answer, generation, bare, a)
+    cuts = _Cuts(before_system, middle, after_user, between, after_answer, generation, bare)
+    found = _divide(cuts, a, tokenizer.bos_token or "")
     problem = _differs(tokenizer, found) if found else "a role has no place of its own"
     if found and problem:
         found = replace(found, trims=True)
@@ -85,6 +87,14 @@ def take_apart(tokenizer: Any) -> TurnFormat:
         raise UserError(
             "the chat template is no sequence of messages, role by role, and Ollama's can't say"
             f" the same ({problem})",
+            "chat_template",
+            "llama.cpp reads the template in the file itself: use llama-server --jinja",
+        )
+    texts = [found.start, found.generation, found.default_system or ""]
+    texts += [text for pair in found.around.values() for text in pair]
+    if odd := [mark for mark in ('"""', "{{") if any(mark in text for text in texts)]:
+        raise UserError(
+            f"the chat template writes {odd[0]}, and a Modelfile can't",
             "chat_template",
             "llama.cpp reads the template in the file itself: use llama-server --jinja",
         )
@@ -144,8 +154,6 @@ def modelfile(gguf: str, turns: TurnFormat, stops: list[str], title: str, adapte
 
 
 def _quoted(text: str) -> str:
-    if '"""' in text:
-        raise UserError("holds three quotation marks in a row", "chat_template", "Write it anew")
     return f'"""{text}"""'
 
 
@@ -156,24 +164,42 @@ def _render(tokenizer: Any, turns: list[tuple[str, str]], generation: bool = Tru
     )
 
 
-def _divide(
-    before_system: str,
-    middle: str,
-    after_user: str,
-    between: str,
-    after_answer: str,
-    generation: str,
-    bare: str,
-    mark: str,
-) -> TurnFormat | None:
+@dataclass(frozen=True)
+class _Cuts:
+    """What stands around the contents of a conversation of system, user, answer and user.
+
+    Attributes:
+        before_system: up to the system's content.
+        middle: from there to the user's.
+        after_user: after the user's, where nothing follows.
+        between: from the user's to the answer's.
+        after_answer: from there to the next user's.
+        generation: what asks for the next answer.
+        bare: the whole prompt of one user's message.
+    """
+
+    before_system: str
+    middle: str
+    after_user: str
+    between: str
+    after_answer: str
+    generation: str
+    bare: str
+
+
+def _divide(cuts: _Cuts, mark: str, bos: str) -> TurnFormat | None:
     """Cut what stands between two contents into one message's end and the next one's start."""
+    before_system, middle, after_user = cuts.before_system, cuts.middle, cuts.after_user
+    between, after_answer = cuts.between, cuts.after_answer
     before_user = _shared_end(middle, after_answer)
     before_answer = between.removeprefix(after_user)
     if not between.startswith(after_user) or not middle.endswith(before_user):
         return None
     after_system = middle.removesuffix(before_user)
-    start = _shared_start(before_system, bare)
-    head = bare.partition(mark)[0]
+    # Where it begins every message too, it is part of theirs.
+    begins = (*_BEGINNINGS, bos) if bos and bos not in middle else _BEGINNINGS
+    start = _shared_start(before_system, cuts.bare, begins)
+    head = cuts.bare.partition(mark)[0]
     default = None
     if head != start + before_user and head.startswith(before_system):
         default = head.removeprefix(before_system).removesuffix(after_system + before_user)
@@ -183,7 +209,7 @@ def _divide(
         "assistant": (before_answer, after_answer.removesuffix(before_user)),
     }
     if default is not None or head == start + before_user:
-        return TurnFormat(start, around, generation, default)
+        return TurnFormat(start, around, cuts.generation, default)
     return None
 
 
@@ -206,9 +232,9 @@ def _last_word_marker(text: str) -> int:
     return text.rfind(">>", 0, end) if end > 0 else -1
 
 
-def _shared_start(left: str, right: str) -> str:
+def _shared_start(left: str, right: str, begins: tuple[str, ...]) -> str:
     """What both begin with, when no message's own start is in it: a beginning-of-text token."""
-    for token in ("<|begin_of_text|>", "<s>", "<bos>"):
+    for token in begins:
         if left.startswith(token) and right.startswith(token):
             return token
     return ""

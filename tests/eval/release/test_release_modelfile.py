@@ -1,0 +1,69 @@
+"""A chat template taken apart for Ollama: those of known models, and those that can't be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tiny_chat import make_tokenizer
+
+from eval.release.modelfile import modelfile, take_apart, turns_of
+from recipes.runner.core.errors import UserError
+
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+LLAMA3 = (
+    "{% for m in messages %}{% if loop.first %}<|begin_of_text|>{% endif %}"
+    "{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' + m.content | trim }}<|eot_id|>"
+    "{% endfor %}{% if add_generation_prompt %}"
+    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+
+
+def with_template(template: str, bos: str | None = None) -> Any:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template, tokenizer.bos_token = template, bos
+    return tokenizer
+
+
+def test_chatml() -> None:
+    turns = take_apart(with_template(CHATML))
+    assert turns.around["user"] == ("<|im_start|>user\n", "<|im_end|>\n") and turns.start == ""
+    text = modelfile("x.gguf", turns, ["<|im_end|>"], "x")
+    assert '{{ if eq .Role "system" }}<|im_start|>system\n{{ .Content }}<|im_end|>\n{{' in text
+    assert 'PARAMETER stop """<|im_end|>"""\n' in text and "FROM ./x.gguf\n" in text
+
+
+def test_a_beginning_of_text_of_any_name() -> None:
+    """Falcon-H1's template begins with its own."""
+    turns = take_apart(with_template("{{ bos_token }}" + CHATML, "<|startoftext|>"))
+    assert turns.start == "<|startoftext|>"
+    # SmolLM2's beginning of text is what begins every message.
+    assert take_apart(with_template(CHATML, "<|im_start|>")).start == ""
+
+
+def test_white_space_that_the_template_drops_is_said() -> None:
+    turns = take_apart(with_template(LLAMA3))
+    assert turns.trims and turns.start == "<|begin_of_text|>"
+    assert "# The model's own template drops white space" in modelfile("x.gguf", turns, [], "x")
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        (CHATML.replace("'<|im_start|>' +", '\'<|im_start|>"""\' +'), 'writes """'),
+        (CHATML.replace("'<|im_end|>\n'", "'<|im_end|>{{\n'"), r"writes \{\{"),
+        ("{% for m in messages %}{{ m.content }}{{ loop.index }}{% endfor %}", "no sequence"),
+        ("{{ raise_exception('never') }}", "can't be rendered"),
+    ],
+)
+def test_what_a_modelfile_cannot_say_leaves_the_file_without_one(
+    template: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = with_template(template)
+    with pytest.raises(UserError, match=words):
+        take_apart(tokenizer)
+    assert turns_of(tokenizer) is None
+    assert capsys.readouterr().out.startswith("No Modelfile: ")
