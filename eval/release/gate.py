@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eval.release.request import CHAT, PLAIN, Refused, check_fields
-from eval.release.stream import Events, cut_answer
+from eval.release.stream import Events, whole_answer
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -103,7 +103,7 @@ class Gate:
 
     async def _ask(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         began = time.monotonic()
-        seen = _Seen(send, scope["path"])
+        seen = _Seen(send, scope["path"], self.model)
         try:
             if scope["method"] != "POST":
                 raise Refused(f"{scope['method']} is not allowed here", 405)
@@ -170,8 +170,8 @@ class Gate:
 class _Seen:
     """Passes an answer on as the API writes it, and notes status and usage."""
 
-    def __init__(self, send: Send, path: str) -> None:
-        self._send, self._path = send, path
+    def __init__(self, send: Send, path: str, model: str) -> None:
+        self._send, self._path, self._model = send, path, model
         self._held = b""
         self._end = b""
         self._events: Events | None = None
@@ -183,7 +183,7 @@ class _Seen:
     def expect(self, streamed: bool, stops: list[str]) -> None:
         """Say what kind of answer was asked for, and before which texts it ends."""
         self._stops = stops
-        self._events = Events(self._path, stops) if streamed else None
+        self._events = Events(self._path, stops, self._model) if streamed else None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -218,7 +218,7 @@ class _Seen:
             return
         self._end = self._held[-4096:]
         self._note_usage()
-        content = cut_answer(self._path, self._held, self._stops) if self._stops else self._held
+        content = whole_answer(self._path, self._held, self._stops, self._model)
         kept = [(k, v) for k, v in self._start["headers"] if k != b"content-length"]
         length = (b"content-length", str(len(content)).encode())
         await self._send({**self._start, "headers": [*kept, length]})

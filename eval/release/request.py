@@ -143,6 +143,7 @@ def _check_bias(path: str, body: Body) -> None:
         raise Refused(
             "logit_bias must map token ids to numbers from -100 to 100", param="logit_bias"
         )
+    body["logit_bias"] = {key: float(value) for key, value in bias.items()}  # it takes no integers
 
 
 def _check_messages(messages: Any) -> None:

@@ -1,7 +1,7 @@
 """Answers as the API writes them: cut before a stop text, streams ended by ``[DONE]``.
 
-`transformers serve` leaves the stop text in the answer, ends no stream, and writes an error in the
-middle of one as text that may be no JSON.
+`transformers serve` leaves the stop text in the answer, ends no stream, writes an error in the
+middle of one as text that may be no JSON, and adds a revision to the model's name.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class StopCut:
 class Events:
     """A stream of server-sent events, made what the API sends."""
 
-    def __init__(self, path: str, stops: list[str]) -> None:
-        self._chat = path == CHAT
+    def __init__(self, path: str, stops: list[str], model: str) -> None:
+        self._chat, self._model = path == CHAT, model
         self._cut = StopCut(stops)
         self._rest = b""
 
@@ -66,9 +66,9 @@ class Events:
         if event.startswith(_ERROR):
             said = event[len(_ERROR) :].removesuffix(b'"}').decode(errors="replace")
             return _written(Refused(said, 500).body)
-        if not self._cut.stops or not event.startswith(_DATA):
+        if not event.startswith(_DATA):
             return event + _END
-        chunk = json.loads(event.removeprefix(_DATA))
+        chunk = {**json.loads(event.removeprefix(_DATA)), "model": self._model}
         before = b""
         for choice in chunk.get("choices") or []:
             held = choice.get("delta", {}) if self._chat else choice
@@ -87,10 +87,10 @@ class Events:
         return before + _written(chunk)
 
 
-def cut_answer(path: str, content: bytes, stops: list[str]) -> bytes:
+def whole_answer(path: str, content: bytes, stops: list[str], model: str) -> bytes:
     """A whole answer, without its first stop text and what follows."""
-    answer = json.loads(content)
-    for choice in answer["choices"]:
+    answer = {**json.loads(content), "model": model}
+    for choice in answer.get("choices") or []:
         held, name = (choice["message"], "content") if path == CHAT else (choice, "text")
         cut = StopCut(stops)
         held[name] = cut.feed(held.get(name) or "") + cut.rest()

@@ -282,6 +282,7 @@ def test_a_stream_ends_as_the_apis_do(stub: Stub, gate: Gate) -> None:
     stub.pieces = [whole[:20], whole[20:60], whole[60:]]  # cut anywhere
     response = ask(gate, {**HELLO, "stream": True})
     assert streamed(response) == ("one two", ["length"])
+    assert response.text.count('"model": "m"') == 3  # as it was asked for
     assert gate.counts.completion_tokens == 7
 
 

@@ -82,7 +82,7 @@ def test_answers_are_those_of_eval(served: OpenAI, run: Run, expected: list[str]
             temperature=0, max_tokens=32,
         )  # fmt: skip
         assert (reply.choices[0].message.content or "").strip() == answer
-        assert reply.choices[0].finish_reason == "stop"
+        assert reply.choices[0].finish_reason == "stop" and reply.model == run.name
 
 
 def test_streaming(served: OpenAI, run: Run, expected: list[str]) -> None:
@@ -145,6 +145,18 @@ def test_tools_need_a_template_that_knows_them(served: OpenAI, run: Run) -> None
         served.chat.completions.create(
             model=run.name, messages=[{"role": "user", "content": "Hi"}], tools=[tool]
         )
+
+
+def test_a_bias_of_whole_numbers_is_one(served: OpenAI, run: Run, expected: list[str]) -> None:
+    """The server takes none but fractions."""
+    base = load_base(run.config)
+    first = base.tokenizer(expected[0], add_special_tokens=False)["input_ids"][0]
+    reply = served.chat.completions.create(
+        model=run.name, messages=[{"role": "user", "content": QUESTIONS[0]}],
+        temperature=0, max_tokens=8, logit_bias={str(first): -100},
+    )  # fmt: skip
+    answer = (reply.choices[0].message.content or "").strip()
+    assert answer and not expected[0].startswith(answer)
 
 
 def test_a_token_that_is_none_is_the_requests_fault(served: OpenAI, run: Run) -> None:
