@@ -88,7 +88,7 @@ def test_the_file_is_read_back_and_kept(
     proof = json.loads((run.path / "tiny-bf16.json").read_text())
     assert proof["prompts_equal"] == 50
     likely = proof["likelihoods"]
-    assert likely["prompts"] == 50 and likely["same"] >= 48 and likely["relative"] < 0.02
+    assert likely["prompts"] == 50 and likely["same"] >= 48 and likely["relative"] < 0.05
     # A random model's greedy answers are ties that 16 bits break; what counts is that they came.
     assert proof["answers"]["asked"] == 9
 
@@ -243,7 +243,7 @@ def test_a_first_token_that_ends_inside_a_character(fetched: Path, tmp_path: Pat
         )
     ).eval()  # fmt: skip
     ids = prompt_ids(tokenizer, [{"role": "user", "content": "Hi"}])
-    half = tokenizer("\u05e9", add_special_tokens=False)["input_ids"][0]
+    half = tokenizer("\u9b31", add_special_tokens=False)["input_ids"][0]
     assert tokenizer.decode([half]) == "\ufffd"
     with torch.inference_mode():
         state = model(torch.tensor([ids]), output_hidden_states=True).hidden_states[-1][0, -1]
