@@ -105,12 +105,13 @@ say once they are tuned. `make eval` with your own data decides.
 _OUTRO = """
 Licence, languages and dates are those of each model's card, behind its name; context is that of
 its config.json. When the data end is published by Falcon-7B's makers alone (Common Crawl up to
-its dump of February 2023). Memory is that of the recipe; of Falcon-H1's state-space layers it is
-counted by their width, and may be far off. Speeds are those of plugins/falcon/NOTES.md, or half of
-an H100's peak where a base was not run; Falcon-H1 was trained here as a tiny model only, on a CPU. The kept shapes of Falcon2-11B, Falcon3-1B and Falcon-H1 were
-put together from cards, papers and other projects' copies of config.json, and agree with the
-published numbers of parameters to three digits (Falcon-H1-7B to the last); Falcon-H1-7B's
-multipliers, which change no shape, were not found.
+its dump of February 2023). Memory is that of the recipe; of Falcon-H1's state-space layers it
+is counted by their width, and may be far off. Speeds are those of plugins/falcon/NOTES.md, or
+half of an H100's peak where a base was not run; Falcon-H1 was trained here as a tiny model
+only, on a CPU. The kept shapes of Falcon2-11B, Falcon3-1B and Falcon-H1 were put together from
+cards, papers and other projects' copies of config.json, and agree with the published numbers of
+parameters to three digits (Falcon-H1-7B to the last); Falcon-H1-7B's multipliers, which change
+no shape, were not found.
 
 ## The recipes
 """
