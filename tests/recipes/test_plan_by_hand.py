@@ -75,6 +75,15 @@ def test_the_references_passes_are_said() -> None:
     assert "without gradients" not in text({**plain, "rl": "orpo"})
 
 
+def test_a_reward_is_no_logits_and_a_pair_two_sequences() -> None:
+    config = {**LORA, "reward_model": True}
+    assert estimate(config, LLAMA).logits == 0
+    assert estimate(config, LLAMA).activations == 2 * estimate(LORA, LLAMA).activations
+    assert estimate({**LORA, "process_reward_model": True}, LLAMA).logits == 0
+    said = text({**RECIPE.config, "sample_packing": False, "reward_model": True})
+    assert "2 sequences a row" in said and "a head for rewards in place of the model's" in said
+
+
 @pytest.mark.parametrize("value", [3, "x", [1], {"path": "a"}])
 def test_data_sets_of_another_form_are_refused(value: Any) -> None:
     with pytest.raises(UserErrors, match=r"^datasets: "):

@@ -14,7 +14,7 @@ from typing import Any
 
 from recipes.runner.estimate.activations import Block, Loss, block_of, loss_of, way_through
 from recipes.runner.estimate.optimizer import KINDS, kind_of, state_bytes
-from recipes.runner.estimate.passes import copies_reference, passes_of
+from recipes.runner.estimate.passes import copies_reference, gives_rewards, passes_of
 from recipes.runner.estimate.settings import refuse_unreadable, whole
 from recipes.runner.estimate.trained import (
     FLOAT32,
@@ -287,6 +287,8 @@ def _block_backward(
 
 
 def _logits(config: dict[str, Any], shape: Architecture, loss: Loss, batch: Batch) -> float:
+    if gives_rewards(config):
+        return 0.0
     computing = computing_bytes(config)
     rows = batch.tokens * shape.vocabulary
     hidden = batch.tokens * shape.hidden_size * computing
@@ -333,7 +335,7 @@ def _evaluation(config: dict[str, Any], shape: Architecture, block: Block, loss:
     if block.score_passing:
         passing += batch.scores * shape.attention_heads * _SCORE_FORWARD
     each = computing_bytes(config) + _LOGIT_FORWARD
-    if loss == "fused" and not _liger_asked(config):
+    if gives_rewards(config) or (loss == "fused" and not _liger_asked(config)):
         return passing
     return max(passing, batch.tokens * shape.vocabulary * float(each))
 

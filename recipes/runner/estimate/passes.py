@@ -43,11 +43,17 @@ def passes_of(config: Mapping[str, Any]) -> Passes:
     """The passes of a recipe over a row; an ``rl`` that is not known counts as one, and is said."""
     rl = config.get("rl")
     if not rl:
-        return Passes()
+        # TRL's `RewardTrainer` puts chosen and rejected into one batch, as DPO's does.
+        return Passes(2) if config.get("reward_model") else Passes()
     known = _BY_RL.get(str(rl).lower())
     if known and config.get("precompute_ref_log_probs"):
         return replace(known, forward_only=0, reference=False)  # asked before the first step
     return known or Passes(unknown=f"rl: {rl} is not known here, and counted as plain training")
+
+
+def gives_rewards(config: Mapping[str, Any]) -> bool:
+    """Whether the model ends in a number or two for a token, and not in logits."""
+    return bool(config.get("reward_model") or config.get("process_reward_model"))
 
 
 def copies_reference(config: Mapping[str, Any]) -> bool:
