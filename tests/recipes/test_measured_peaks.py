@@ -133,7 +133,14 @@ def test_each_of_two_gpus(name):
     assert memory.allocated / GIB == pytest.approx(peak, rel=0.1)
 
 
-@pytest.mark.xfail(reason="DeepSpeed held 10 GiB more than is understood here", strict=True)
+# Measured once. FSDP's run of the same recipe took 28.33, and two readings of the code fit the 11.8
+# GiB between; neither was seen on a card. Axolotl builds the model before the Trainer fills in
+# `bf16: {enabled: auto}`, so that `zero.Init` would hold what is frozen in float32: 6.4 GiB more a
+# device, and what is gathered twice as large. Or every gathered block was kept, 11.6 GiB beyond
+# two, since FalconLinear multiplies outside of F.linear. A run with `enabled: true` would tell.
+@pytest.mark.xfail(
+    reason="DeepSpeed held 10 GiB more, and which of two causes isn't known", strict=True
+)
 def test_lora_under_zero3():
     config, shape = as_measured(LONG | MASK | LORA)
     config = apply(config, strategy_settings("zero3", config, {}))

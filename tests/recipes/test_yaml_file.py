@@ -134,6 +134,7 @@ def test_a_few_lines_can_not_fill_the_memory(tmp_path: Path) -> None:
         ("no", "false", 'Write "no" for text, false for false'),
         ("On", "true", 'Write "On" for text, true for true'),
         ("010", "8, an octal number", "Write 8 or 10"),
+        ("08", "text", "Write 8"),
         ("1:30", "90, a number to the base of 60", 'Write 90, or "1:30" for text'),
         ("2e-4", "text", "Write 2.0e-4"),
         ("1.5e3", "text", "Write 1.5e+3"),

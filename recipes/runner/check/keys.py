@@ -272,6 +272,8 @@ _READ_AS_NUMBERS = frozenset(
         """
     learning_rate num_epochs weight_decay adam_epsilon embedding_lr max_grad_norm
     lora_dropout loraplus_lr_ratio loraplus_lr_embedding warmup_ratio dpo_beta rl_beta
+    micro_batch_size gradient_accumulation_steps lora_r lora_alpha sequence_len max_steps
+    warmup_steps eval_steps save_steps logging_steps seed eval_batch_size save_total_limit
     """
     )
 )

@@ -130,7 +130,7 @@ def _on_hub(config: dict[str, Any]) -> Iterator[Finding]:
         elif there is None:
             unknown.append(((*place, "path"), path))
     if unknown:
-        names = ", ".join(path for _, path in unknown[:5])
+        names = ", ".join(dict.fromkeys(path for _, path in unknown[:5]))
         yield Finding(unknown[0][0], f"{names} can't be looked up from here", "", "note")
 
 

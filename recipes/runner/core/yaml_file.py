@@ -397,6 +397,8 @@ def _trap(written: str, value: Any) -> Trap | None:
             plain = written.replace("_", "").lstrip("+-0") or "0"
             return Trap(written, f"{value}, an octal number", f"Write {value} or {plain}")
         return None
+    if isinstance(value, str) and re.fullmatch(r"0[0-9]*[89][0-9]*", written):
+        return Trap(written, "text", f"Write {int(written)}")  # no octal number has an 8 or 9
     if isinstance(value, str) and (number := _NUMBER_AS_TEXT.fullmatch(written)):
         sign, whole, rest, exponent_sign, exponent = number.group(1, 2, 3, 4, 5)
         if exponent:
