@@ -9,7 +9,7 @@ from torch import nn
 
 GIB = 2**30
 _UNDER_WAY = 8  # leaving or coming: two tensors, the widest queries, keys and values together
-_PASSING = 6  # buffers as wide as the MLP that a block's backward holds at once, at most
+_PASSING = 3  # buffers as wide as the MLP's input that a block's backward holds at once, at most
 
 
 def trained_bytes(model: nn.Module) -> int:

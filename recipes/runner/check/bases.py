@@ -59,7 +59,7 @@ BASES = (
     ),
     Base(
         "mistral-7b-qlora", "Apache-2.0",
-        "English (none is named)", "Mistral AI", "May 2024", "", "17,000, estimated for an H100",
+        "English (none is named)", "Mistral AI", "May 2024", "", "18,848, measured on an H200",
     ),
     Base(
         "qwen2.5-7b-qlora", "Apache-2.0",
