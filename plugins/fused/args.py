@@ -34,7 +34,8 @@ class FusedOptions(BaseModel):
     rest; auto: fast for as many blocks as the card's free memory holds."""
 
     offload: bool = True
-    """Keep the inputs of recomputed blocks in pinned memory of the host, copied beside the work."""
+    """Keep some of what the backward needs in pinned memory of the host, copied beside the work: of
+    recomputed blocks, and of all where the card doesn't hold everything."""
 
     cuda_graphs: bool = True
     """Record a pass of up to 8,192 tokens once, and replay it with one launch: for CUDA with the
