@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from datasets_prep.light import start_light
 from datasets_prep.pipeline import prepare
 from recipes.runner.core.arguments import positive
 from recipes.runner.core.errors import UserError, user_errors_exit
@@ -37,6 +38,7 @@ def main() -> None:
     args = parser.parse_args()
     if not args.definition and not args.recipe:
         parser.error("name a definition, or --recipe for the data set that a recipe trains on")
+    start_light()
     try:
         with user_errors_exit():
             folder = prepare(

@@ -17,6 +17,7 @@ from datasets_prep import manifest
 from datasets_prep.card import CardFacts, write_cards
 from datasets_prep.conversation import json_line
 from datasets_prep.definition import Definition
+from datasets_prep.light import settle
 from datasets_prep.parallel import batches, run_batches
 from datasets_prep.prove import Prover
 from datasets_prep.readers import Row, read_rows
@@ -189,6 +190,7 @@ class _Run:
         )
         for part in parts:
             part.definition.settle_tools(why_no_tools)
+        settle()
 
     def __call__(self) -> BuildResult:
         stage_keys = [

@@ -34,7 +34,10 @@ _MARGIN = 0.25
 _FOREIGN = 0.35
 # A sentence with enough common words of English, one of which is of no other language, is English,
 # and no detector is asked.
-_ENGLISH_SHARE, _ENGLISH_LEAST = 0.4, 3
+_ENGLISH_SHARE, _ENGLISH_LEAST, _SHORT_SHARE = 0.4, 3, 0.5
+# Where lingua doesn't know the other language, fastText's word alone decides if it is so sure; and
+# a sentence without any English word needs no second look then.
+_ALONE, _NO_WORD = 0.7, 0.7
 # A text of so many words, with fewer than this share of English ones, may be in another language.
 _FOREIGN_WORDS, _FOREIGN_SHARE, _FOREIGN_SURE = 5, 0.2, 0.5
 _LEXICON = Path(__file__).parent / "lexicons" / "english.txt"
@@ -219,10 +222,13 @@ class LanguageFinder:
         best = max(score, key=score.__getitem__)
         own = score.get(self.keep, 0.0)
         if best == self.keep or own + _MARGIN >= score[best] or score[best] < _FOREIGN:
-            return True if words >= _SURE_WORDS or best == self.keep else None
+            told = words >= _SURE_WORDS and not (self.keep == "en" and _no_english(sentence))
+            return True if told or best == self.keep else None
         if words < _SURE_WORDS and score[best] < _SHORT_SURE:
             return None
-        return self._second_look(sentence, best, words)
+        if self.keep == "en" and score[best] >= _NO_WORD and _no_english(sentence):
+            return False
+        return self._second_look(sentence, best, score[best], words)
 
     def _spanish_question(self, sentence: str) -> bool:
         return self.keep not in ("es", "gl", "ast") and bool(_SPANISH_MARK.match(sentence))
@@ -253,11 +259,11 @@ class LanguageFinder:
             return True
         return None
 
-    def _second_look(self, sentence: str, best: str, words: int) -> bool | None:
+    def _second_look(self, sentence: str, best: str, score: float, words: int) -> bool | None:
         """Lingua's word on a sentence that fastText takes for another language."""
         detector = _pair(self.keep, best)
         if detector is None:
-            return False
+            return False if score >= _ALONE else None
         own = _lingua_languages()[self.keep]
         value = detector.compute_language_confidence(sentence, own)
         if value >= 0.5 - _MARGIN:
@@ -272,6 +278,11 @@ def _only_measures(sentence: str) -> bool:
     return not [w for w in _LETTERS.findall(sentence) if len(w) > 3 or not w.islower()]
 
 
+def _no_english(sentence: str) -> bool:
+    """Whether no common word of English stands in a sentence."""
+    return _ENGLISH_WORDS.isdisjoint(_PLAIN_WORDS.findall(sentence.lower()))
+
+
 def _plainly_english(sentence: str) -> bool:
     """Whether the commonest words say that a sentence is English."""
     if not _PLAIN.fullmatch(sentence):
@@ -280,7 +291,9 @@ def _plainly_english(sentence: str) -> bool:
     if _ENGLISH.isdisjoint(words):
         return False
     found = sum(map(_ENGLISH_WORDS.__contains__, words))
-    return found >= _ENGLISH_LEAST and found >= _ENGLISH_SHARE * len(words)
+    if found >= _ENGLISH_LEAST:
+        return found >= _ENGLISH_SHARE * len(words)
+    return found > 1 and found >= _SHORT_SHARE * len(words)
 
 
 def main_language(text: str, least: float = _FOREIGN) -> str:

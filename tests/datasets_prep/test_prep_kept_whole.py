@@ -164,3 +164,19 @@ def test_an_abbreviation_ends_no_sentence(text: str, count: int) -> None:
 def test_a_sentence_of_han_alone_is_chinese() -> None:
     assert LanguageFinder("zh").verdict("互相不认同沟通之困难让我头疼怎么办") is True
     assert LanguageFinder("zh").verdict("昨日はとても疲れていて、何もできませんでした。") is False
+
+
+@pytest.mark.parametrize(
+    ("sentence", "verdict"),
+    [
+        ("An open window or a fan helps too.", True),
+        ("Is your door open?", True),
+        ("no phone numbers ok.", True),
+        ("Mi hermana vive en Madrid.", False),
+        ("Ik wil graag met je praten over mijn werk.", False),
+        ("Hvorfor er du her i dag, min ven?", False),
+        ("Mein Sohn trinkt jeden Tag drugs.", False),
+    ],
+)
+def test_short_sentences_are_told_by_their_words(sentence: str, verdict: bool) -> None:
+    assert LanguageFinder("en").verdict(sentence) is verdict
