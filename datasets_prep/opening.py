@@ -9,6 +9,7 @@ import io
 import json
 import lzma
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,6 +37,22 @@ _MAGIC = {
     b"\xfd7zXZ": "xz",
 }
 _PEEK = 1 << 16
+# What stands at the start of what was fetched in place of a file.
+_NO_DATA = {
+    b"version https://git-lfs": "is a pointer of Git LFS and no data",
+    b"<!doctype html": "is a web page and no data",
+    b"<html": "is a web page and no data",
+}
+
+
+def _broken_packing() -> tuple[type[Exception], ...]:
+    import zstandard
+
+    return (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zstandard.ZstdError)
+
+
+# What unpacking raises at a file that is cut off or not whole.
+BROKEN_PACKING = _broken_packing()
 
 
 def local_files(
@@ -59,8 +76,8 @@ def local_files(
     for file in files:
         try:
             size = file.stat().st_size
-            with file.open("rb"):
-                pass
+            with file.open("rb") as opened:
+                head = opened.read(64).lstrip().lower()
         except OSError as error:
             raise UserError(
                 f"can't be read ({(error.strerror or str(error)).lower()})",
@@ -69,6 +86,9 @@ def local_files(
             ) from None
         if size == 0:
             raise UserError("the file is empty", str(file), "Give --source a file with rows")
+        for sign, what in _NO_DATA.items():
+            if head.startswith(sign):
+                raise UserError(what, str(file), "Fetch the file itself")
     return source, files
 
 
@@ -127,10 +147,56 @@ def unpacked(path: Path) -> IO[bytes]:
     if kind == "xz":
         return lzma.open(raw)
     if kind == "zstd":
+        return io.BufferedReader(_Unzstd(raw), 1 << 17)
+    return _of_archive(path, raw)
+
+
+class _Unzstd(io.RawIOBase):
+    """A zstd file unpacked, one frame after another.
+
+    The library's own reader takes a file that was cut off for one that ends there.
+    """
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        """Begin at the start of the file."""
+        self._raw, self._frame, self._made = raw, self._new(), b""
+
+    @staticmethod
+    def _new() -> Any:
         import zstandard
 
-        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw))
-    return _of_archive(path, raw)
+        return zstandard.ZstdDecompressor().decompressobj()
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def close(self) -> None:
+        """Close the file too."""
+        self._raw.close()
+        super().close()
+
+    def readinto(self, buffer: Any) -> int:
+        """The next bytes.
+
+        Raises:
+            EOFError: the last frame is not whole.
+        """
+        begun = True
+        while not self._made:
+            more = self._frame.unused_data if self._frame.eof else b""
+            if self._frame.eof:
+                self._frame, begun = self._new(), bool(more)
+            more = more or self._raw.read(_PEEK)
+            if not more:
+                if begun:
+                    raise EOFError("the last frame is not whole")
+                return 0
+            self._made = self._frame.decompress(more)
+        taken = self._made[: len(buffer)]
+        self._made = self._made[len(taken) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
 
 
 def _of_archive(path: Path, raw: IO[bytes]) -> IO[bytes]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets_prep.cells import Row, parsed
-from datasets_prep.opening import encoding_of, format_of, open_text, unpacked
+from datasets_prep.opening import BROKEN_PACKING, encoding_of, format_of, open_text, unpacked
 from datasets_prep.source import Source
 from datasets_prep.turn_lists import columns_to_rows
 from recipes.runner.core.errors import UserError
@@ -62,8 +62,8 @@ def _each(rows: Iterator[Row], column: str | None) -> Iterator[Row]:
 
 
 def _read_file(source: Source, path: Path) -> Iterator[Row]:
-    kind = format_of(source, path)
     try:
+        kind = format_of(source, path)
         if kind in ("csv", "tsv"):
             yield from _read_csv(path, source, kind)
         elif kind == "jsonl":
@@ -79,8 +79,10 @@ def _read_file(source: Source, path: Path) -> Iterator[Row]:
     except UnicodeDecodeError:
         _raise_for_encoding(path, source)
         raise
-    except EOFError:
-        raise UserError("the packed file ends too early", str(path), "Fetch it anew") from None
+    except BROKEN_PACKING as error:
+        early = isinstance(error, EOFError)
+        what = "the packed file ends too early" if early else "the packed file is broken"
+        raise UserError(what, str(path), "Fetch it anew") from None
 
 
 def _raise_for_encoding(path: Path, source: Source) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
 import json
+import lzma
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+import zstandard
 
 from datasets_prep.opening import local_files
 from datasets_prep.readers import RAGGED, read_rows
@@ -204,3 +208,41 @@ def test_rows_of_several_files_know_their_file(tmp_path: Path) -> None:
         (tmp_path / f"{name}.json").write_text(json.dumps(TALK), encoding="utf-8")
     source, files = local_files(Source(file="*.json"), tmp_path / "d.yaml", None)
     assert [row["file"] for row in read_rows(source, files)] == ["a.json"] * 2 + ["b.json"] * 2
+
+
+def test_a_packed_file_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
+    text = "".join(json.dumps({"q": f"{n} {hash(str(n))}", "a": "x"}) + "\n" for n in range(9000))
+    packs = {
+        "gz": gzip.compress(text.encode()),
+        "zst": zstandard.ZstdCompressor().compress(text.encode()),
+        "xz": lzma.compress(text.encode()),
+        "bz2": bz2.compress(text.encode()),
+    }
+    for ending, packed in packs.items():
+        path = tmp_path / f"rows.jsonl.{ending}"
+        path.write_bytes(packed)
+        assert len(rows(path)) == 9000
+        for cut in (40, len(packed) // 2, len(packed) - 9):
+            path.write_bytes(packed[:cut])
+            with pytest.raises(UserError, match="packed file"):
+                rows(path)
+
+
+def test_frames_of_zstd_follow_each_other(tmp_path: Path) -> None:
+    lines = [json.dumps(row) + "\n" for row in ROWS]
+    path = tmp_path / "rows.jsonl.zst"
+    path.write_bytes(b"".join(zstandard.ZstdCompressor().compress(x.encode()) for x in lines))
+    assert rows(path) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a pointer of Git LFS"),
+        ("<!DOCTYPE html><html><body>404</body></html>", "a web page"),
+    ],
+)
+def test_what_is_fetched_in_place_of_a_file_is_named(tmp_path: Path, text: str, what: str) -> None:
+    (tmp_path / "rows.jsonl").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=what):
+        local_files(Source(file="rows.jsonl"), tmp_path / "d.yaml", None)
