@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from datasets_prep.crisis import crisis_help_in, detect_crisis
-from datasets_prep.definition import DEFINITIONS
+from datasets_prep.definition import DEFINITIONS, load_definition
+from datasets_prep.where import parse_condition
 from eval.checks.meaning import read
 from eval.suite import load_suites
 from plugins.answers.prompts import read_prompts
@@ -127,3 +128,19 @@ def test_danger_is_met_with_help_and_harmless_talk_is_not() -> None:
         if row["topic"].startswith("crisis-")
     ]
     assert sum(with_help) >= 0.97 * len(with_help)
+
+
+def test_every_row_is_of_one_part_of_the_short_set() -> None:
+    """No row is drawn twice as two parts, and none is forgotten but for its length."""
+    parts = load_definition("mental_health_support_short")[0].parts()
+    conditions = {part.part: [parse_condition(text) for text in part.where] for part in parts}
+    counted: Counter[str] = Counter()
+    for row in ROWS:
+        of = [name for name, all_of in conditions.items() if all(c.holds(row) for c in all_of)]
+        assert len(of) == 1, (row["id"], of)
+        assert (of[0] == "talks") == (len(row["messages"]) > 2), row["id"]
+        kinds = {"danger": row["topic"].startswith("crisis-"), "plain": row["topic"] in REPLAY}
+        kinds["lookalikes"] = row["topic"] in LOOKALIKES
+        assert of[0] == "talks" or kinds.get(of[0], not any(kinds.values())), (row["id"], of)
+        counted[of[0]] += 1
+    assert set(counted) == {"danger", "lookalikes", "plain", "everyday", "talks"}
