@@ -1,6 +1,6 @@
 """Is somebody in danger who asks? What a person answered there tells; their words alone miss most.
 
-Of 511 training prompts of people in danger the phrases of `datasets_prep.crisis` find 92: most say
+Of 511 training prompts of people in danger the phrases of `datasets_prep.crisis` find 81: most say
 it without its words. A pair that takes the others for harmless would teach to name help less.
 """
 

@@ -13,6 +13,8 @@ import pytest
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.overrides import parse_overrides
 from recipes.runner.core.recipe import ROOT, load_recipe
+from recipes.runner.launch.jobs import JobsOutcome
+from recipes.runner.sweep import close as closing
 from recipes.runner.sweep import sweep
 from recipes.runner.sweep.folds import make_folds
 from recipes.runner.sweep.grid import read_grid, sweep_paths
@@ -263,3 +265,20 @@ def test_a_run_stands_on_the_plot_at_its_lowest_held_out_loss():
     points = [{"step": s, "held_out_loss": loss} for s, loss in ((0, 4.0), (2, 2.5), (4, 2.75))]
     assert dot({"lora_r": 8}, {"evaluations": points}) == Dot({"lora_r": 8}, 2.5, 4.0)
     assert dot({"lora_r": 8}, {"evaluations": []}) is None
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settled"), [("smollm2-135m-qlora", True), ("smollm2-135m-dpo", False)]
+)
+def test_runs_on_preferences_are_not_settled_by_their_loss(
+    monkeypatch, capsys, tmp_path, recipe, settled
+):
+    grid = grid_of(tmp_path, "lora_alpha: [8, 16]\nseeds: 2")
+    runs = sweep_runs(RECIPE, grid, {})
+    asked = []
+    monkeypatch.setattr(closing, "is_finished", lambda run: True)
+    monkeypatch.setattr(closing, "_compare", lambda *args: None)
+    monkeypatch.setattr(closing, "_settle", lambda *args: asked.append(args))
+    assert closing.close(load_recipe(recipe), grid, runs, JobsOutcome({}, False)) == 0
+    assert bool(asked) == settled
+    assert ("the loss over them changes with rl_beta" in capsys.readouterr().out) != settled

@@ -10,6 +10,7 @@ from pathlib import Path
 from recipes.runner.core.files import write_json
 from recipes.runner.core.recipe import ROOT, Recipe, display_path
 from recipes.runner.launch.jobs import JobsOutcome
+from recipes.runner.models.saved_adapter import MADE_BY_TRL
 from recipes.runner.run.record import FAILED, read_record
 from recipes.runner.sweep.grid import Grid
 from recipes.runner.sweep.halving import Race
@@ -42,7 +43,13 @@ def close(
     failed = [run for run in runs if outcome.codes.get(run.name)]
     whole = [run for run in finished if run not in failed]
     _compare(recipe, grid, sorted(whole, key=lambda run: grid.place(run.point.values)))
-    if grid.repeats.count > 1 and len({run.setting for run in whole}) > 1:
+    if recipe.config.get("rl") in MADE_BY_TRL and len(whole) > 1:
+        print(
+            "what preference training holds out are pairs, and the loss over them changes with"
+            " rl_beta: it doesn't say which setting is best. make eval RUN=... of each, then"
+            " make compare"
+        )
+    elif grid.repeats.count > 1 and len({run.setting for run in whole}) > 1:
         _settle(recipe, grid, whole, race)
     elif len(whole) > 1:
         print(
