@@ -61,6 +61,17 @@ def test_steps_of_a_local_file(tmp_path: Path, changes: dict[str, Any], steps: s
     assert steps in said
 
 
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [({"num_epochs": "1e1"}, "500 ("), ({"max_steps": "08"}, "8 ("), ({"max_steps": 8.0}, "8 (")],
+)
+def test_a_text_is_the_number_that_axolotl_makes_of_it(
+    tmp_path: Path, changes: dict[str, Any], steps: str
+) -> None:
+    lines = of_rows(tmp_path, **changes).splitlines()
+    assert [line for line in lines if line.startswith("Steps") and steps in line]
+
+
 def test_data_that_is_elsewhere_is_said_to_be() -> None:
     said = text({**RECIPE.config, "datasets": [{"path": "org/data", "type": "alpaca"}]})
     assert "not on this machine as JSON lines: steps are not known" in said

@@ -16,7 +16,7 @@ from recipes.runner.estimate.activations import way_through
 from recipes.runner.estimate.memory import DEFAULT_LENGTH, GIB, show
 from recipes.runner.estimate.passes import copies_reference, passes_of
 from recipes.runner.estimate.remarks import remarks
-from recipes.runner.estimate.settings import refuse_unreadable, whole
+from recipes.runner.estimate.settings import as_axolotl_reads, refuse_unreadable, whole
 from recipes.runner.estimate.sharding import PARTS_WEIGHTS, STRATEGIES, strategy_settings
 from recipes.runner.estimate.shards import estimate_shared, loading_bytes, own_strategy
 from recipes.runner.estimate.trained import Tensor, trained_tensors
@@ -55,6 +55,7 @@ def plan_lines(
         UserError: the base model's shape is not to be had, the recipe can't be spread so, or it
             names layers that aren't there.
     """
+    config = as_axolotl_reads(config)
     refuse_unreadable(config)
     shape = architecture(str(config["base_model"]))
     trained = trained_tensors(config, shape)

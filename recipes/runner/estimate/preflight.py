@@ -11,6 +11,7 @@ from recipes.runner.core.errors import UserError, UserErrors
 from recipes.runner.core.terminal import send
 from recipes.runner.estimate.gpu import count_gpus
 from recipes.runner.estimate.memory import GIB, Memory, estimate, recomputes, show
+from recipes.runner.estimate.settings import as_axolotl_reads
 from recipes.runner.estimate.shards import estimate_shared, own_strategy
 from recipes.runner.models.architecture import CannotEstimate, architecture
 
@@ -23,6 +24,7 @@ def find_problems(config: dict[str, Any]) -> list[UserError]:
     Args:
         config: the recipe's keys, overrides applied.
     """
+    config = as_axolotl_reads(config)
     on_gpu = count_gpus() > 0
     problems: list[UserError] = []
     try:

@@ -14,6 +14,7 @@ _WHOLE = (
     "sequence_len",
     "max_steps",
 )
+_NUMBERS = ("num_epochs", "val_set_size")
 _MAPPINGS = (
     "bnb_config_kwargs", "lora_rank_pattern", "lora_alpha_pattern", "falcon", "fused",
     "gradient_checkpointing_kwargs", "fsdp_config",
@@ -76,6 +77,25 @@ def refuse_unreadable(config: Mapping[str, Any]) -> None:
         problems.append(UserError(f"is {layers!r}, no list of numbers", _LAYERS, "Correct it"))
     if problems:
         raise UserErrors(problems)
+
+
+def as_axolotl_reads(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same keys, with numbers in place of texts like ``1e1``, which Axolotl takes for them."""
+    read = dict(config)
+    for key in (*_WHOLE, "lora_r", *_NUMBERS):
+        value = config.get(key)
+        if not isinstance(value, str | float):
+            continue
+        try:
+            number = float(value)
+            exact = key in _NUMBERS
+            # A whole number may be 8.0, and as a text has no exponent.
+            read[key] = number if exact else int(value if isinstance(value, str) else number)
+            if not exact and isinstance(value, float) and value != read[key]:
+                read[key] = value
+        except (ValueError, OverflowError):
+            continue  # which is refused
+    return read
 
 
 def whole(config: Mapping[str, Any], key: str, default: int) -> int:
