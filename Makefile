@@ -37,7 +37,7 @@ sweep: ## train a recipe over a grid, then compare (RECIPE=, SWEEP=recipes/sweep
 	$(RUN_PYTHON) -m recipes sweep "$(RECIPE)" "$(SWEEP)" --parallel "$(PARALLEL)" --budget "$(BUDGET)" \
 	  --set "$(SET)" --gpus "$(GPUS)" --processes "$(PROCESSES)" --strategy "$(STRATEGY)"
 
-check: ## check every recipe, or one (RECIPE=), offline and without a GPU
+check: ## check every recipe, or some (RECIPE="one two.yaml"), offline and without a GPU
 	$(SETUP)
 	$(RUN_PYTHON) -m recipes check $(RECIPE)
 

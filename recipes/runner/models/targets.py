@@ -18,12 +18,12 @@ from recipes.runner.models.adapted import Adapted, Problem, Targets
 from recipes.runner.models.architecture import Architecture, Module, architecture
 from recipes.runner.models.experts import expert_names
 from recipes.runner.models.families import family_of
+from recipes.runner.models.names import is_of, layer_of, pattern_of, rank_of, texts
 from recipes.runner.models.saved_adapter import with_saved_adapter
 
 ALL_LINEAR = "all-linear"
 _KEY, _SAVED, _LAYERS = "lora_target_modules", "lora_modules_to_save", "peft_layers_to_transform"
 _LAYERS_PATTERN, _EXCLUDED = "peft_layers_pattern", "lora_exclude_modules"
-_LAYER_NUMBER = r".*?\.{}\.(\d+)\."
 
 
 def find_target_problems(config: dict[str, Any]) -> list[UserError]:
@@ -75,9 +75,9 @@ class _Search:
         self._patterns("lora_alpha_pattern", modules)
         adapted = []
         for module in modules:
-            rank = patterns.get(_pattern_of(patterns, module.path), self.config.get("lora_r"))
-            adapted.append(Adapted(module, _rank(rank)))
-        if not _rank(self.config.get("lora_r")):
+            rank = patterns.get(pattern_of(patterns, module.path), self.config.get("lora_r"))
+            adapted.append(Adapted(module, rank_of(rank)))
+        if not rank_of(self.config.get("lora_r")):
             self._problem(
                 f"is {self.config.get('lora_r')!r}, and a rank is a whole number from 1 on",
                 "lora_r",
@@ -110,7 +110,7 @@ class _Search:
             if wanted.lower() == ALL_LINEAR:
                 return self._refuse_bypassed(list(self.shape.body))
             return self._by_expression(wanted)
-        names = self._without_experts(_texts(wanted))
+        names = self._without_experts(texts(wanted))
         found: dict[str, Module] = {}
         for index, name in enumerate(names):
             place = (_KEY, index) if isinstance(wanted, list) else (_KEY,)
@@ -238,7 +238,7 @@ class _Search:
 
     def _idle(self, modules: list[Module]) -> str:
         """The names of those whose LoRA the family's kernels pass by; empty for none."""
-        excluded = _texts(self.config.get(_EXCLUDED))
+        excluded = texts(self.config.get(_EXCLUDED))
         idle = {module.name for module in modules} & set(self.family.bypassed)
         return ", ".join(sorted(idle - set(excluded)))
 
@@ -268,10 +268,10 @@ class _Search:
                 _LAYERS,
                 "Correct the numbers",
             )
-        patterns = _texts(self.config.get(_LAYERS_PATTERN)) or ["[^.]*"]
+        patterns = texts(self.config.get(_LAYERS_PATTERN)) or ["[^.]*"]
         try:
             with guarded():
-                numbers = {module.path: _layer_of(module.path, patterns) for module in modules}
+                numbers = {module.path: layer_of(module.path, patterns) for module in modules}
         except BadPattern as error:
             self._problem(f"{shown(patterns)} {error}", _LAYERS_PATTERN, "Correct it")
             return []
@@ -288,7 +288,7 @@ class _Search:
 
     def _without_saved(self, modules: list[Module]) -> list[Module]:
         """PEFT leaves out what is trained whole, and what `lora_exclude_modules` names."""
-        names = _texts(self.config.get(_SAVED))
+        names = texts(self.config.get(_SAVED))
         excluded = self.config.get(_EXCLUDED)
         out: set[str] = set()
         if isinstance(excluded, str):
@@ -302,7 +302,7 @@ class _Search:
             if isinstance(excluded, str):
                 if path in out:
                     continue
-            elif any(path == name or path.endswith(f".{name}") for name in _texts(excluded)):
+            elif any(path == name or path.endswith(f".{name}") for name in texts(excluded)):
                 continue
             kept.append(module)
         return kept
@@ -310,7 +310,7 @@ class _Search:
     def _saved(self) -> tuple[Module, ...]:
         """The modules that are trained whole: every one whose path ends so, with all inside."""
         found: dict[str, Module] = {}
-        for index, name in enumerate(_texts(self.config.get(_SAVED))):
+        for index, name in enumerate(texts(self.config.get(_SAVED))):
             roots = [path for path in self.known if path.endswith(name)]
             if not roots:
                 choices = {path.rsplit(".", 1)[-1] for path in self.known}
@@ -337,7 +337,7 @@ class _Search:
         for pattern, value in patterns.items():
             try:
                 with guarded():
-                    used = any(_is_of(pattern, module.path) for module in modules)
+                    used = any(is_of(pattern, module.path) for module in modules)
             except BadPattern as error:
                 self._problem(f"{shown(pattern)} {error}", key, "Correct it")
                 continue
@@ -352,7 +352,7 @@ class _Search:
 
     def _experts(self) -> tuple[tuple[int, ...], ...]:
         """A and B of a weight for all experts at once, (experts, a, b): a rank for each expert."""
-        wanted = dict.fromkeys(_texts(self.config.get("lora_target_parameters")), 1)
+        wanted = dict.fromkeys(texts(self.config.get("lora_target_parameters")), 1)
         # What was several layers has the rank of them all.
         wanted |= {name: len(olds) for name, olds in self.of_experts.items()}
         shapes: list[tuple[int, ...]] = []
@@ -370,7 +370,7 @@ class _Search:
                     did_you_mean(name, {p for m in self.shape.modules for p, _ in m.parameters}),
                 )
             for sizes in found:
-                ranks = _rank(self.config.get("lora_r")) * times
+                ranks = rank_of(self.config.get("lora_r")) * times
                 ranks *= sizes[0] if len(sizes) == 3 else 1
                 shapes += [(ranks, sizes[-1]), (sizes[-2], ranks)]
         return tuple(shapes)
@@ -399,31 +399,3 @@ class _Search:
 
 
 _NOTHING = Module("", "other", "", ())
-
-
-def _rank(value: Any) -> int:
-    """A rank, or 0 for what is none."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
-
-
-def _texts(value: Any) -> list[str]:
-    """Names as a list; of a value that is no list, none: its type is refused elsewhere."""
-    if isinstance(value, str):
-        return [value] if value else []
-    return [str(entry) for entry in value] if isinstance(value, list) else []
-
-
-def _layer_of(path: str, patterns: Iterable[str]) -> int | None:
-    for pattern in patterns:
-        found = re.match(_LAYER_NUMBER.format(pattern), path)
-        if found:
-            return int(found[1])
-    return None
-
-
-def _pattern_of(patterns: dict[str, Any], path: str) -> str:
-    return next((pattern for pattern in patterns if _is_of(pattern, path)), path)
-
-
-def _is_of(pattern: str, path: str) -> bool:
-    return re.match(rf"(.*\.)?({pattern})$", path) is not None
