@@ -130,12 +130,11 @@ def prove_answers(server: LlamaCpp, model: Any, tokenizer: Any, exact: bool, fil
     from eval.generation.generate import generate
 
     large = model.num_parameters() > _LARGE
-    asked = [messages for messages in odd_prompts()[:12] if messages[0]["role"] == "user"]
-    asked, limit = (asked[:3], 32) if large else (asked, 96)
+    asked, limit = (odd_prompts()[:3], 32) if large else (odd_prompts()[::2], 96)
     decoding = Decoding(max_new_tokens=limit)
     same = stopped = before = lost = 0
-    for messages in asked:
-        (wanted,) = generate(model, tokenizer, [messages], decoding, ends_of(model), "export")
+    answers = generate(model, tokenizer, asked, decoding, ends_of(model), "export")
+    for messages, wanted in zip(asked, answers, strict=True):
         text, ended = server.answer(messages, limit)
         same += text.strip() == wanted.text
         stopped += ended
