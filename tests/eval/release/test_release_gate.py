@@ -321,3 +321,21 @@ def test_nothing_is_held_back_that_is_no_beginning() -> None:
     cut = StopCut(["\n\nUser:"])
     assert [cut.feed(piece) for piece in ("a\n", "\nU", "nder", "\n")] == ["a", "", "\n\nUnder", ""]
     assert cut.rest() == "\n"
+
+
+def test_a_plain_answer_ends_before_a_stop_text_too(stub: Stub, gate: Gate) -> None:
+    def plain(text: str, end: str | None = None) -> bytes:
+        choice = {"index": 0, "text": text, "finish_reason": end}
+        return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
+
+    asked = {"prompt": "a b", "stop": ["\n\n", "END"], "stream": True}
+    for pieces, text in ((["one", " EN", "D two"], "one "), (["one EN"], "one EN")):
+        stub.pieces = [*(plain(piece) for piece in pieces), plain("", "length")]
+        events = ask(gate, asked, PLAIN).text.split("\n\n")[:-2]
+        choices = [json.loads(event.removeprefix("data: "))["choices"][0] for event in events]
+        assert "".join(choice["text"] for choice in choices) == text
+        assert choices[-1]["finish_reason"] == ("stop" if text == "one " else "length")
+    answer = {"choices": [{"text": "one END two", "finish_reason": "length"}]}
+    stub.pieces = [json.dumps(answer).encode()]
+    reply = ask(gate, {**asked, "stream": False}, PLAIN).json()["choices"][0]
+    assert reply == {"text": "one ", "finish_reason": "stop"}
