@@ -27,6 +27,7 @@ from plugins.fused.adapters import AdapterGradients, add_adapters, inner_activat
 from plugins.fused.attention import Saved, attend, attend_backward
 from plugins.fused.backend import Activation, Backend, Heads, NormStatistics
 from plugins.fused.block import Batch, bring_back, dropout_seed, send_away
+from plugins.fused.products import Product
 from plugins.fused.projection import Group, NotFusable, read_group
 
 
@@ -95,10 +96,9 @@ class FalconBlock:
             else:
                 begun[1:] = send_away(batch, branch.qkv), branch.u_qkv
             begun[0] = send_away(batch, x)
-        pre, u_up = _mlp_input(
-            self, batch, normed[-1], self.groups[Linear.UP].weight(dtype, backend)
-        )
-        del normed
+        up = backend.product(self.groups[Linear.UP], dtype)
+        pre, u_up = _mlp_input(self, batch, normed[-1], up)
+        del normed, up
         dense, down = self.groups[Linear.DENSE], self.groups[Linear.DOWN]
         u_dense, _ = inner_activation(
             branch.attended, dense, self.seed(batch, Linear.DENSE), backend
@@ -107,12 +107,12 @@ class FalconBlock:
             pre, down, self.seed(batch, Linear.DOWN), backend, Activation.GELU
         )
         y = add_adapters(x, [(dense, u_dense), (down, u_down)])
-        y.addmm_(branch.attended, dense.weight(dtype, backend).T)
+        backend.product(dense, dtype).add_(y, branch.attended)
         kept: list[Any] = []
         if self.keep:
             kept = [pre, u_up, branch.qkv, attended, branch.u_qkv, *branch.attention]
         del pre, branch
-        y.addmm_(active, down.weight(dtype, backend).T)
+        backend.product(down, dtype).add_(y, active)
         return y, [u_dense, u_down, *begun, *kept]
 
     def backward(
@@ -188,8 +188,8 @@ def _qkv(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """query_key_value's output, rotated, and the inner activation, from the normalised input."""
     backend, group = batch.backend, block.groups[Linear.QKV]
-    weight = group.weight(normed.dtype, backend)
-    qkv, u_qkv = project(normed, group, block.seed(batch, Linear.QKV), weight, backend)
+    product = backend.product(group, normed.dtype)
+    qkv, u_qkv = project(normed, group, block.seed(batch, Linear.QKV), product, backend)
     heads = qkv.view(qkv.shape[0], -1, block.head_dim)
     backend.rotate_(heads, batch.cos, batch.sin, block.heads, 1.0)
     return qkv, u_qkv
@@ -205,11 +205,11 @@ def _attention(
 
 
 def _mlp_input(
-    block: FalconBlock, batch: Batch, normed: torch.Tensor, weight: torch.Tensor
+    block: FalconBlock, batch: Batch, normed: torch.Tensor, up: Product
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The input of GELU, [T, ffn], and the adapter's inner activation, from the normalised x."""
     group = block.groups[Linear.UP]
-    return project(normed, group, block.seed(batch, Linear.UP), weight, batch.backend)
+    return project(normed, group, block.seed(batch, Linear.UP), up, batch.backend)
 
 
 def _backward(
@@ -228,18 +228,21 @@ def _backward(
     us: dict[Linear, torch.Tensor | None] = {Linear.DENSE: u_dense, Linear.DOWN: u_down}
     seeds = {which: block.seed(batch, which) for which in Linear}
     grads = AdapterGradients(block.groups, us, seeds, backend, dtype)
-    w_up = block.groups[Linear.UP].weight(dtype, backend)
+    up = backend.product(block.groups[Linear.UP], dtype)
 
     # The MLP first, and only then what attention computed: where both are made anew, they never
     # lie in memory together.
-    pre, us[Linear.UP] = kept[:2] if block.keep else _mlp_input(block, batch, normed[-1], w_up)
+    pre, us[Linear.UP] = kept[:2] if block.keep else _mlp_input(block, batch, normed[-1], up)
     grads.from_output(dy, Linear.DENSE, Linear.DOWN)
-    dactive = dy @ block.groups[Linear.DOWN].weight(dtype, backend)
+    dout = backend.gradient(dy)
+    dactive = backend.product(block.groups[Linear.DOWN], dtype).backward(dout)
     dpre = grads.from_input(dactive, pre, Linear.DOWN, activation=Activation.GELU)
     del pre
     grads.from_output(dpre, Linear.UP)
-    dmlp = dpre @ w_up
-    del w_up, dpre, dactive
+    entered = backend.gradient(dpre)
+    del dpre, dactive
+    dmlp = up.backward(entered)
+    del up, entered
     grads.from_product(dmlp, Linear.UP)
 
     if block.keep:
@@ -251,7 +254,8 @@ def _backward(
     else:
         inner = _attention(block, batch, bring_back(batch, qkv, dy.device), u_qkv)
     us[Linear.QKV] = inner.u_qkv
-    dattended = dy @ block.groups[Linear.DENSE].weight(dtype, backend)
+    dattended = backend.product(block.groups[Linear.DENSE], dtype).backward(dout)
+    del dout
     dattended = grads.from_input(dattended, inner.attended, Linear.DENSE)
     heads = inner.qkv.view(inner.qkv.shape[0], -1, block.head_dim)
     out = inner.attended.view(heads.shape[0], -1, block.head_dim)
@@ -264,17 +268,17 @@ def _backward(
     dqkv = dheads.view_as(inner.qkv)
 
     grads.from_output(dqkv, Linear.QKV)
-    w_qkv = block.groups[Linear.QKV].weight(dtype, backend)
+    product, dout = backend.product(block.groups[Linear.QKV], dtype), backend.gradient(dqkv)
     if len(norms) == 1:
         # Beside dmlp are zeros, to which the inner activation's gradient is added.
-        dattn = grads.from_product(dmlp.addmm_(dqkv, w_qkv), Linear.QKV)
+        dattn = grads.from_product(product.add_backward_(dmlp, dout), Linear.QKV)
         incoming = [grads.from_input(dattn, normed[0][:, :hidden], Linear.QKV, Linear.UP)]
     else:
         incoming = [
-            grads.from_input(dqkv @ w_qkv, normed[0], Linear.QKV),
+            grads.from_input(product.backward(dout), normed[0], Linear.QKV),
             grads.from_input(dmlp, normed[1], Linear.UP),
         ]
-    del w_qkv
+    del product, dout
 
     if not needs_dx:
         return None, grads.in_order()

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 import torch
 
 from plugins.fused.backend import Activation, AdapterBackward, Backend
+from plugins.fused.products import Product
 from plugins.fused.projection import WIDEST, Group
 
 Key = TypeVar("Key", bound=Hashable)
@@ -43,18 +44,15 @@ def inner_activation(
 
 
 def project(
-    x: torch.Tensor, group: Group, seed: torch.Tensor, weight: torch.Tensor, backend: Backend
+    x: torch.Tensor, group: Group, seed: torch.Tensor, product: Product, backend: Backend
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """A group's output [T, out], and the adapters' inner activations [T, r].
-
-    Where not joined, the adapters' part comes first: the large product then adds to it in its
-    accumulators.
 
     Args:
         x: [T, in]; where joined with room to the right, [T, in + r or more], which is written.
         group: of projections.
         seed: of their dropout.
-        weight: from `Group.weight`.
+        product: of the group.
         backend: that computes.
     """
     u, _ = inner_activation(x[:, : group.width], group, seed, backend)
@@ -63,12 +61,11 @@ def project(
         assert u is not None
         x = x[:, : group.width + group.rank]
         x[:, group.width :] = u
-    elif u is not None:
-        out = (u @ group.b(x.dtype).T).addmm_(x[:, : group.width], weight.T)
-        return (out if bias is None else out.add_(bias)), u
-    else:
-        x = x[:, : group.width]
-    return (x @ weight.T if bias is None else torch.addmm(bias, x, weight.T)), u
+        return product.forward(x, bias), u
+    x = x[:, : group.width]
+    if u is None:
+        return product.forward(x, bias), u
+    return product.with_adapters(x, u, group.b(x.dtype), bias), u
 
 
 def add_adapters(x: torch.Tensor, adapted: list[tuple[Group, torch.Tensor | None]]) -> torch.Tensor:
@@ -123,7 +120,7 @@ class AdapterGradients(Generic[Key]):
         ranks = [self.groups[key].rank for key, _ in found]
         of_b = (dout.T @ _beside(tuple(u for _, u in found))).split(ranks, 1)
         self.b |= {key: grad for (key, _), grad in zip(found, of_b, strict=True)}
-        through = [key for key, _ in found if not self.groups[key].joined]
+        through = [key for key, _ in found if not self._beside_input(key)]
         if not through:
             return
         b = _beside(tuple(self.groups[key].b(self.dtype) for key in through))
@@ -136,19 +133,23 @@ class AdapterGradients(Generic[Key]):
         """Of a joined group, take the inner activations' gradient from beside that of the input.
 
         Args:
-            dx: [T, in + r], the output's gradient times `Group.weight`; zeros are left beside.
+            dx: [T, in + r], the output's gradient back through the product; zeros are left beside.
+                [T, in] where the backend's products don't give the rest.
             key: the group.
 
         Returns:
             The gradient of the input, [T, in].
         """
         group = self.groups[key]
-        if not group.joined:
+        if not self._beside_input(key):
             return dx
         beside = dx[:, group.width :]
         self.du[key] = beside * group.scale
         beside.zero_()
         return dx[:, : group.width]
+
+    def _beside_input(self, key: Key) -> bool:
+        return self.groups[key].joined and self.backend.joins_back
 
     def from_input(
         self,

@@ -29,6 +29,10 @@ class FusedOptions(BaseModel):
     kernels: Literal["auto", "plain"] = "auto"
     """auto: Triton for norms, rotary embedding and LoRA on CUDA; plain: PyTorch."""
 
+    compute: Literal["auto", "fp8"] = "auto"
+    """auto: products of the frozen layers in the dtype of training; fp8: over a 4-bit base, on Ada,
+    Hopper and later, those on the way back in e4m3; forward and adapters as before."""
+
     memory: Literal["auto", "fast", "low"] = "auto"
     """fast: keep what the backward needs; low: keep only each block's input and recompute the
     rest; auto: fast for as many blocks as the card's free memory holds."""

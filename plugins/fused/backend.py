@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from plugins.fused.products import Product, WideProduct
+
 
 class Activation(Enum):
     """What stands between an MLP's projections."""
@@ -132,6 +134,16 @@ class Backend:
     """The operations in plain PyTorch."""
 
     name = "pytorch"
+    joins_back = True
+    """Whether a joined group's product gives its inner activations' gradient on the way back."""
+
+    def gradient(self, dout: torch.Tensor) -> Any:
+        """dout [T, out], contiguous, as the frozen products take it on the way back."""
+        return dout
+
+    def product(self, group: Any, dtype: torch.dtype) -> Product:
+        """The frozen weights of a `Group`, for results in ``dtype``."""
+        return WideProduct(group.weight(dtype, self))
 
     def fills_fast(self, weight: Any) -> bool:
         """Whether `fill` makes this weight anew faster than a library does and a copy after it."""

@@ -10,6 +10,8 @@ import torch
 from plugins.fused.args import FusedOptions
 from plugins.fused.attention import flash_runs, grouped_runs
 from plugins.fused.backend import Backend
+from plugins.fused.fp8 import fp8_runs
+from plugins.fused.fp8_backend import Fp8Backend
 from recipes.runner.core.fallbacks import note_fallback
 
 FSDP2 = "FSDP2"
@@ -29,6 +31,7 @@ class Choice:
         offload: inputs of blocks that keep nothing else, in host memory.
         cuda_graphs: passes of a shape that comes again, recorded and replayed.
         gathered: a fused block runs inside its module, around which FSDP2 gathers the weights.
+        fp8: frozen products on the way back in fp8, in place of the dtype of training.
     """
 
     block: bool = False
@@ -39,11 +42,17 @@ class Choice:
     offload: bool = False
     cuda_graphs: bool = False
     gathered: bool = False
+    fp8: bool = False
 
     def backend(self) -> Backend:
         """Of a fused block."""
         if not self.triton:
-            return Backend()
+            return Fp8Backend() if self.fp8 else Backend()
+        # Triton may be absent where nothing asks for it.
+        if self.fp8:
+            from plugins.fused.fp8_triton_backend import Fp8TritonBackend
+
+            return Fp8TritonBackend()
         from plugins.fused.triton_backend import TritonBackend
 
         return TritonBackend()
@@ -82,6 +91,7 @@ class Machine:
         sharded: FSDP, `FSDP2` or ZeRO-3 by name, empty when parameters are whole on every device.
         not_fused: why the blocks of this model can't be fused, empty when they can.
         attends_in_modules: whether ``grouped`` runs in transformers' modules too.
+        not_fp8: why the frozen layers can't be multiplied in fp8, empty when they can.
     """
 
     device: torch.device
@@ -90,6 +100,7 @@ class Machine:
     sharded: str = ""
     not_fused: str = ""
     attends_in_modules: bool = False
+    not_fp8: str = ""
 
 
 def choose(options: FusedOptions, machine: Machine, name: str) -> Choice:
@@ -131,12 +142,25 @@ def choose(options: FusedOptions, machine: Machine, name: str) -> Choice:
     # Elsewhere the program is told numbers by the GPU, or calls what can't be recorded.
     graphs = block and triton and attention == "grouped" and options.cuda_graphs and not sharded
     gathered = block and bool(sharded)
+    fp8 = options.compute == "fp8"
+    if fp8 and (reason := _why_not_fp8(machine, block, triton)):
+        note_fallback(f"{name}.compute", str(machine.dtype).removeprefix("torch."), reason)
+        fp8 = False
     choice = Choice(
-        block, attention, block and triton, loss, options.memory, offload, graphs, gathered
+        block, attention, block and triton, loss, options.memory, offload, graphs, gathered, fp8
     )
     _chosen.clear()
     _chosen.update(asdict(choice))
     return choice
+
+
+def _why_not_fp8(machine: Machine, block: bool, triton: bool) -> str:
+    """Why frozen products can't be in fp8; empty when they can."""
+    if not (block and triton):
+        return "only fused blocks with Triton's kernels multiply in fp8"
+    if machine.sharded:
+        return f"{machine.sharded} cuts the weights"
+    return machine.not_fp8 or fp8_runs(machine.device, machine.dtype)
 
 
 def _choose_attention(

@@ -20,6 +20,21 @@ WORDS, WARPS = 512, 4  # the fastest of 7 on an H100
 
 
 @triton.jit
+def block_scale(
+    block, mask, scales_ptr, second_scales_ptr, second_code_ptr, offset_ptr,
+    PER_SECOND: tl.constexpr, NESTED: tl.constexpr,
+):  # fmt: skip
+    """Scales of blocks of weights; NESTED ones are second_code[8 bits] * second_scale + offset."""
+    if NESTED:
+        index = tl.load(scales_ptr + block, mask=mask, other=0).to(tl.int32)
+        second = tl.load(second_scales_ptr + block // PER_SECOND, mask=mask, other=0.0)
+        scale = tl.load(second_code_ptr + index) * second + tl.load(offset_ptr)
+    else:
+        scale = tl.load(scales_ptr + block, mask=mask, other=0.0)
+    return scale
+
+
+@triton.jit
 def _dequantize_kernel(
     packed_ptr,  # [words] int32, eight weights each
     scales_ptr,  # [blocks] uint8 (NESTED) or float32
@@ -32,20 +47,14 @@ def _dequantize_kernel(
     PER_ROW: tl.constexpr, PER_BLOCK: tl.constexpr, PER_SECOND: tl.constexpr,
     NESTED: tl.constexpr, WORDS: tl.constexpr,
 ):  # fmt: skip
-    """out[row, column] = code[4 bits] * scale of their block; ``PER_`` count words of 8 weights.
-
-    NESTED scales are 8 bits themselves: second_code[scale] * second_scale + offset.
-    """
+    """out[row, column] = code[4 bits] * scale of their block; ``PER_`` count words of 8 weights."""
     word = tl.program_id(0) * WORDS + tl.arange(0, WORDS)
     mask = word < words
     bits = tl.load(packed_ptr + word, mask=mask, other=0)
-    block = word // PER_BLOCK
-    if NESTED:
-        index = tl.load(scales_ptr + block, mask=mask, other=0).to(tl.int32)
-        second = tl.load(second_scales_ptr + block // PER_SECOND, mask=mask, other=0.0)
-        scale = tl.load(second_code_ptr + index) * second + tl.load(offset_ptr)
-    else:
-        scale = tl.load(scales_ptr + block, mask=mask, other=0.0)
+    scale = block_scale(
+        word // PER_BLOCK, mask, scales_ptr, second_scales_ptr, second_code_ptr, offset_ptr,
+        PER_SECOND, NESTED,
+    )  # fmt: skip
     # The first weight of a byte is its upper half.
     i = tl.arange(0, 8)
     shift = 8 * (i // 2) + 4 * (1 - i % 2)

@@ -12,6 +12,7 @@ from torch import nn
 from plugins.fused.args import FusedOptions
 from plugins.fused.backends import FSDP2, Choice, Machine, also_chosen, choose
 from plugins.fused.causal_lm import FusedLoss
+from plugins.fused.fp8 import why_not_fp8
 from plugins.fused.loss import WithTargetRows
 from plugins.fused.memory import bytes_of_low_memory_pass, free_bytes
 from plugins.fused.merge import merge_factor, merge_micro_batches
@@ -44,6 +45,13 @@ class FusedPlugin(BasePlugin):
     def why_not_fused(self, found: Any) -> str:
         """Why some block of it can't be fused; empty when all can."""
         raise NotImplementedError
+
+    def why_not_fp8(self, found: Any) -> str:
+        """Why its frozen layers can't be multiplied in fp8; empty when they can."""
+        layers = self.architecture.layers(getattr(found, found.base_model_prefix))
+        return why_not_fp8(
+            linear for layer in layers for linear in self.architecture.linears(layer)
+        )
 
     def install(self, model: nn.Module, choice: Choice) -> None:
         """Put the fused path on it."""
@@ -126,6 +134,7 @@ class FusedPlugin(BasePlugin):
             device, training_dtype(cfg),
             head_dim or config.hidden_size // config.num_attention_heads,
             cut, self.why_not_fused(found), self.attends_in_modules,
+            self.why_not_fp8(found) if options.compute == "fp8" else "",
         )  # fmt: skip
         choice = choose(options, machine, self.architecture.name)
         self.install(model, choice)

@@ -12,6 +12,7 @@ from peft.tuners import lora
 from torch import nn
 
 from plugins.fused.backend import Backend, empty_rows, full_weight
+from plugins.fused.fp8 import WeightScale, weight_scale
 
 WIDEST = 256  # rank for which the kernels' tiles fit every card that Triton takes
 _LORA_LAYERS = {"Linear", "Linear4bit", "Linear8bitLt"}
@@ -164,6 +165,11 @@ class Group:
             beside = whole[:, self.width :]
             self._fill_b(beside.zero_() if len(self.parts) > 1 else beside)
         return whole
+
+    @cached_property
+    def fp8_scale(self) -> WeightScale:
+        """Of the frozen weights, in fp8."""
+        return weight_scale([p.base for p in self.parts])
 
     @cached_property
     def _biased(self) -> bool:

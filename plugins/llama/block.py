@@ -165,7 +165,7 @@ def _add_product(
 ) -> torch.Tensor:
     """x plus a group's output for ``entered`` [T, in], in a new tensor [T, hidden]."""
     y = add_adapters(x, [(group, u)])
-    y.addmm_(entered, group.weight(x.dtype, backend).T)
+    backend.product(group, x.dtype).add_(y, entered)
     bias = group.bias(x.dtype)
     return y if bias is None else y.add_(bias)
 
@@ -187,8 +187,9 @@ def _qkv(
     """Queries, keys and values, rotated; the inner activation; what norms of heads need."""
     backend, group = batch.backend, block.groups[Linears.QKV]
     normed, _ = _norm(block, batch, x, Linears.QKV)
-    weight = group.weight(x.dtype, backend)
-    qkv, u_qkv = project(normed, group, block.seed(batch, Linears.QKV), weight, backend)
+    product = backend.product(group, x.dtype)
+    qkv, u_qkv = project(normed, group, block.seed(batch, Linears.QKV), product, backend)
+    del product
     heads = qkv.view(qkv.shape[0], -1, block.head_dim)
     raw = block.head_norms.apply_(heads, block.heads, backend) if block.head_norms else ()
     backend.rotate_(heads, batch.cos, batch.sin, block.heads, 1.0)
@@ -223,7 +224,8 @@ def _mlp_input(
     """Gate and up, [T, 2 * ffn], and the inner activation."""
     group, seed = block.groups[Linears.GATE_UP], block.seed(batch, Linears.GATE_UP)
     normed, _ = _norm(block, batch, h, Linears.GATE_UP)
-    return project(normed, group, seed, group.weight(h.dtype, batch.backend), batch.backend)
+    product = batch.backend.product(group, h.dtype)
+    return project(normed, group, seed, product, batch.backend)
 
 
 def _backward(
@@ -253,7 +255,9 @@ def _backward(
     grads = AdapterGradients(block.groups, us, seeds, backend, dtype)
 
     grads.from_output(dy, Linears.DOWN)
-    dactive = dy @ block.groups[Linears.DOWN].weight(dtype, backend)
+    product = backend.product(block.groups[Linears.DOWN], dtype)
+    dactive = product.backward(backend.gradient(dy))
+    del product
     # Into the memory of gate and up, which a second backward must not find.
     torch.autograd.graph.increment_version(pre)
     dpre = grads.from_input(dactive, pre, Linears.DOWN, activation=Activation.SWIGLU)
@@ -274,7 +278,9 @@ def _backward(
     us[Linears.QKV] = inner.u_qkv
 
     grads.from_output(dh, Linears.OUT)
-    dattended = dh @ block.groups[Linears.OUT].weight(dtype, backend)
+    product = backend.product(block.groups[Linears.OUT], dtype)
+    dattended = product.backward(backend.gradient(dh))
+    del product
     dattended = grads.from_input(dattended, inner.attended, Linears.OUT)
     heads = inner.qkv.view(dy.shape[0], -1, block.head_dim)
     out = inner.attended.view(dy.shape[0], -1, block.head_dim)
@@ -318,7 +324,9 @@ def _through_norm(
     """
     group = block.groups[which]
     grads.from_output(dout, which)
-    dnormed = grads.from_product(dout @ group.weight(x.dtype, batch.backend), which)
+    product = batch.backend.product(group, x.dtype)
+    dnormed = grads.from_product(product.backward(batch.backend.gradient(dout)), which)
+    del product
     normed, statistics = _norm(block, batch, x, which)
     dnormed = grads.from_input(dnormed, normed[:, : x.shape[1]], which)
     layer = block.norms[0 if which is Linears.QKV else 1]

@@ -97,11 +97,12 @@ def batch_of(rows: int, length: int, vocabulary: int) -> dict[str, torch.Tensor]
 
 
 def install(model: nn.Module, words: list[str]) -> Choice:
-    """Put the fused path on, by words: a kind of memory, ``eager``, ``held``, ``flash``."""
+    """Put the fused path on, by a kind of memory, ``eager``, ``held``, ``flash`` and ``fp8``."""
     memory = next((word for word in words if word in ("fast", "low", "auto")), "fast")
     choice = Choice(
         True, "flash" if "flash" in words else "grouped", True, True, memory,
         memory != "fast" and "held" not in words, "eager" not in words and "flash" not in words,
+        fp8="fp8" in words,
     )  # fmt: skip
     module = falcon if falcon.find_falcon(model) is not None else llama
     module.install(model, choice)

@@ -85,7 +85,9 @@ def cases(tiny: bool, recipe: dict[str, Any]) -> list[Case]:
         Case("pairs-packed", "ours", rows, long, against="stock-pairs-padded", short=True),
     ]
     if not tiny:
+        fp8 = {"compute": "fp8"}
         found += [
+            Case("qlora-fp8", "ours", rows, long, True, "qlora", {"falcon": fp8}),
             Case("llama-checkpointing", "llama", rows, long, changes=checkpoint, llama=True),
             Case("llama", "llama", rows, long, llama=True),
             Case("llama-ours", "ours", rows, long, True, "llama", llama=True),
@@ -98,6 +100,9 @@ def cases(tiny: bool, recipe: dict[str, Any]) -> list[Case]:
                 "llama-checkpointing",
                 {"fused": {"memory": "low"}},
                 llama=True,
+            ),
+            Case(
+                "llama-ours-fp8", "ours", rows, long, True, "llama-ours", {"fused": fp8}, llama=True
             ),
         ]
     return found
