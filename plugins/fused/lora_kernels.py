@@ -19,6 +19,7 @@ import triton.language as tl
 
 from plugins.fused.backend import Activation, AdapterBackward
 from plugins.fused.device import multiprocessors
+from plugins.fused.sums import sum_parts
 
 
 @dataclass(frozen=True)
@@ -270,7 +271,7 @@ def lora_down(
         THRESHOLD=_threshold(dropout), ACTIVATION=activation.value,
         num_warps=DOWN.warps, num_stages=DOWN.stages,
     )  # fmt: skip
-    return partial.sum(0).to(x.dtype), active
+    return sum_parts(partial[None], x.dtype)[0], active
 
 
 def lora_backward_(
@@ -293,7 +294,8 @@ def lora_backward_(
         THRESHOLD=_threshold(dropout), ACTIVATION=activation.value, PAIR=len(adapters) == 2,
         num_warps=BACKWARD.warps, num_stages=BACKWARD.stages,
     )  # fmt: skip
-    return x if activation is Activation.SWIGLU else dx, list(partial.sum(1))
+    sums = sum_parts(partial, torch.float32)
+    return x if activation is Activation.SWIGLU else dx, list(sums)
 
 
 def rotate_(

@@ -70,6 +70,19 @@ def assert_near(got: torch.Tensor, want: torch.Tensor, dtype: torch.dtype) -> No
 
 @direct
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 3, 7, 33), (1, 16, 64, 24)])
+def test_sums_of_parts(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    from plugins.fused.sums import sum_parts
+
+    torch.manual_seed(0)
+    partial = random(*shape)
+    got = sum_parts(partial, dtype)
+    assert got.dtype == dtype
+    assert_near(got, partial.double().sum(1), dtype)
+
+
+@direct
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("rank", RANKS)
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
