@@ -52,6 +52,8 @@ FIRST_ALONE = ("asks_back", "loops", "off_topic")
 """What only the first reading is asked: a question mark, and what isn't said in a sentence."""
 SHARES = (0.2, 0.3, 1.0)
 """Of the first reading's logits, those by sentence, and those of words, for the other labels."""
+QUESTION_MARK = 4.0
+"""What a question mark adds to the logit of asking back; few ask without one."""
 SHARPNESS, OFFSET = 2.0, 2.0  # of the log sum exp over tokens
 _START, _END = 101, 102
 _BATCH = 8
@@ -227,11 +229,11 @@ def first_reading(
 
     model = _first()
     tokenizer = model.tokenizer
-    lengths = [len(tokenizer(a, add_special_tokens=False)["input_ids"]) for _, a in pairs]
+    said = [_Said(tokenizer, answer) for _, answer in pairs]
     parts = [
         (index, start)
-        for index, length in enumerate(lengths)
-        for start in range(0, max(1, length - OVERLAP), ANSWER_TOKENS - OVERLAP)
+        for index, one in enumerate(said)
+        for start in range(0, max(1, len(one.starts) - OVERLAP), ANSWER_TOKENS - OVERLAP)
     ]
     packed = [pack(tokenizer, *pairs[index], start) for index, start in parts]
     tokens = batch(packed)
@@ -243,22 +245,32 @@ def first_reading(
     for row, (index, start) in enumerate(parts):
         for column, label in enumerate(LABELS):
             value = float(logits[row, column])
+            if label == "asks_back" and "?" in pairs[index][1]:
+                value += QUESTION_MARK
             if label not in found[index] or value > found[index][label][0]:
                 token = int(best[row, column]) - packed[row][1] + start
-                found[index][label] = (value, _sentence(tokenizer, pairs[index][1], token))
+                found[index][label] = (value, said[index].sentence(token))
     return [
         ({k: value for k, (value, _) in one.items()}, {k: s for k, (_, s) in one.items()})
         for one in found
     ]
 
 
-def _sentence(tokenizer: Any, answer: str, token: int) -> str:
-    """The sentence that a token of the answer stands in."""
-    from datasets_prep.sentences import sentences
+class _Said:
+    """An answer's tokens and sentences."""
 
-    spans = tokenizer(answer, add_special_tokens=False, return_offsets_mapping=True)
-    offsets = spans["offset_mapping"]
-    if not offsets:
-        return ""
-    at = offsets[min(token, len(offsets) - 1)][0]
-    return next((answer[a:b].strip() for a, b in sentences(answer) if a <= at < b), answer)
+    def __init__(self, tokenizer: Any, answer: str) -> None:
+        from datasets_prep.sentences import sentences
+
+        found = tokenizer(answer, add_special_tokens=False, return_offsets_mapping=True)
+        self.starts = [start for start, _ in found["offset_mapping"]]
+        self._answer, self._sentences = answer, list(sentences(answer))
+
+    def sentence(self, token: int) -> str:
+        """The one that a token stands in."""
+        if not self.starts:
+            return ""
+        at = self.starts[min(token, len(self.starts) - 1)]
+        spans = ((start, end) for start, end in self._sentences if start <= at < end)
+        start, end = next(spans, (0, len(self._answer)))
+        return self._answer[start:end].strip()

@@ -13,7 +13,7 @@ from rich.table import Table
 from eval.checks.meaning import prefetch
 from eval.checks.worth import DECIDES_FROM, MEASURED, Worth
 from eval.labelled.measure import checks_measured, errors, milliseconds, worth_on
-from eval.labelled.rows import HANDS, UNSEEN_HAND, labelled_rows
+from eval.labelled.rows import HANDS, UNSEEN_HANDS, labelled_rows
 from eval.quiet import quiet_libraries
 from recipes.runner.core.errors import UserError, user_errors_exit
 from recipes.runner.core.files import write_text
@@ -27,8 +27,8 @@ def main() -> None:
     parser.add_argument("--errors", metavar="CHECK", help="list the answers that it gets wrong")
     parser.add_argument(
         "--hands",
-        default=UNSEEN_HAND,
-        help=f"of these writers; {UNSEEN_HAND}, the default, is the one to whom nothing is fitted",
+        default=UNSEEN_HANDS,
+        help=f"of these writers; {UNSEEN_HANDS}, the default, are those to whom nothing is fitted",
     )
     asked = parser.parse_args()
     if asked.errors and asked.errors not in checks_measured():
@@ -37,12 +37,12 @@ def main() -> None:
             "--errors",
             did_you_mean(asked.errors, checks_measured()),
         )
-    if strangers := set(asked.hands) - set(HANDS + UNSEEN_HAND):
+    if strangers := set(asked.hands) - set(HANDS + UNSEEN_HANDS):
         raise UserError(
-            f"there is no writer {min(strangers)}", "--hands", f"Any of {HANDS + UNSEEN_HAND}"
+            f"there is no writer {min(strangers)}", "--hands", f"Any of {HANDS + UNSEEN_HANDS}"
         )
-    if asked.write and asked.hands != UNSEEN_HAND:
-        parser.error("--write keeps the figures of the writer to whom nothing is fitted")
+    if asked.write and asked.hands != UNSEEN_HANDS:
+        parser.error("--write keeps the figures of the writers to whom nothing is fitted")
     quiet_libraries()
     rows = labelled_rows(asked.hands)
     prefetch((row.question, row.answer) for row in rows)
@@ -52,8 +52,11 @@ def main() -> None:
             console.print(f"{one['id']} {'missed' if one['is'] else 'false'}: {one['answer']}")
         return
     worth = worth_on(rows)
-    fitted = "" if asked.hands == UNSEEN_HAND else " (fitted to)"
+    fitted = "" if asked.hands == UNSEEN_HANDS else " (fitted to)"
     console.print(_table(worth, f"{len(rows)} answers of writers {asked.hands}{fitted}"))
+    for hand in asked.hands if len(asked.hands) > 1 else "":
+        found = worth_on([row for row in rows if row.id[0] == hand])
+        console.print(_table(found, f"writer {hand} alone"))
     for style in sorted({row.style for row in rows}):
         if found := worth_on([row for row in rows if row.style == style]):
             console.print(f"{style}: {_means(found.values())}")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 FOLDER = Path(__file__).parent
-HANDS = "abcdegh"
-UNSEEN_HAND = "f"
-"""A writer to whom nothing is fitted and by whom nothing is chosen."""
+HANDS = "abcdeghs"
+UNSEEN_HANDS = "fi"
+"""Writers to whom nothing is fitted and by whom nothing is chosen."""
 
 
 @dataclass(frozen=True)
