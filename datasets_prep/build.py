@@ -17,6 +17,7 @@ from datasets_prep import manifest
 from datasets_prep.card import CardFacts, write_cards
 from datasets_prep.conversation import json_line
 from datasets_prep.definition import Definition
+from datasets_prep.dropped import most_dropped, nothing_left
 from datasets_prep.light import settle
 from datasets_prep.parallel import batches, run_batches
 from datasets_prep.prove import Prover
@@ -27,7 +28,7 @@ from datasets_prep.snapshots import Snapshots, packed, row_keys, set_keys, unpac
 from datasets_prep.source import Source
 from datasets_prep.split import SPLITS
 from datasets_prep.split_files import write_splits
-from datasets_prep.steps import SET_STEPS, SetStep
+from datasets_prep.steps import NAMES, SET_STEPS, SetStep
 from datasets_prep.store import Store
 from datasets_prep.tally import Tally
 from datasets_prep.token_lengths import Tokens
@@ -38,22 +39,15 @@ from recipes.runner.core.errors import UserError
 from recipes.runner.core.recipe import Recipe, display_path
 
 _LOOK_AHEAD = 200
-# What a setting has to do with a reason for which everything was dropped.
-_CURES = {
-    "assistant turn of": "Set steps.filter.min_answer_words lower",
-    "where one text is wanted": "For lists of questions and answers set shape: intents",
-    "names none of them": "Set source.each to that column for a row of each element, or one by its "
-    "number",
-    "before the first role marker": "Name it under markers too",
-    "no text": "Name another column, or set columns.numbers_as_text: true for numbers",
-    "tool_calls": "Name a recipe whose template takes tools, with --recipe",
-    "not in '": "Set steps.filter.language.keep, or language: false",
-}
 
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What a run did: counts in rows, and the steps whose outcome was there from an earlier run."""
+    """What a run did: counts in rows, and the steps whose outcome was there from an earlier run.
+
+    Attributes:
+        dropped: rows that each step dropped.
+    """
 
     read: int
     kept: int
@@ -61,6 +55,7 @@ class BuildResult:
     unproven: str | None
     warnings: list[str]
     reused: list[str]
+    dropped: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -236,8 +231,9 @@ class _Run:
         self.store.close()
         write_cards(self.result, facts)
         kept = int(rows.keep.sum())
+        dropped = {name: self.tally.dropped[name] for name in NAMES if self.tally.dropped[name]}
         return BuildResult(
-            self.tally.read, kept, split.rows, self.unproven, self.warnings, self.reused
+            self.tally.read, kept, split.rows, self.unproven, self.warnings, self.reused, dropped
         )
 
     def counts(self, outcome: BuildResult) -> dict[str, Any]:
@@ -315,6 +311,12 @@ class _Run:
         if not head:
             raise UserError("holds no rows", part.name, "Give a source with rows")
         shaper.check_columns(head)
+        for label, count in shaper.unmarked(head).items():
+            self.warnings.append(
+                f"in {count} of the first {len(head)} rows a line opens with '{label}', which is "
+                "no marker: it stays in the turn before. If somebody speaks there, name it under "
+                "markers"
+            )
         yield from head
         yield from rows
 
@@ -337,18 +339,7 @@ class _Run:
     def _need_rows(self, rows: WholeSet) -> None:
         if rows.keep.any():
             return
-        drops = [r for r in self.tally.reasons.most_common() if r[0][1] == "dropped"]
-        # What is left out on purpose explains nothing, where something else went wrong.
-        drops.sort(key=lambda drop: drop[0][0] == "where")
-        why, todo = "", "Check shape, columns and steps in the definition"
-        if drops:
-            step, action, reason = drops[0][0]
-            why = f"; most often: {step}: {reason}"
-            whole = self.tally.whole.get((step, action, reason), reason)
-            if whole != reason:
-                why += f" ({whole})"
-            todo = next((cure for sign, cure in _CURES.items() if sign in whole), todo)
-        raise UserError(f"no usable row among {self.tally.read}{why}", self.name, todo)
+        raise nothing_left(self.tally, self.name)
 
     def _check_flags(self) -> None:
         """Turns that are not to be trained need a recipe that reads their mark."""
@@ -388,6 +379,7 @@ class _Run:
 
     def _warn(self, written: list[int]) -> None:
         sizes = self.definition.split
+        self.warnings += most_dropped(self.tally)
         for name, rows, size in (
             ("validation", written[1], sizes.validation),
             ("test", written[2], sizes.test),

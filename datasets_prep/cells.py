@@ -13,7 +13,8 @@ _NOTHING = frozenset(
     ["nan", "none", "null", "nil", "nat", "n/a", "#n/a", "<na>", "<nan>", "<none>", "<null>"]
 )
 _ANSWERS = frozenset(["none", "nil", "n/a"])
-_NO_INPUT = frozenset(["<noinput>", "<no input>", "<empty>"])
+# The last two stand in Reddit's dumps where a text was.
+_NO_INPUT = frozenset(["<noinput>", "<no input>", "<empty>", "[deleted]", "[removed]"])
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _PART_KEYS = ("text", "value", "content")
 _THOUGHT_PARTS = ("thinking", "reasoning")

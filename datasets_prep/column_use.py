@@ -33,7 +33,8 @@ def used(definition: Definition) -> set[str]:
     named = {value for name, value in columns if isinstance(value, str) and value}
     read = {*named, *columns.prompts(), *columns.author, *columns.group, *columns.ignore, "tools"}
     if shape == "tree":
-        read |= {"prompt", "message_tree_id", "text", "role", "rank", "deleted"}
+        keys = {definition.turns.role_key, definition.turns.content_key} - {None}
+        read |= {"prompt", "message_tree_id", "text", "role", "rank", "deleted", *map(str, keys)}
     if shape in ("preference", "kto"):
         read |= set(PROMPT_COLUMNS)
     if isinstance(definition.model_written, str):

@@ -46,10 +46,10 @@ _PRIVATE = re.compile(
     r"(?:me|him|us)\b",
     re.IGNORECASE,
 )
-# States, their health services and bodies of several states: nobody's own site, no advertisement.
+# States, their health services, bodies of several states, and the encyclopedia: nobody's own site.
 _PUBLIC_HOST = re.compile(
     r"(?:^|\.)(?:gov|gov\.[a-z]{2}|gov\.[a-z]{2}\.[a-z]{2}|gc\.ca|nhs\.uk|gob\.[a-z]{2}|gouv\.fr|"
-    r"govt\.nz|go\.jp|bund\.de|admin\.ch|gv\.at|europa\.eu|who\.int|mil)\Z"
+    r"govt\.nz|go\.jp|bund\.de|admin\.ch|gv\.at|europa\.eu|who\.int|mil|wikipedia\.org)\Z"
 )
 _BOUNDARY = re.compile(r"[.!?](?=\s)|\n")
 

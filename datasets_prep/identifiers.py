@@ -67,6 +67,10 @@ def find_ibans(text: str) -> list[tuple[int, int]]:
     return found
 
 
+# Servers of names that stand in every manual.
+_EVERYBODYS = ("8.8.8.8", "8.8.4.4", "1.1.1.1", "1.0.0.1", "9.9.9.9")
+
+
 def find_ips(text: str) -> list[tuple[int, int]]:
     """IP addresses of a machine; versions and section numbers, netmasks and localhost stay."""
     found = []
@@ -85,6 +89,7 @@ def find_ips(text: str) -> list[tuple[int, int]]:
                 or address.is_unspecified
                 or address.is_multicast
                 or match.group().startswith(("255.", "0."))
+                or match.group() in _EVERYBODYS
             ):
                 found.append(match.span())
     return found

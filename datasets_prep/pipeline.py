@@ -139,6 +139,8 @@ def _say(
         f"{outcome.read - outcome.kept:,} dropped; "
         f"train {train:,}, validation {validation:,}, test {test:,}"
     )
+    if outcome.dropped:
+        print("Dropped: " + ", ".join(f"{step} {n:,}" for step, n in outcome.dropped.items()))
     shown = Path(display_path(folder))
     print(f"Data:   {shown}\nCard:   {shown / 'card.html'}\nLedger: {shown / 'ledger.jsonl'}")
     print(f"Next:   {_next(folder, proving)}")

@@ -31,6 +31,10 @@ from recipes.runner.core.errors import UserError
 
 _HH = re.compile(r"(?:\A|\n\n)(Human|Assistant): ?")
 
+# A line that opens as one of a speaker does: "Guest_family: "; and how many rows make it one.
+_LABEL = re.compile(r"^[ \t]*([A-Z][\w-]{1,24}(?: [\w-]{1,16})?:)(?=\s)", re.M)
+_SEVERAL = 3
+
 
 class Shaper:
     """Turns rows into conversations as a definition says."""
@@ -62,6 +66,24 @@ class Shaper:
                 self.source_name,
             )
         refuse_meaning(rows, self.definition, self.source_name)
+
+    def unmarked(self, rows: list[Row]) -> dict[str, int]:
+        """What opens lines of texts as a speaker's name would, and is no marker.
+
+        Returns:
+            How many of the rows hold each, for those that stand in several.
+        """
+        if self.definition.shape != "text" or not all(m[-1] == ":" for m in self._markers()):
+            return {}
+        found: Counter[str] = Counter()
+        for row in rows:
+            text = cell(row, self.columns.text)
+            if isinstance(text, str):
+                found.update(set(_LABEL.findall(text)) - self._markers())
+        return {label: count for label, count in found.items() if count >= _SEVERAL}
+
+    def _markers(self) -> set[str]:
+        return {marker.strip() for marker in self.definition.markers}
 
     def units(self, rows: Iterable[Row]) -> Iterator[tuple[int, Unit]]:
         """Number the rows from 1; those that make one conversation are gathered."""

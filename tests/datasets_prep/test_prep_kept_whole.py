@@ -180,3 +180,8 @@ def test_a_sentence_of_han_alone_is_chinese() -> None:
 )
 def test_short_sentences_are_told_by_their_words(sentence: str, verdict: bool) -> None:
     assert LanguageFinder("en").verdict(sentence) is verdict
+
+
+def test_what_everybody_knows_is_no_personal_data() -> None:
+    text = "Ping 8.8.8.8, ask Wolfram Alpha, or read https://en.wikipedia.org/wiki/Sleep tonight."
+    assert masked("", text)[1] == text

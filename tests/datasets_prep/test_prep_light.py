@@ -49,3 +49,13 @@ def test_the_command_makes_the_rows_that_the_function_makes(tmp_path: Path) -> N
     for name in ("train.jsonl", "ledger.jsonl"):
         made = [(tmp_path / way / name).read_bytes() for way in ("command", "function")]
         assert made[0] == made[1]
+
+
+def test_what_most_rows_were_dropped_for_is_said(tmp_path: Path) -> None:
+    asked = questions(12)
+    for row in asked[:8]:
+        row["a"] = "Ich weiß es heute leider auch nicht besser als du."
+    jsonl(tmp_path / "rows.jsonl", asked)
+    done = run("-m", "datasets_prep", str(definition(tmp_path)), "--out", str(tmp_path / "out"))
+    assert "Dropped: filter 8" in done.stdout
+    assert "8 of 12 rows, more than half, went in the step filter: assistant turn" in done.stderr

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from prep_data import reasons
 
+from datasets_prep.column_use import used
 from datasets_prep.conversation import Conversation, Ledger
 from datasets_prep.definition import Definition
 from datasets_prep.roles import UnknownRole
@@ -370,3 +371,25 @@ def test_what_stands_before_the_first_marker_is_shown() -> None:
     kind = shaper("text", columns={"text": "t"}, markers={"Q:": "user", "A:": "assistant"})
     _, ledger = convert(kind, {"t": "Dialogue\nQ: Hello? A: Hi."})
     assert reasons(ledger) == ["text before the first role marker ('Dialogue')"]
+
+
+def test_a_speaker_who_is_no_marker_is_told() -> None:
+    kind = shaper("text", columns={"text": "t"}, markers={"Q:": "user", "A:": "assistant"})
+    said = {"t": "Q: Hello?\nA: Hi.\nGuest_family: She is my aunt.\nA: I see: good."}
+    assert kind.unmarked([said] * 3) == {"Guest_family:": 3}
+    assert kind.unmarked([said]) == {}
+
+
+def test_what_reddit_puts_in_place_of_a_text_is_empty() -> None:
+    kind = shaper("prompt_response", columns={"prompt": "q", "response": "a"})
+    rows, _ = convert(kind, {"q": "Hello?", "a": "[deleted]"}, {"q": "[removed]", "a": "Hi."})
+    assert [turns(row) for row in rows] == [[("u", "Hello?"), ("a", "")], [("u", ""), ("a", "Hi.")]]
+
+
+def test_keys_of_a_tree_that_are_read_are_used() -> None:
+    kind = shaper(
+        "tree",
+        columns={"parent": "parent_id", "message": "id", "conversation": "link_id"},
+        turns={"content_key": "body", "role_key": "author", "roles_by": "appearance"},
+    )
+    assert {"body", "author", "id"} <= used(kind.definition)
