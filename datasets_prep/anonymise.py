@@ -38,7 +38,7 @@ from datasets_prep.public_words import STORY
 from datasets_prep.settings import AnonymiseSettings
 
 _HANDLE = re.compile(
-    r"(?<![\w@/.])@[A-Za-z_][A-Za-z0-9_.-]{1,29}(?<![.-])|(?<![\w/])/?u/[A-Za-z0-9_-]{3,20}\b"
+    r"(?<![\w@/.])@[A-Za-z_][A-Za-z0-9_.-]{1,29}(?<![.-])(?![\w=])|(?<![\w/])/?u/[A-Za-z0-9_-]{3,20}\b"
     r"|(?:(?<=instagram: )|(?<=snapchat: )|(?<=twitter: )|(?<=skype: )|(?<=discord: )|(?<=kik: ))"
     r"\w{3,30}",
     re.IGNORECASE,

@@ -205,7 +205,7 @@ class LanguageFinder:
         if found is not None:
             return found
         words = len(_LETTERS.findall(sentence)) if sentence.isascii() else word_count(sentence)
-        if words < 2 or _only_measures(sentence):
+        if words < 2 or _only_measures(sentence) or _is_heading(sentence):
             return None
         if sentence.isupper():
             # The detectors were taught on texts in small letters.
@@ -276,6 +276,12 @@ def _only_measures(sentence: str) -> bool:
     if not any(map(str.isdigit, sentence)):
         return False
     return not [w for w in _LETTERS.findall(sentence) if len(w) > 3 or not w.islower()]
+
+
+def _is_heading(sentence: str) -> bool:
+    """Whether all words have capitals, as in headings, brands and names: no detector tells."""
+    found = _LETTERS.findall(sentence)
+    return len(found) < _SHORT_WORDS and sentence.istitle()
 
 
 def _no_english(sentence: str) -> bool:

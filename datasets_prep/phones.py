@@ -70,10 +70,10 @@ _SERVICE = re.compile(
     r"\b(?:services?|lines?|cent(?:re|er)s?|associations?|society|foundations?|administration|"
     r"departments?|agency|program(?:me)?s?|referral|information|institutes?|organi[sz]ations?|"
     r"council|network|alliance|ministry|board|bureau|CDC|FDA|NIH|NHS|VA|WHO|AA|Al-Anon|Medicare|"
-    r"Medicaid|Red Cross)\b(?:[^.!?\n]|[.!?](?=\S))*\Z",
+    r"Medicaid|Red Cross|toll[- ]free|freephone|free of charge)\b(?:[^.!?\n]|[.!?](?=\S))*\Z",
     re.IGNORECASE,
 )
-_JOINED = re.compile(r"\s*(?:,|;|/|or|and|toll[- ]free|\(toll[- ]free\)|in \w+)+\s*", re.I)
+_JOINED = re.compile(r"\s*(?:,|;|/|\(|or|and|toll[- ]free|\(toll[- ]free\)|in \w+)+\s*", re.I)
 _OWN = re.compile(r"\b(?:me|my|mine|us|our|I|we|his|her|their)\b(?:[^.!?\n]|[.!?](?=\S))*\Z", re.I)
 _MINE = re.compile(
     r"\b(?:my|his|her|their|our|your)(?: \w+)? number(?: is)?\s?:?\s?\Z|\bphone number\s?\Z", re.I

@@ -185,3 +185,20 @@ def test_short_sentences_are_told_by_their_words(sentence: str, verdict: bool) -
 def test_what_everybody_knows_is_no_personal_data() -> None:
     text = "Ping 8.8.8.8, ask Wolfram Alpha, or read https://en.wikipedia.org/wiki/Sleep tonight."
     assert masked("", text)[1] == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Providers should first call 1-800-CDC-INFO (1-800-232-4636) for questions about ticks.",
+        "For the workbook call toll-free 1-866-902-3767 in the mornings.",
+        'Select it by //*[@id="main-content"] in the page.',
+        "Kale and Spinach hold vitamin K, and so does parsley.",
+    ],
+)
+def test_public_lines_attributes_and_plants_stay(text: str) -> None:
+    assert masked("", text)[1] == text
+
+
+def test_a_heading_is_not_foreign() -> None:
+    assert LanguageFinder("en").verdict("Non U.S. Healthcare Providers:") is None
