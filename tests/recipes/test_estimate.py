@@ -198,7 +198,8 @@ def test_an_adapter_that_is_not_known_is_said():
     ("key", "value"),
     [
         ("micro_batch_size", "four"), ("gradient_accumulation_steps", 0), ("sequence_len", 1.5),
-        ("num_epochs", "1e1"), ("bnb_config_kwargs", 3), ("fsdp_config", True),
+        ("num_epochs", "1e1"), ("num_epochs", float("nan")), ("num_epochs", float("inf")),
+        ("bnb_config_kwargs", 3), ("fsdp_config", True),
         ("plugins", 5), ("base_model", None),
         ("lora_target_modules", 3), ("max_steps", 0),
     ],

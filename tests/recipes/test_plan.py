@@ -123,6 +123,10 @@ def test_gradients_and_activations_of_a_full_fine_tune_are_not_added_up():
 def test_deepspeed_and_fsdp_of_the_recipe_are_read():
     zero3 = {**FULL, "deepspeed": "recipes/accelerate/zero3.json"}
     assert own_strategy(zero3) == "zero3"
+    for content in ({"stage": "2b"}, {"stage": 7}, {"stage": True}):
+        with pytest.raises(UserError, match=r"zero_optimization\.stage is"):
+            own_strategy({"deepspeed": {"zero_optimization": content}})
+    assert own_strategy({"deepspeed": {"zero_optimization": [1]}}) == "zero0"
     assert own_strategy({"deepspeed": {"zero_optimization": {"stage": 1}}}) == "zero1"
     assert own_strategy({"deepspeed": "deepspeed_configs/zero2.json"}) == "zero2"
     assert own_strategy({"fsdp_config": {"reshard_after_forward": True}}) == "fsdp"
@@ -209,7 +213,7 @@ def test_a_full_disk_counts_the_model_itself(monkeypatch):
 
 def test_values_of_another_type_are_all_named():
     with pytest.raises(UserErrors) as caught:
-        text({**BASE, "micro_batch_size": "two", "num_epochs": "1e1", "falcon": 3})
+        text({**BASE, "micro_batch_size": "two", "num_epochs": "many", "falcon": 3})
     assert [error.where for error in caught.value.errors] == [
         "micro_batch_size", "num_epochs", "falcon",
     ]  # fmt: skip

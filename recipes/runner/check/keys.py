@@ -352,6 +352,7 @@ def _report(
 def _error(finding: Finding, config: dict[str, Any], file: YamlFile) -> UserError:
     place = finding.place
     text = f"{dotted(place)}: {finding.what}" if place else finding.what
+    text = " ".join(text.splitlines())
     text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
     known = any(place[:length] in file.lines for length in range(1, len(place) + 1))
     if place and _from_command_line(place, config, file):

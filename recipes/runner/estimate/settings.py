@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,7 +57,7 @@ def refuse_unreadable(config: Mapping[str, Any]) -> None:
             )
     epochs = config.get("num_epochs")
     if epochs is not None and (
-        isinstance(epochs, bool) or not isinstance(epochs, int | float) or epochs <= 0
+        isinstance(epochs, bool) or not isinstance(epochs, int | float) or not 0 < epochs < math.inf
     ):
         problems.append(UserError(f"is {epochs!r}, no number above 0", "num_epochs", "Correct it"))
     for key in _MAPPINGS:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from recipes.runner.core.errors import UserError
 from recipes.runner.core.paths import is_file
 from recipes.runner.core.recipe import ROOT
 from recipes.runner.estimate.memory import Memory, estimate
@@ -39,7 +40,10 @@ def own_strategy(config: Mapping[str, Any]) -> str | None:
         return "fsdp" if config.get("fsdp_config") or config.get("fsdp") else None
     content = _deepspeed_content(deepspeed)
     if content is not None:
-        return f"zero{int((content.get('zero_optimization') or {}).get('stage') or 0)}"
+        stage = _zero(content).get("stage") or 0
+        if isinstance(stage, bool) or stage not in (0, 1, 2, 3):
+            raise UserError(f"zero_optimization.stage is {stage!r}", "deepspeed", "Write 0 to 3")
+        return f"zero{stage}"
     named = re.search(r"zero[_-]?([0-3])", str(deepspeed).rsplit("/", 1)[-1].lower())
     if named is None:
         raise CannotEstimate(
@@ -48,6 +52,11 @@ def own_strategy(config: Mapping[str, Any]) -> str | None:
             "Name a file that is here, or write its keys into the recipe",
         )
     return f"zero{named[1]}"
+
+
+def _zero(content: dict[str, Any]) -> dict[str, Any]:
+    found = content.get("zero_optimization")
+    return found if isinstance(found, dict) else {}
 
 
 def _deepspeed_content(deepspeed: Any) -> dict[str, Any] | None:
@@ -72,8 +81,8 @@ def _offloaded(config: Mapping[str, Any], part: str) -> bool:
     content = _deepspeed_content(deepspeed)
     if content is None:
         return part in ("optimizer", "param") and "offload" in str(deepspeed)
-    held = (content.get("zero_optimization") or {}).get(f"offload_{part}") or {}
-    return held.get("device", "none") not in ("none", None)
+    held = _zero(content).get(f"offload_{part}")
+    return isinstance(held, dict) and held.get("device", "none") not in ("none", None)
 
 
 def estimate_shared(
