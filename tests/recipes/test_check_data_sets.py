@@ -130,16 +130,17 @@ def test_every_row_counts_not_the_first_alone(tmp_path: Path) -> None:
 
 def test_texts_of_a_pretraining_set_stand_in_their_column(tmp_path: Path) -> None:
     path = rows_in(tmp_path / "texts.jsonl", {"content": "a"}, {"content": "b"})
-    for column, wrong in (("text", True), ("content", False)):
+    made = "data/mental_health_support/train.jsonl"  # as it will be: conversations
+    for file, column, wrong in ((path, "text", 1), (path, "content", 0), (made, "text", 1)):
         config = {
             "base_model": "mistralai/Mistral-7B-Instruct-v0.3",
-            "pretraining_dataset": [{"path": str(path), "text_column": column, "type": "pretrain"}],
+            "pretraining_dataset": [{"path": str(file), "text_column": column, "type": "pretrain"}],
             "max_steps": 5,
         }
         with quiet():
             report = inspect_recipe(config, YamlFile(Path("recipe.yaml"), config))
         place = "pretraining_dataset[0].text_column: the rows have no text"
-        assert bool([error for error in report.errors if place in error.what]) is wrong
+        assert bool([error for error in report.errors if place in error.what]) == wrong
 
 
 def test_a_key_of_the_top_inside_a_data_set_is_sent_there(tmp_path: Path) -> None:

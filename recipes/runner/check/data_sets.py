@@ -205,7 +205,7 @@ def _pretraining(config: dict[str, Any]) -> Iterator[Finding]:
         if isinstance(entry, str):
             entry = {"path": entry}
         path = entry.get("path") if isinstance(entry, dict) else None
-        rows = first_rows(path) if isinstance(path, str) and local_file(path) else None
+        rows = first_rows(path) if isinstance(path, str) else None
         if not rows:
             continue
         column, columns = str(entry.get("text_column") or "text"), set().union(*rows)
