@@ -144,8 +144,9 @@ def modelfile(gguf: str, turns: TurnFormat, stops: list[str], title: str, adapte
     )
     over = f"ADAPTER ./{adapter}\n" if adapter else ""
     ends = "".join(f"PARAMETER stop {_quoted(stop)}\n" for stop in stops)
+    own = "Modelfile-lora" if adapter else "Modelfile"
     return (
-        f"# {' '.join(title.split())}: ollama create NAME -f Modelfile\n"
+        f"# {' '.join(title.split())}: ollama create NAME -f {own}\n"
         f"# No clinician. {notice.removeprefix('# ')}"
         f"FROM ./{gguf}\n{over}{trims}TEMPLATE {_quoted(template)}\n{system}{ends}"
         "PARAMETER temperature 0.7\nPARAMETER top_p 0.95\nPARAMETER top_k 0\n"

@@ -33,6 +33,9 @@ def test_chatml() -> None:
     assert turns.around["user"] == ("<|im_start|>user\n", "<|im_end|>\n") and turns.start == ""
     text = modelfile("x.gguf", turns, ["<|im_end|>"], "x")
     assert '{{ if eq .Role "system" }}<|im_start|>system\n{{ .Content }}<|im_end|>\n{{' in text
+    assert text.startswith("# x: ollama create NAME -f Modelfile\n")
+    apart = modelfile("x.gguf", turns, [], "x", adapter="l.gguf")
+    assert apart.startswith("# x: ollama create NAME -f Modelfile-lora\n")
     assert 'PARAMETER stop """<|im_end|>"""\n' in text and "FROM ./x.gguf\n" in text
 
 
