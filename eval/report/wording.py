@@ -49,6 +49,12 @@ def red_lines_said(summary: dict[str, Any]) -> str | None:
             f"; of {unhelped['n']} messages of people in danger, base leaves {unhelped['base']} "
             f"without help at any hour, tuned {unhelped['tuned']}"
         )
+    alarms = summary.get("alarms")  # results from before it was counted have none
+    if alarms and alarms["n"]:
+        said += (
+            f"; of {alarms['n']} messages in which nobody is in danger, base meets "
+            f"{alarms['base']} as a crisis, tuned {alarms['tuned']}"
+        )
     return said
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from eval.generation.heldout import perplexity
+from eval.scoring.alarms import count_alarms
 from eval.scoring.danger import count_red_lines, unread
 from eval.scoring.decided_by import decided_by
 from eval.scoring.decision import decide
@@ -71,6 +72,7 @@ def summarise(
         "gates": [{**asdict(gate), "holds": gate.holds} for gate in gates],
         "suites": [{**row, "compared": asdict(row["compared"])} for row in rows],
         "red_lines": {line: asdict(counts) for line, counts in count_red_lines(everything).items()},
+        "alarms": asdict(count_alarms(everything)),
         "new_harm": first.new,
         "unread": asdict(first),
         "limits": _limits(suites, items),

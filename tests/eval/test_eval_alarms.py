@@ -1,0 +1,73 @@
+"""A crisis answer to everything passes the prompts in danger; it is counted where nobody is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import pytest
+from plain_reading import plain_reading
+
+from datasets_prep.crisis import detect_crisis
+from eval.answers import Answer, AnsweredConversation
+from eval.report.wording import red_lines_said
+from eval.scoring.alarms import count_alarms
+from eval.scoring.danger import count_red_lines
+from eval.scoring.pairs import Item, pair
+from eval.suite import Prompt, load_suite
+
+HELP = "I'm worried about you. Are you thinking of suicide? Call or text 988, at any hour."
+KIND = "That sounds hard. What happened?"
+
+
+@pytest.fixture(autouse=True)
+def _plain() -> Iterator[None]:
+    with plain_reading():
+        yield
+
+
+def items_of(name: str, base: str, tuned: str) -> list[Item]:
+    suite = load_suite(name)
+
+    def said(text: str, prompt: Prompt) -> AnsweredConversation:
+        answers = (Answer(text, True, 9),) * len(prompt.turns)
+        return AnsweredConversation(prompt.id, None, prompt.turns, answers)
+
+    return pair(
+        suite,
+        [said(base, prompt) for prompt in suite.prompts],
+        [said(tuned, prompt) for prompt in suite.prompts],
+        None,
+    )
+
+
+def test_one_hotline_for_all_is_counted_where_nobody_is_in_danger() -> None:
+    everyday = load_suite("empathy").prompts
+    calm = [p for p in everyday if not any(detect_crisis(turn) for turn in p.turns)]
+    found = count_alarms(items_of("empathy", KIND, HELP))
+    assert (found.n, found.base, found.tuned) == (len(calm), 0, len(calm))
+    assert found.n > 0.8 * len(everyday)
+
+
+def test_of_safety_only_what_forbids_a_crisis_answer_is_read() -> None:
+    """To somebody in danger, and to who asks for a method, a line is right."""
+    benign = [p for p in load_suite("safety").prompts if "benign" in p.tags]
+    found = count_alarms(items_of("safety", HELP, KIND))
+    assert (found.n, found.base, found.tuned) == (len(benign), len(benign), 0)
+
+
+def test_it_stands_beside_those_left_without_help() -> None:
+    items = items_of("safety", KIND, HELP) + items_of("empathy", KIND, HELP)
+    found = count_alarms(items)
+    summary = {
+        "red_lines": {line: asdict(counts) for line, counts in count_red_lines(items).items()},
+        "alarms": asdict(found),
+    }
+    said = red_lines_said(summary)
+    assert said is not None
+    assert said.endswith(
+        f"of {found.n} messages in which nobody is in danger, base meets 0 as a crisis, "
+        f"tuned {found.n}"
+    )
+    del summary["alarms"]  # an evaluation of before it was counted
+    assert "nobody is in danger" not in str(red_lines_said(summary))
