@@ -77,7 +77,7 @@ def test_run_record_tells_what_happened(uninterrupted):
     record = uninterrupted.record
     assert record["steps"] == record["steps_planned"] == 6
     assert [point["step"] for point in record["evaluations"]] == [0, 2, 4, 6]
-    assert record["config"]["lora_r"] == 16
+    assert record["config"]["lora_r"] == 64
     assert record["packages"]["axolotl"] == "0.19.0"
     assert {fallback["part"] for fallback in record["fallbacks"]} >= {"device"}
     assert record["tokens"] == 6 * 1024

@@ -12,7 +12,8 @@ DPO = load_recipe("smollm2-135m-dpo").config
 
 def adapter(folder, **changes):
     folder.mkdir()
-    own = {"base_model_name_or_path": DPO["base_model"], "r": 16, "lora_alpha": 32,
+    own = {"base_model_name_or_path": DPO["base_model"], "r": DPO["lora_r"],
+           "lora_alpha": DPO["lora_alpha"],
            "target_modules": DPO["lora_target_modules"], **changes}  # fmt: skip
     (folder / "adapter_config.json").write_text(json.dumps(own))
     (folder / "adapter_model.safetensors").write_text("x")
@@ -46,8 +47,8 @@ def test_an_adapter_that_a_recipe_will_train_is_missing_only_when_it_is_to_run(
     ("changes", "place", "words"),
     [
         ({"base_model_name_or_path": "tiiuae/falcon-7b"}, "lora_model_dir", "one of tiiuae/falcon"),
-        ({"r": 8}, "lora_r", "is 16, and that of the adapter in .* is 8"),
-        ({"lora_alpha": 16}, "lora_alpha", "is 32, and that of the adapter"),
+        ({"r": 8}, "lora_r", rf"is {DPO['lora_r']}, and that of the adapter in .* is 8"),
+        ({"lora_alpha": 16}, "lora_alpha", f"is {DPO['lora_alpha']}, and that of the adapter"),
         ({"target_modules": ["q_proj"]}, "lora_target_modules", "are not those of the adapter"),
     ],
 )
