@@ -38,7 +38,6 @@ def main() -> None:
     args = parser.parse_args()
     if not args.definition and not args.recipe:
         parser.error("name a definition, or --recipe for the data set that a recipe trains on")
-    start_light()
     try:
         with user_errors_exit():
             folder = prepare(
@@ -73,4 +72,5 @@ def _dataset_of(name: str) -> str:
 
 
 if __name__ == "__main__":
+    start_light()  # here, not in main: whoever calls that trains in the same process, perhaps
     main()

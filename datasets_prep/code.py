@@ -62,7 +62,7 @@ _PROGRAM_SHARE = 0.5
 # One element of a page by itself, without a sentence in it: asked for as code. Paragraphs and the
 # like hold prose, unless they are empty or have a class.
 _ELEMENT = re.compile(
-    r"\s*<(?:(h[1-6]|a|button|form|select|table|ul|ol|label|nav|header|footer|svg|section|html)(?:\s[^<>]*)?"
+    r"\s*<(?:(h[1-6]|a|button|form|select|label|nav|header|footer|svg|section|html)(?:\s[^<>]*)?"
     r"|(\w+)(?:\s[^<>]*\b(?:class|id|href|src)=[^<>]*>|(?:\s[^<>]*)?>(?=\s*</)))"
     r"(?:(?!\w+ \w+ \w+ \w+ \w+)[^<>]|<[^<>]*>|>)*</(?:\1|\2)>\s*",
     re.I,

@@ -64,18 +64,18 @@ def test_adding_one_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
         return Suite.model_validate({
             "name": "short", "title": "Short", "about": "Brief.", "max_new_tokens": 8,
             "primary": {"metric": metric, "margin": 0.1}, "checks": [{"check": "asks_back"}],
-            "prompts": [{"id": f"p{i}", "turns": ["Hi"]} for i in range(3)],
+            "prompts": [{"id": f"p{i}", "turns": ["How was your day?"]} for i in range(3)],
         })  # fmt: skip
 
     def rows(metric: str) -> dict[str, float]:
         own, prompts = suite(metric), suite(metric).prompts
         sides = [
             [AnsweredConversation(p.id, None, p.turns, (Answer(said, True, 3),)) for p in prompts]
-            for said in ("a long answer here", "two words")
+            for said in ("My day was good.", "It was good.")
         ]
         found = summarise([own], {"short": pair(own, *sides, None)}, None, {"run": "r"})["suites"]
         return {found[0]["metric"]: found[0]["compared"]["difference"]} | {
             row["name"]: row["difference"] for row in found[0]["metrics"]
         }
 
-    assert rows("brevity")["brevity"] == rows("score")["brevity"] == pytest.approx(0.25)
+    assert rows("brevity")["brevity"] == rows("score")["brevity"] == pytest.approx(1 / 12)
