@@ -18,6 +18,10 @@ EXACT = {
     "bf16": False,
     "micro_batch_size": 1,
     "warmup_steps": 0,
+    # Its own, so that no setting found for SmolLM2 decides how this small model's loss moves.
+    "lora_r": 16,
+    "lora_alpha": 32,
+    "learning_rate": 1.5e-3,
     "max_steps": 4,
     "eval_steps": 2,
     "save_steps": 2,
