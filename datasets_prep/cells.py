@@ -37,8 +37,12 @@ class Path:
         """Keep the name."""
         self.column = column
 
-    def of(self, row: Row) -> Any:
-        """The value in a row; None when it isn't there."""
+    def of(self, row: Row, *, strict: bool = False) -> Any:
+        """The value in a row; None when it isn't there.
+
+        Raises:
+            Unusable: ``strict``, and the place lies in a list of which no element is named.
+        """
         if self.column in row or "." not in self.column:
             return row.get(self.column)
         name, *keys = self.column.split(".")
@@ -51,6 +55,9 @@ class Path:
                 value = value[index] if -len(value) <= index < len(value) else None
             elif isinstance(value, dict):
                 value = value.get(key)
+            elif strict and isinstance(value, list) and value:
+                what = f"is a list of {len(value)}: '{self.column}' names none of them"
+                raise Unusable(f"column '{name}' {what}")
             else:
                 return None
         return value
@@ -62,18 +69,7 @@ def cell_read(row: Row, column: str | None) -> Any:
     Raises:
         Unusable: the place lies in a list, and no element of it is named.
     """
-    value = cell(row, column)
-    if value is None and column and "." in column and column not in row:
-        name, *keys = column.split(".")
-        within: Any = row.get(name)
-        for key in keys:
-            within = parsed(within) if isinstance(within, str) else within
-            if isinstance(within, list) and within and not key.lstrip("-").isdigit():
-                raise Unusable(
-                    f"column '{name}' is a list of {len(within)}: '{column}' names none of them"
-                )
-            within = within.get(key) if isinstance(within, dict) else None
-    return value
+    return Path(column).of(row, strict=True) if column else None
 
 
 def cell(row: Row, column: str | None) -> Any:

@@ -25,7 +25,7 @@ def nothing_left(tally: Tally, name: str) -> UserError:
         tally: the counts of the run.
         name: of the source.
     """
-    drops = [r for r in tally.reasons.most_common() if r[0][1] == "dropped"]
+    drops = _drops(tally)
     # What is left out on purpose explains nothing, where something else went wrong.
     drops.sort(key=lambda drop: drop[0][0] == "where")
     why, todo = "", "Check shape, columns and steps in the definition"
@@ -41,7 +41,7 @@ def nothing_left(tally: Tally, name: str) -> UserError:
 
 def most_dropped(tally: Tally) -> list[str]:
     """What a user should know when more than half of the rows went for one reason."""
-    drops = [r for r in tally.reasons.most_common() if r[0][1] == "dropped"]
+    drops = _drops(tally)
     if not drops or 2 * drops[0][1] <= tally.read or drops[0][0][0] == "where":
         return []
     key, count = drops[0]
@@ -49,3 +49,8 @@ def most_dropped(tally: Tally) -> list[str]:
     return [
         f"{count:,} of {tally.read:,} rows, more than half, went in the step {key[0]}: {reason}"
     ]
+
+
+def _drops(tally: Tally) -> list[tuple[tuple[str, str, str], int]]:
+    """Why rows were dropped, as (step, action, reason), and how many; the most first."""
+    return [reason for reason in tally.reasons.most_common() if reason[0][1] == "dropped"]

@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 from datasets_prep.conversation import Conversation, Ledger, Message
+from datasets_prep.definition import Definition
+from datasets_prep.steps import ROW_STEPS
 
 SPLITS = ("train", "validation", "test")
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +77,17 @@ def talk(*turns: str, id: str = "row-1", first: str = "user", **keys: Any) -> Co
     other = "assistant" if first == "user" else "user"
     messages = [Message(first if i % 2 == 0 else other, t) for i, t in enumerate(turns)]
     return Conversation(id, "rows.jsonl#1", messages, **keys)
+
+
+def answer_after(definition: Definition, row: Conversation) -> str:
+    """The first answer after a definition's cleaning, masking and filter; empty: it was dropped."""
+    for step in ROW_STEPS:
+        work = step.make(definition, "x.csv")
+        if step.name not in ("clean", "anonymise", "filter") or work is None:
+            continue
+        if not work(row, Ledger(step.name)):
+            return ""
+    return row.messages[1].content
 
 
 def reasons(ledger: Ledger) -> list[str]:

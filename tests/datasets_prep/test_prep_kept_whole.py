@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from prep_data import talk
+from prep_data import answer_after, talk
 
 from datasets_prep.anonymise import Anonymiser
 from datasets_prep.code import code_spans
@@ -12,7 +12,6 @@ from datasets_prep.definition import Definition
 from datasets_prep.language import LanguageFinder
 from datasets_prep.sentences import sentences
 from datasets_prep.settings import AnonymiseSettings
-from datasets_prep.steps import ROW_STEPS
 
 
 def masked(question: str, answer: str) -> tuple[str, str]:
@@ -32,14 +31,7 @@ def prepared(question: str, answer: str, language: str = "en") -> str:
             "steps": {"filter": {"language": {"keep": language}}},
         }
     )
-    row = talk(question, answer)
-    for step in ROW_STEPS:
-        work = step.make(definition, "x.csv")
-        if step.name not in ("clean", "anonymise", "filter") or work is None:
-            continue
-        if not work(row, Ledger(step.name)):
-            return ""
-    return row.messages[1].content
+    return answer_after(definition, talk(question, answer))
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from prep_data import talk
+from prep_data import answer_after, talk
 
 from datasets_prep.columns import Columns
-from datasets_prep.conversation import Ledger
 from datasets_prep.definition import Definition
-from datasets_prep.steps import ROW_STEPS
 from datasets_prep.tally import Tally
 
 QUESTION = "Why do I sleep so badly these days?"
@@ -20,14 +18,7 @@ def prepared(answer: str, *authors: str) -> str:
     definition = Definition.model_validate(
         {"name": "x", "source": {"file": "x.csv"}, "shape": "prompt_response"}
     )
-    row = talk(QUESTION, answer, authors=authors)
-    for step in ROW_STEPS:
-        work = step.make(definition, "x.csv")
-        if step.name not in ("clean", "anonymise", "filter") or work is None:
-            continue
-        if not work(row, Ledger(step.name)):
-            return ""
-    return row.messages[1].content
+    return answer_after(definition, talk(QUESTION, answer, authors=authors))
 
 
 @pytest.mark.parametrize(

@@ -169,9 +169,14 @@ _SPECIAL_TOKENS = {
 
 
 @functools.cache
-def _tokenizer(name: str) -> dict[str, Any] | None:
-    """The tokenizer.json of a model that is on this machine."""
-    for place in (local_folder(name) / "tokenizer.json", cached_file(name, "tokenizer.json")):
+def model_json(name: str, file: str) -> dict[str, Any] | None:
+    """A JSON file of a model that is on this machine; None where it isn't, or holds no keys.
+
+    Args:
+        name: a folder, or a model's name on the Hub.
+        file: as ``tokenizer.json``.
+    """
+    for place in (local_folder(name) / file, cached_file(name, file)):
         try:
             found = json.loads(place.read_text(encoding="utf-8")) if place else None
         except (OSError, ValueError):
@@ -192,7 +197,7 @@ def vocabulary(name: str) -> tuple[frozenset[str], bool] | None:
         Its tokens, and whether they are all of them or the special ones alone; None where the
         tokenizer can't be had.
     """
-    found = _tokenizer(name)
+    found = model_json(name, "tokenizer.json")
     if found is None:
         tokens = _SPECIAL_TOKENS.get(name)
         return (frozenset(tokens), False) if tokens else None
@@ -208,7 +213,7 @@ def added_tokens(name: str) -> frozenset[int] | None:
     Args:
         name: a folder, or a model's name on the Hub.
     """
-    found = _tokenizer(name)
+    found = model_json(name, "tokenizer.json")
     if found is None:
         return None
     return frozenset(int(token["id"]) for token in found.get("added_tokens") or [])

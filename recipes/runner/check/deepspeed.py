@@ -12,14 +12,13 @@ import importlib
 import importlib.util
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from recipes.runner.check.finding import Finding, number, spelt, words
 from recipes.runner.core.nearest import nearest
-from recipes.runner.core.paths import ROOT, is_file
+from recipes.runner.core.paths import file_here
 from recipes.runner.core.yaml_file import KeyPath
 
 VERSION = "0.18.9"
@@ -111,7 +110,7 @@ def check_deepspeed(config: dict[str, Any]) -> Iterator[Finding]:
         return
     if not isinstance(given, str) or not given:
         return
-    path = next((place for place in (Path(given), ROOT / given) if is_file(place)), None)
+    path = file_here(given)
     if path is None:
         return
     try:

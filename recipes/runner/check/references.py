@@ -12,7 +12,7 @@ from typing import Any
 from recipes.runner.check.finding import Finding, Level, data_sets, is_ours
 from recipes.runner.core.local_data import definitions
 from recipes.runner.core.nearest import nearest
-from recipes.runner.core.paths import RECIPES, ROOT, is_file, is_folder
+from recipes.runner.core.paths import RECIPES, ROOT, file_here, is_file, is_folder
 
 _READ_FOLDERS = ("base_model", "tokenizer_config", "lora_model_dir")
 _SPLITS = ("train.jsonl", "validation.jsonl", "test.jsonl")
@@ -259,7 +259,7 @@ def first_rows(path: str, most: int = 2_000) -> list[dict[str, Any]] | None:
 
 def unreadable_row(path: str, most: int = 200) -> str | None:
     """What is wrong with one of the first lines of a file of JSON lines; None where nothing is."""
-    file = next((place for place in (Path(path), ROOT / path) if is_file(place)), None)
+    file = file_here(path)
     if file is None or file.suffix != ".jsonl":
         return None
     number = 0

@@ -14,7 +14,7 @@ from recipes.runner.check.finding import Finding, number, spelt, words
 from recipes.runner.check.references import is_local
 from recipes.runner.core.local_data import count_rows
 from recipes.runner.core.nearest import did_you_mean
-from recipes.runner.core.paths import ROOT, is_file, is_folder
+from recipes.runner.core.paths import file_here, is_folder
 from recipes.runner.core.yaml_file import KeyPath
 
 # By the end of a file, what `datasets` reads it with; a `.txt` may hold anything.
@@ -59,7 +59,7 @@ def local_file(path: Any) -> Path | None:
     """A file that is here; None for anything else."""
     if not isinstance(path, str) or not path:
         return None
-    return next((one for one in (Path(path), ROOT / path) if is_file(one)), None)
+    return file_here(path)
 
 
 def _file_kind(place: KeyPath, entry: dict[Any, Any]) -> Iterator[Finding]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import json
 from pathlib import Path
 from typing import Any
 
-from recipes.runner.check.base_model import cached_file, local_folder
+from recipes.runner.check.base_model import cached_file, local_folder, model_json
 from recipes.runner.core.paths import is_file
 
 # Of bases whose shape is kept and whose tokenizer may not be here: the end token, as in each one's
@@ -31,18 +30,8 @@ def tokenizer_name(config: dict[str, Any]) -> str | None:
     return name if isinstance(name, str) and name and len(name) < 500 else None
 
 
-@functools.cache
 def _settings(name: str) -> dict[str, Any] | None:
-    """The tokenizer_config.json of a model that is on this machine."""
-    file = "tokenizer_config.json"
-    for place in (local_folder(name) / file, cached_file(name, file)):
-        try:
-            found = json.loads(place.read_text(encoding="utf-8")) if place else None
-        except (OSError, ValueError):
-            continue
-        if isinstance(found, dict):
-            return found
-    return None
+    return model_json(name, "tokenizer_config.json")
 
 
 def end_token(name: str) -> str | None:

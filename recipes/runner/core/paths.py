@@ -16,6 +16,11 @@ def is_file(path: str | Path) -> bool:
         return False
 
 
+def file_here(path: str) -> Path | None:
+    """The regular file that a recipe means by a path: from here, else from the project's folder."""
+    return next((place for place in (Path(path), ROOT / path) if is_file(place)), None)
+
+
 def is_folder(path: str | Path) -> bool:
     """The same of a folder."""
     try:
