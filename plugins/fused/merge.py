@@ -3,7 +3,7 @@
 A pass over few tokens leaves the GPU idle, or makes each weight anew for too little: launched
 kernel by kernel, one Falcon-7B step of 4 x 1,024 tokens took an H200 922 ms as four passes and 277
 as one. Loss and gradients are the same: sums over the step's labelled tokens, divided by their
-number. Which rows make a step does not change either.
+number (of preferences: over its pairs). Which rows make a step does not change either.
 """
 
 from __future__ import annotations
@@ -35,14 +35,16 @@ def merge_factor(
 
 
 def merge_micro_batches(trainer: Any, factor: int) -> None:
-    """Let ``trainer``, which plans its own rows, run a step in fewer and larger passes.
+    """Let ``trainer`` run a step in fewer and larger passes.
 
     Args:
-        trainer: of `plugins.packing`, before training.
+        trainer: of `plugins.packing`, which plans its own rows, or of `plugins.preference`; before
+            training.
         factor: by which micro-batches grow.
     """
     args = trainer.args
     args.per_device_train_batch_size *= factor
     args.gradient_accumulation_steps //= factor
     trainer._train_batch_size = args.train_batch_size
-    trainer.plan_rows()
+    if hasattr(trainer, "plan_rows"):
+        trainer.plan_rows()

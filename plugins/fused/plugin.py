@@ -18,6 +18,7 @@ from plugins.fused.memory import bytes_of_low_memory_pass, free_bytes
 from plugins.fused.merge import merge_factor, merge_micro_batches
 from plugins.fused.run import Architecture, pass_shape
 from recipes.runner.core.errors import UserError
+from recipes.runner.models.saved_adapter import MADE_BY_TRL
 
 ZERO3 = "DeepSpeed ZeRO-3"
 LORA_KERNELS = ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel")
@@ -109,6 +110,15 @@ class FusedPlugin(BasePlugin):
                 module.to(cfg.torch_dtype)
 
     def post_model_load(self, cfg: Any, model: nn.Module) -> None:
+        """Set the model up, unless its adapters are still to come, with the trainer.
+
+        Raises:
+            UserError: the model lies on several devices.
+        """
+        if cfg.rl not in MADE_BY_TRL:
+            self.set_up(cfg, model)
+
+    def set_up(self, cfg: Any, model: nn.Module) -> None:
         """Keep packed sequences apart, and run as fast as this machine can.
 
         Raises:
@@ -151,11 +161,18 @@ class FusedPlugin(BasePlugin):
         """Merge micro-batches, and settle what the loss is given.
 
         Logits in evaluation when metrics want them; target rows where batches are made, so that
-        nothing makes the program wait for the GPU between two steps.
+        nothing makes the program wait for the GPU between two steps. Preferences are packed here.
+
+        Raises:
+            UserError: the model lies on several devices.
         """
         options, found = self.options(cfg), self.find(trainer.model)
         if not options.enabled or found is None:
             return
+        if cfg.rl in MADE_BY_TRL:
+            self.set_up(cfg, trainer.model)
+        if hasattr(trainer, "pack_pairs"):
+            trainer.pack_pairs(found)
         if trainer.compute_metrics is not None:
             found.logits_in_eval = True
         if isinstance(found, FusedLoss) and trainer.data_collator is not None:
@@ -166,7 +183,9 @@ class FusedPlugin(BasePlugin):
     def _merge(self, trainer: Any, found: Any) -> None:
         decoder = getattr(found, found.base_model_prefix)
         state = getattr(decoder, "fused", None)
-        if state is None or not state.choice.block or not hasattr(trainer, "plan_rows"):
+        if state is None or not state.choice.block or not hasattr(trainer, "tokens_of_row"):
+            return
+        if not getattr(trainer, "packs", True):
             return
         # DeepSpeed's engine has read the sizes already; FSDP2 has cut nothing yet, so that nobody
         # knows what will be free.
@@ -177,7 +196,7 @@ class FusedPlugin(BasePlugin):
         free = free_bytes(next(decoder.parameters()).device)
         micro, accumulation = args.per_device_train_batch_size, args.gradient_accumulation_steps
         factor = merge_factor(
-            micro, accumulation, args.max_seq_length,
+            micro, accumulation, trainer.tokens_of_row(),
             lambda tokens: bytes_of_low_memory_pass(trainer.model, tokens, shape) <= free,
         )  # fmt: skip
         also_chosen(micro_batches_merged=factor)

@@ -81,7 +81,8 @@ class FusedState:
         fitting: what is kept, by the tokens of a batch.
         fused_loss: whether no more than a few tokens' logits are held at once.
         graphs: passes recorded as CUDA graphs.
-        read: blocks as they were last read, by place and way, with the state that they had.
+        read: blocks as they were last read, by place and way, with the state that they had. A
+            reference's pass, without gradients, has its own beside the policy's.
         host: memory of the host, in which tensors of a pass wait.
     """
 
@@ -89,7 +90,7 @@ class FusedState:
     fitting: dict[int, Keeping] = field(default_factory=dict)
     fused_loss: bool = False
     graphs: Graphs = field(default_factory=Graphs)
-    read: dict[tuple[int, bool, bool], tuple[Any, Block]] = field(default_factory=dict)
+    read: dict[tuple[int, bool, bool, bool], tuple[Any, Block]] = field(default_factory=dict)
     host: HostMemory = field(default_factory=HostMemory)
 
 
@@ -283,7 +284,7 @@ def _read(
     backend: Backend,
 ) -> Block:
     """A block as it stands: read anew only where something has changed since the last pass."""
-    key = layer_idx, keep, training
+    key = layer_idx, keep, training, torch.is_grad_enabled()
     now = (
         type(backend),
         *(state_of(linear) for linear in architecture.linears(layer)),

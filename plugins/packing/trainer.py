@@ -43,6 +43,10 @@ class EveryRowTrainer(AxolotlTrainer):
         self._train_rows = self._rows_of(self.train_dataset)
         return self._train_rows.steps
 
+    def tokens_of_row(self) -> int:
+        """Most tokens of a row of a micro-batch."""
+        return int(self.args.max_seq_length)
+
     def _rows_of(self, dataset: Any) -> EveryRow:
         args: Any = self.args
         share = Share(

@@ -20,6 +20,8 @@ from recipes.runner.core.paths import display_path
 from recipes.runner.core.yaml_file import dotted
 from recipes.runner.models.saved_adapter import MADE_BY_TRL
 
+_PAIRED = ("dpo", "ipo")
+
 
 class PreferenceOptions(BaseModel):
     """When to warn."""
@@ -67,6 +69,9 @@ class PreferencePlugin(BasePlugin):
             raise UserErrors(found)
         look_at_rows(config)
         kto_chat.provide()
+        if config["rl"] in _PAIRED and not config.get("trainer_cls"):
+            # Axolotl's own hook for a plugin's trainer hands it no model where there is an `rl`.
+            cfg["trainer_cls"] = "plugins.preference.trainer.PackedDPOTrainer"
 
     def get_training_args(self, cfg: Any) -> dict[str, Any]:
         """Which checkpoint is kept: Axolotl 0.19 passes these keys on for SFT alone."""

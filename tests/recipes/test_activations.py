@@ -7,6 +7,7 @@ import pytest
 from recipes.runner.estimate import activations
 from recipes.runner.estimate.activations import block_of, loss_of, way_through, widths_of
 from recipes.runner.models.architecture import build
+from recipes.runner.models.saved_adapter import PREFERENCE_PLUGIN
 
 ROWS, LENGTH = 2, 64
 SMALL = {
@@ -144,3 +145,7 @@ def test_the_loss_is_the_recipes():
     assert loss_of(ours, falcon) == "fused"
     assert loss_of(ours, falcon, sharded=True) == "plain"
     assert loss_of({}, falcon) == "plain"
+    pairs = {**ours, "rl": "dpo", "plugins": [*ours["plugins"], PREFERENCE_PLUGIN]}
+    assert loss_of(pairs, falcon) == "fused"
+    assert loss_of({**pairs, "rl": "kto"}, falcon) == "plain"
+    assert loss_of({**ours, "rl": "dpo"}, falcon) == "plain"

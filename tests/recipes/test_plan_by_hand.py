@@ -82,7 +82,9 @@ def test_the_references_passes_are_said() -> None:
     plain = {**RECIPE.config, "sample_packing": False}
     said = text({**plain, "rl": "dpo"})
     assert "2 sequences a row" in said and "2 more a row without gradients" in said
-    assert "the base without its adapter" in said
+    assert "the base without its adapter" in said and "rows are padded" in said
+    loop = text(load_recipe("falcon7b-dpo").config)
+    assert "the SFT adapter, frozen" in loop and "pairs are packed" in loop
     assert "without gradients" not in text({**plain, "rl": "orpo"})
 
 

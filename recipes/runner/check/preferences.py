@@ -23,11 +23,10 @@ from recipes.runner.core.nearest import nearest
 from recipes.runner.core.paths import ROOT, is_file, is_folder
 from recipes.runner.core.recipe import load_recipe, recipe_paths
 from recipes.runner.core.yaml_file import KeyPath
-from recipes.runner.models.saved_adapter import MADE_BY_TRL
+from recipes.runner.models.saved_adapter import MADE_BY_TRL, PREFERENCE_PLUGIN
 from recipes.runner.run.finished import ADAPTER_CONFIG, ADAPTER_WEIGHTS, same_model
 
 _PAIRED = ("dpo", "ipo", "orpo", "simpo")
-PLUGIN = "plugins.preference.PreferencePlugin"
 
 
 def check_preferences(config: dict[str, Any], ready: bool = False) -> Iterator[Finding]:
@@ -43,10 +42,12 @@ def check_preferences(config: dict[str, Any], ready: bool = False) -> Iterator[F
         return
     if rl in MADE_BY_TRL:
         yield from _beta(config)
-        if config.get("lora_model_dir") and PLUGIN not in (config.get("plugins") or []):
+        if config.get("lora_model_dir") and PREFERENCE_PLUGIN not in (config.get("plugins") or []):
             what = f"is not read by Axolotl under rl: {rl}: training would begin from the base"
             level: Level = "error" if is_ours(config) else "warning"
-            yield Finding(("lora_model_dir",), what, f"Name {PLUGIN} under plugins", level)
+            yield Finding(
+                ("lora_model_dir",), what, f"Name {PREFERENCE_PLUGIN} under plugins", level
+            )
         else:
             yield from _other_reference(config)
     if rl == "kto" and whole(config, "micro_batch_size", 1) < 2:

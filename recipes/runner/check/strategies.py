@@ -18,10 +18,10 @@ from types import ModuleType
 from typing import Any
 
 from recipes.runner.check.finding import Finding, Level
-from recipes.runner.check.preferences import PLUGIN
 from recipes.runner.check.references import importable
 from recipes.runner.core.nearest import did_you_mean, nearest
 from recipes.runner.core.yaml_file import KeyPath
+from recipes.runner.models.saved_adapter import PREFERENCE_PLUGIN
 
 _PACKAGE = "axolotl.prompt_strategies"
 # The package of each `rl` but those whose data sets are the user's own functions.
@@ -63,7 +63,7 @@ def check_strategy(
 def _is_provided(config: dict[str, Any], kind: str, rl: str) -> bool:
     """Whether our plugin adds this kind to Axolotl's (`datasets_prep.kto_chat`)."""
     names = config.get("plugins") or []
-    return rl == "kto" and kind == "chat_template.default" and PLUGIN in names
+    return rl == "kto" and kind == "chat_template.default" and PREFERENCE_PLUGIN in names
 
 
 # What Axolotl fills in: `prompters.py`, `dpo/user_defined.py`, `kto/user_defined.py`.

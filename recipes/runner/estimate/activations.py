@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from recipes.runner.estimate.passes import packs_pairs
 from recipes.runner.estimate.trained import (
     FLOAT32,
     computing_bytes,
@@ -299,12 +300,12 @@ def loss_of(config: Mapping[str, Any], shape: Architecture, sharded: bool = Fals
     """
     family = family_of(shape.model_type)
     options = config.get(str(family.options)) or {}
+    if config.get("rl") and not packs_pairs(config, family):
+        return "plain"
     if family.helped(config) and options.get("enabled", True):
         cut = sharded and not gathers_blocks(config)
         fused = family.fuses_loss(config, cut) and not trains_head(dict(config), shape)
         return "fused" if fused else "plain"
-    if config.get("rl"):
-        return "plain"
     if "liger_fused_linear_cross_entropy" in _liger(config):
         return "fused"
     if config.get("cut_cross_entropy"):

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from recipes.runner.models.families import Family
+from recipes.runner.models.saved_adapter import PREFERENCE_PLUGIN
+
 
 @dataclass(frozen=True)
 class Passes:
@@ -54,6 +57,15 @@ def passes_of(config: Mapping[str, Any]) -> Passes:
 def gives_rewards(config: Mapping[str, Any]) -> bool:
     """Whether the model ends in a number or two for a token, and not in logits."""
     return bool(config.get("reward_model") or config.get("process_reward_model"))
+
+
+def packs_pairs(config: Mapping[str, Any], family: Family) -> bool:
+    """Whether chosen and rejected are laid end to end, and take no whole logits
+    (plugins/preference/trainer.py)."""
+    named = PREFERENCE_PLUGIN in (config.get("plugins") or [])
+    options = config.get(str(family.options)) or {}
+    enabled = family.helped(config) and options.get("enabled", True)
+    return bool(named and enabled and config.get("rl") in ("dpo", "ipo"))
 
 
 def copies_reference(config: Mapping[str, Any]) -> bool:

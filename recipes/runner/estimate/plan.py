@@ -14,7 +14,7 @@ from recipes.runner.core.recipe import ROOT, Recipe
 from recipes.runner.core.terminal import duration
 from recipes.runner.estimate.activations import way_through
 from recipes.runner.estimate.memory import DEFAULT_LENGTH, GIB, show
-from recipes.runner.estimate.passes import copies_reference, passes_of
+from recipes.runner.estimate.passes import copies_reference, packs_pairs, passes_of
 from recipes.runner.estimate.remarks import remarks
 from recipes.runner.estimate.settings import as_axolotl_reads, refuse_unreadable, whole
 from recipes.runner.estimate.sharding import PARTS_WEIGHTS, STRATEGIES, strategy_settings
@@ -22,6 +22,7 @@ from recipes.runner.estimate.shards import estimate_shared, loading_bytes, own_s
 from recipes.runner.estimate.trained import Tensor, trained_tensors
 from recipes.runner.models.architecture import Architecture, architecture
 from recipes.runner.models.families import family_of
+from recipes.runner.models.saved_adapter import PREFERENCE_PLUGIN
 
 # FLOPs a parameter and token: forward, backward to the inputs, and to a weight that is trained.
 _FORWARD, _TO_INPUTS, _TO_WEIGHTS = 2, 2, 2
@@ -148,6 +149,8 @@ def _work(
     elif steps is None and counted:
         steps = math.ceil(counted * epochs / rows_a_step)
     most = "" if packed else ", at most: rows are padded, not packed"
+    if packs_pairs(config, family_of(shape.model_type)):
+        most = ", at most: pairs are packed, without padding"
     lines = [f"Tokens a step     {tokens_a_step:,}{most}"]
     if passes.sequences > 1:
         lines.append(f"                  {passes.sequences} sequences a row: chosen and rejected")
@@ -179,6 +182,8 @@ def _work(
 def _asked(config: dict[str, Any], sequences: int) -> str:
     """The passes without gradients that a row takes beside its own."""
     how = "a second copy" if copies_reference(config) else "the base without its adapter"
+    if config.get("lora_model_dir") and PREFERENCE_PLUGIN in (config.get("plugins") or []):
+        how = "the SFT adapter, frozen"
     return f"and {sequences} more a row without gradients, by the reference: {how}"
 
 

@@ -28,6 +28,8 @@ _KEYS = {
 }
 MADE_BY_TRL = ("dpo", "ipo", "kto")
 """Values of `rl` whose trainer makes the adapter by the recipe's keys, and has a reference."""
+PREFERENCE_PLUGIN = "plugins.preference.PreferencePlugin"
+"""Starts such a trainer from `lora_model_dir`, and keeps that for the reference."""
 
 
 def with_saved_adapter(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,150 @@
+"""DPO over packed pairs, without whole logits; TRL's own way where that can't be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from axolotl.core.trainers.dpo.trainer import AxolotlDPOTrainer
+from torch.nn import functional as F
+from trl import DPOTrainer
+from trl.models.utils import disable_gradient_checkpointing
+from trl.trainer.utils import use_adapter
+
+from plugins.fused.causal_lm import put_before
+from plugins.fused.log_probability import LogProbabilities, why_not_chunked
+from plugins.fused.loss import ROWS_MULTIPLE
+from plugins.preference.pack import PackPairs
+from recipes.runner.core.fallbacks import note_fallback
+
+_TARGETS = ("target_rows", "target_ids", "target_sequences")
+
+
+class PackedDPOTrainer(AxolotlDPOTrainer):
+    """Runs chosen and rejected as one packed row, once by the policy and once by the reference.
+
+    Loss and figures are TRL's, but for entropy, mean logits and token accuracy, which want all
+    logits. What is logged is read from the GPU when it is logged, not in every micro-batch; and
+    memory isn't handed back after each, as Axolotl does.
+    """
+
+    data_collator: Any
+    packs: bool = False
+    _pairs_of_step = _batches_of_step = 0
+
+    def pack_pairs(self, model: Any) -> None:
+        """Pack from now on, where settings and model allow it.
+
+        Args:
+            model: the causal language model, whose decoder keeps packed sequences apart.
+        """
+        if reason := self._why_not_packed() or why_not_chunked(model):
+            note_fallback("preference.packing", "padded pairs and whole logits", reason)
+            return
+        put_before(LogProbabilities, model)
+        on_gpu = self.args.device.type == "cuda"
+        self.data_collator = PackPairs(self.data_collator, ROWS_MULTIPLE if on_gpu else 1)
+        self.packs = True
+
+    def _why_not_packed(self) -> str:
+        if self.loss_types not in (["sigmoid"], ["ipo"]) or self.loss_weights != [1.0]:
+            return "the loss is neither DPO's sigmoid nor IPO's"
+        given = {
+            "ld_alpha": self.ld_alpha, "dpo_use_weighting": self.use_weighting,
+            "precompute_ref_log_probs": self.precompute_ref_logps,
+            "dpo_use_liger_kernel": self.use_liger_kernel, "a second model": self.ref_model,
+            "metrics over logits": self.compute_metrics, "routers": self.aux_loss_enabled,
+            "images": self._is_vision_dataset,
+        }  # fmt: skip
+        asked = [name for name, value in given.items() if value]
+        if self.f_divergence_type != "reverse_kl":
+            asked.append(f"the divergence {self.f_divergence_type}")
+        return f"it doesn't know {', '.join(asked)}" if asked else ""
+
+    def tokens_of_row(self) -> int:
+        """Most tokens of a pair of the training rows, chosen and rejected together."""
+        longest = self.args.max_length
+        return max(
+            sum(
+                min(len(row["prompt_ids"]) + len(row[side]), longest or 2**31)
+                for side in ("chosen_ids", "rejected_ids")
+            )
+            for row in self.train_dataset
+        )
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """The micro-batches of a step, whose pairs are counted."""
+        batches, items = super().get_batch_samples(*args, **kwargs)
+        if self.packs:
+            self._pairs_of_step = sum(_pairs(batch) for batch in batches)
+            self._batches_of_step = len(batches)
+        return batches, items
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """As TRL's; Axolotl's collects garbage and empties the allocator's cache each time."""
+        if not self.packs:
+            return super().training_step(*args, **kwargs)
+        return DPOTrainer.training_step(self, *args, **kwargs)
+
+    def _compute_loss(self, model: Any, inputs: Any, return_outputs: bool) -> Any:
+        if not self.packs:
+            return super()._compute_loss(model, inputs, return_outputs)
+        mode = "train" if self.model.training else "eval"
+        keys = ("input_ids", "position_ids", *_TARGETS)
+        asked = {key: inputs[key] for key in keys} | {"sequences": 2 * _pairs(inputs)}
+        # First, while nothing is kept for a backward.
+        before = self._reference(asked)
+        found = model(**asked).log_probabilities
+        changes = found - before
+        chosen, rejected = changes.chunk(2)
+        if self.loss_types == ["ipo"]:
+            lengths = inputs["completion_tokens"].clamp(min=1)
+            good, bad = (changes / lengths).chunk(2)
+            each = (good - bad - 1 / (2 * self.beta)) ** 2
+        else:
+            each = -F.logsigmoid(self.beta * (chosen - rejected))
+        self._note(mode, inputs, found, changes)
+        loss = each.mean()
+        if mode == "train" and self._pairs_of_step:
+            # The Trainer gives each micro-batch of a step the same weight; here each pair has it.
+            loss = loss * (_pairs(inputs) * self._batches_of_step / self._pairs_of_step)
+        return loss
+
+    def _reference(self, asked: dict[str, Any]) -> torch.Tensor:
+        """[2 * pairs] log probabilities by the frozen SFT adapter, or by the plain base."""
+        model = self.accelerator.unwrap_model(self.model)
+        name = "ref" if "ref" in model.peft_config else None
+        checkpointing = self.args.gradient_checkpointing_kwargs
+        with (
+            torch.no_grad(),
+            disable_gradient_checkpointing(self.model, checkpointing),
+            use_adapter(model, name),
+        ):
+            return self.model(**asked).log_probabilities
+
+    def _note(self, mode: str, inputs: Any, found: torch.Tensor, changes: torch.Tensor) -> None:
+        """Keep the figures of a micro-batch, under TRL's names, where they were computed."""
+        gathered = self.accelerator.gather(torch.stack([found, changes]).detach().T.contiguous())
+        ranks = gathered.view(-1, 2, _pairs(inputs), 2)  # rank, side, pair, which
+        (chosen, rejected), rewards = ranks[..., 0].unbind(1), self.beta * ranks[..., 1]
+        good, bad = rewards.unbind(1)
+        figures = {
+            "rewards/chosen": good, "rewards/rejected": bad, "rewards/margins": good - bad,
+            "rewards/accuracies": (good > bad).float(), "logps/chosen": chosen,
+            "logps/rejected": rejected,
+        }  # fmt: skip
+        for key, values in figures.items():
+            self._metrics[mode][key].append(values.mean())
+        if mode == "train":
+            self._total_train_tokens += inputs["tokens"] * self.args.world_size  # as this rank's
+        self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As TRL's, over figures that are read from the GPU now."""
+        for values in self._metrics["train" if self.model.training else "eval"].values():
+            values[:] = [float(value) for value in values]
+        super().log(logs, start_time)
+
+
+def _pairs(batch: Any) -> int:
+    return len(batch["completion_tokens"]) // 2
