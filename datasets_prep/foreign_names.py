@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 
-from datasets_prep.name_rules import GIVEN_NAMES, GIVEN_NAMES_INSIDE, NOT_NAMES
+from datasets_prep.name_rules import GIVEN_NAMES_INSIDE, NOT_NAMES, is_given
 
-_UPPER = "A-Z\u00c0-\u00de\u0100-\u017e"
-_NAME = rf"[{_UPPER}][a-z\u00df-\u017e]+(?:[-'\u2019][{_UPPER}][a-z\u00df-\u017e]+)?"
+_UPPER = "A-Z\u00c0-\u00de\u0100-\u017e\u1e00-\u1eff"
+_NAME = rf"[{_UPPER}][a-z\u00df-\u017e\u1e00-\u1eff]+(?:[-'\u2019][{_UPPER}][a-z\u00df-\u017e]+)?"
 _FULL = rf"{_NAME}(?: (?:(?:van|von|de|der|den|la|del|da|di) ){{0,2}}{_NAME}){{0,2}}"
 _TITLES = (
     r"Dr|Prof|Herrn?|Frau|Mme|Mlle|[Mm]adame|[Mm]onsieur|[Ss]e\u00f1ora?|Sra?|[Dd]o\u00f1a|"
@@ -57,6 +57,6 @@ def foreign_names(text: str) -> list[tuple[int, int]]:
     for rule in _GIVEN_RULES:
         for match in rule.finditer(text):
             first = match[1].split()[0].lower()
-            if first in GIVEN_NAMES or first in GIVEN_NAMES_INSIDE:
+            if is_given(first) or first in GIVEN_NAMES_INSIDE:
                 spans.append(match.span(1))
     return [span for span in spans if text[slice(*span)].split()[0].lower() not in NOT_NAMES]

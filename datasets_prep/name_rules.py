@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import yaml
 
+from datasets_prep.given_names import EVERYWHERE, INSIDE, without_marks
+
 _LEXICONS = Path(__file__).parent / "lexicons"
 _LISTS: dict[str, str] = yaml.safe_load((_LEXICONS / "names.yaml").read_text(encoding="utf-8"))
 
@@ -77,12 +79,24 @@ _CREDENTIALS = (
 _PLAIN_CREDENTIALS = re.sub(r"[\\?]", "", _CREDENTIALS)
 CREDENTIAL = re.compile(rf"^(?:{_CREDENTIALS})\.?$", re.IGNORECASE)
 
-_NAME = (
-    r"[A-Z\u00c0-\u00de\u0100-\u017e](?:[a-z\u00df-\u017e]+|['\u2019][A-Z][a-z]+)"
-    r"(?:[A-Z][a-z]+)?(?:-[A-Z][a-z]+)?"
+# The second halves of Korean and Chinese names, which many spell small.
+_SECOND = (
+    r"ah|bin|chul|eun|fang|fen|fong|gyu|ha|hao|hee|ho|hua|hui|hwa|hye|hyun|ho?on|jae|jin|joon|joo|ju|jun|"
+    r"kyu|kyung|lan|ling|mei|mi|min|ming|mo|na|ok|ra|rin|sang|seo|seok|sik|sook|soo|suk|sun|sung|tae|ting|"
+    r"wai|wen|won|woo|wook|yan|ye|yeon|yin|ying|yoon|young|yun|ji|il|in|ik"
 )
-_PARTICLES = r"(?:(?:van|von|de|der|den|la|del|da|di|bin|al|St\.) ){0,2}"
+_NAME = (
+    r"(?:(?:\u00d3|N\u00ed) )?"
+    r"[A-Z\u00c0-\u00de\u0100-\u017e\u1e00-\u1eff](?:[a-z\u00df-\u017e\u1e00-\u1eff]+|['\u2019][A-Z][a-z]+)"
+    rf"(?:[A-Z][a-z]+)?(?:-(?:[A-Z][a-z\u00df-\u017e\u1e00-\u1eff]+|(?:{_SECOND})\b))?"
+)
+# What stands small within a surname.
+PARTICLES = frozenset(_LISTS["particles"].split())
+_PARTICLES = rf"(?:(?:{'|'.join(sorted(PARTICLES))}|St\.) ){{0,2}}"
+_INITIALS = r"(?:[A-Z]\. ?){1,3}"
 _FULL = rf"{_NAME}(?: (?:[A-Z]\. )?{_PARTICLES}{_NAME}){{0,2}}"
+# Behind a title or a closing: "de la Cruz", "P. Venkataraman".
+_FORMAL = rf"(?:{_INITIALS})?{_PARTICLES}{_FULL}"
 _RELATIONS = (
     r"husband|wife|partner|boyfriend|girlfriend|fianc[e\u00e9]e?|ex|ex-husband|ex-wife|"
     r"ex-boyfriend|ex-girlfriend|son|daughter|brother|sister|mother|father|mom|mum|dad|stepson|"
@@ -97,6 +111,10 @@ _RELATIONS = (
     r"toddler|eldest|youngest|sponsor|lodger|tenant|horse|puppy|kitten|rabbit|hamster"
 )
 _TITLES = _listed("titles")
+_SURE_TITLES = (
+    "Dr|Mr|Mrs|Ms|Miss|Mx|Prof|Professor|Uncle|Aunt|Auntie|Aunty|Tante|Grandma|Grandpa|Granny|Grandad|"
+    "Nana|Nanna|Gran|Nonna"
+)
 # Behind a name in India, Pakistan, Korea and Japan.
 _TITLES_AFTER = (
     "uncle|aunty|auntie|bhai|bhaiya|didi|ji|akka|chacha|chachi|mausi|masi|bua|sensei|hyung|oppa|"
@@ -116,6 +134,13 @@ _POSSESSIVES = r"my|his|her|our|their|My|His|Her|Our|Their"
 _AGES = r"older|younger|little|big|late|new|old|eldest|oldest|youngest|only|own|dear|current|former"
 _DOINGS = _listed("doings")
 _DONE_TO = _listed("done_to")
+# What only people do.
+_HUMAN = _listed("human")
+_OPENS = r"(?:\A|(?<=[.!?:\n\"\u201c] )|(?<=[\n\"\u201c(]))"
+_LABELS = (
+    r"next of kin|nok|(?:full|first|last|patient|client|patient's|client's) name|attn|cc|signed|"
+    r"your contact|care coordinator|key ?worker|emergency contact"
+)
 _IS = r"(?: is|'s|\u2019s)"
 
 WORD = re.compile(r"[^\W\d_]+")
@@ -134,11 +159,13 @@ class Rule(NamedTuple):
         pattern: its first group is the name.
         near: such words stand around people of the writer's life alone; where they don't, a name
             that everybody knows stays.
+        sure: nobody but a person stands there: a word of English is a name too ("Mr. Baker").
     """
 
     words: frozenset[str] | tuple[str, ...] | re.Pattern[str]
     pattern: re.Pattern[str]
     near: bool = True
+    sure: bool = False
 
     def may_match(self, text: str, held: set[str]) -> bool:
         """A quick look at a text and the set of its words."""
@@ -165,7 +192,7 @@ RULES: list[Rule] = [
         re.compile(rf"\b({_FULL})(?= (?:{_TITLES_AFTER})\b)"),
     ),
     Rule(
-        re.compile(r" with [A-Z\u00c0-\u017e]"),
+        re.compile(r" with [A-Z\u00c0-\u1eff]"),
         re.compile(rf"\b(?:{_QUARRELS})(?: \w+)? with ({_FULL})"),
         near=False,
     ),
@@ -212,20 +239,40 @@ RULES: list[Rule] = [
     # A title and its name; the title stays.
     Rule(
         _first_words(*_TITLES),
-        re.compile(rf"\b(?:{'|'.join(_TITLES)})\.? ({_FULL})"),
+        re.compile(rf"\b(?:{'|'.join(_TITLES)})\.? ({_FORMAL})"),
+    ),
+    Rule(
+        frozenset(_SURE_TITLES.split("|")),
+        re.compile(rf"\b(?:{_SURE_TITLES})\.? ({_FORMAL})"),
+        sure=True,
     ),
     # A name with its credentials: "Jane Roe, LCSW".
     Rule(
         _first_words(*f"{_PLAIN_CREDENTIALS}|{_PLAIN_CREDENTIALS.replace('.', '')}".split("|")),
         re.compile(rf"({_FULL}),? (?:(?:{_CREDENTIALS})\b\.?(?:, ?| |/)?)+(?![a-z])"),
+        sure=True,
     ),
-    Rule(("name",), re.compile(rf"\b[Mm]y name{_IS} ({_FULL})")),
+    Rule(("name",), re.compile(rf"\b[Mm]y name{_IS} ({_FULL})"), sure=True),
     Rule(
-        ("all me ", "alls me ", "amed ", "ame was ", "ame is ", "ame's ", "ame\u2019s ", "called "),
+        (
+            "all me ",
+            "alls me ",
+            "all him ",
+            "all her ",
+            "all them ",
+            "alled ",
+            "amed ",
+            "ame was ",
+            "ame is ",
+            "ame's ",
+            "ame\u2019s ",
+        ),
         re.compile(
             r"\b(?:[Cc]alls? me|[Nn]amed|[Nn]ame was|[Nn]ame is"
             r"|(?:girl|boy|guy|man|woman|lady|kid|friend|person|someone|somebody|dog|cat) called"
-            rf"|(?:[Hh]is|[Hh]er|[Tt]heir) name{_IS}) ({_FULL})"
+            rf"|(?:[Hh]is|[Hh]er|[Tt]heir) name{_IS}(?: also)?|[Cc]all(?:ed)? (?:him|her|them)"
+            r"|(?:likes?|prefers?|wants|asked|asks|wishes) to be called|(?:he|she|who) is called"
+            rf"|(?:{_RELATIONS}) is called) ({_FULL})"
         ),
     ),
     Rule(
@@ -242,6 +289,14 @@ RULES: list[Rule] = [
             rf" (?:{_RELATIONS}),? ({_FULL})"
         ),
     ),
+    # Notes leave "my" and "her" out: "Father is Hemi", "Foster carer Shanelle reports".
+    Rule(
+        re.compile(rf"(?i:{_RELATIONS})"),
+        re.compile(
+            rf"{_OPENS}(?:[A-Z][a-z]+ )?(?i:{_RELATIONS})(?: is|,|:)? ({_FULL})(?![\w'\u2019-])"
+        ),
+        near=False,
+    ),
     # Someone in mid-sentence who does what people do: "if Kemi finds out".
     Rule(
         _first_words(*_DOINGS),
@@ -254,10 +309,44 @@ RULES: list[Rule] = [
         re.compile(rf"\b(?:{'|'.join(_DONE_TO)}) ({_FULL})(?=[ .,!?;:'\u2019]|$)"),
         near=False,
     ),
+    # Somebody of whom nothing is known, who does what only people do: "Petronella apologised".
+    Rule(
+        frozenset(_HUMAN),
+        re.compile(
+            rf"{_OPENS}({_FULL})(?= (?:(?:never|always|still|just|finally|also) )?"
+            rf"(?:{'|'.join(_HUMAN)})\b)"
+        ),
+        near=False,
+    ),
+    # "K. Johansson was discharged"; "(K. Johansson, 2010)" and "E. Coli" are nobody here.
+    Rule(
+        (". ",),
+        re.compile(
+            r"(?:\A|(?<=[.!?\n,;:] )|(?<=\n)|\b(?:by|with|from|to|and|for|Re|re):? )"
+            rf"({_INITIALS}{_PARTICLES}{_NAME})(?=[ ,.;:!?'\u2019]|$)(?! et al|,? \(?\d{{4}})"
+        ),
+        near=False,
+    ),
+    # Lines of a form.
+    Rule(
+        re.compile(rf"(?i:{_LABELS})"),
+        re.compile(
+            rf"\b(?i:{_LABELS})(?: ?[:-]| is| was) ?(?:(?:Dr|Mr|Mrs|Ms|Miss)\.? )?({_FORMAL})"
+        ),
+    ),
+    # "Teacher: Blessing, could you read?"
+    Rule(
+        (", ",),
+        re.compile(
+            rf"{_OPENS}({_NAME})(?=, (?:could|can|would|will|are|do|did|have|has|please|"
+            r"don't|don\u2019t|come|listen|tell|what|where|why|how) ?(?:you|me|us)\b|, please\b)"
+        ),
+        near=False,
+    ),
     Rule(
         ("Hi", "Hello", "Hey", "Dear"),
         re.compile(
-            rf"(?:^|(?<=[.!?\n] ))(?:Hi|Hello|Hey|Dear|Hey there|Hi there),? ({_FULL})"
+            rf"(?:^|(?<=[.!?\n] ))(?:Hi|Hello|Hey|Dear|Hey there|Hi there),? ({_FORMAL})"
             r"(?=\s?[,.!:\u2014-]|\s*\n)",
             re.MULTILINE,
         ),
@@ -272,29 +361,21 @@ RULES: list[Rule] = [
 ]
 
 
-def _given_names() -> tuple[frozenset[str], frozenset[str]]:
-    everywhere: list[str] = []
-    inside: list[str] = []
-    lines = [
-        line
-        for file in ("given_names.txt", "more_names.txt")
-        for line in (_LEXICONS / file).read_text(encoding="utf-8").splitlines()
-    ]
-    for line in lines:
-        words = line.removeprefix("mid-sentence:")
-        if not line.startswith("#"):
-            (everywhere if words == line else inside).extend(words.split())
-    return frozenset(everywhere) - _ONLY_PLACES, frozenset(inside) - _ONLY_PLACES
-
-
 # Given names for any place in a sentence, and those for mid-sentence alone; lower case.
-GIVEN_NAMES, GIVEN_NAMES_INSIDE = _given_names()
+GIVEN_NAMES, GIVEN_NAMES_INSIDE = EVERYWHERE - _ONLY_PLACES, INSIDE - _ONLY_PLACES
+
+
+def is_given(word: str) -> bool:
+    """Whether a word, in lower case, is a given name, with its marks or without."""
+    return word in GIVEN_NAMES or (not word.isascii() and without_marks(word) in GIVEN_NAMES)
+
+
 # A capitalised word, and the surnames that may follow it. "Don't", a ZIP-like hyphen, a saint's
 # church, and the Trevor Project are no persons.
 CAPITALISED = re.compile(
     r"(?<![\w\u2019'-])(?<!St\. )(?<!Saint )(?<!San )(?<!Santa )"
-    r"[A-Z\u00c0-\u00de\u0100-\u017e][a-z\u00df-\u017e]+(?:-[A-Z]?[a-z\u00df-\u017e]+)?(?![\w-])"
-    r"(?!['\u2019]t\b| Project\b| [Tt]alks?\b)"
+    r"[A-Z\u00c0-\u00de\u0100-\u017e\u1e00-\u1eff][a-z\u00df-\u017e\u1e00-\u1eff]+(?:-[A-Z]?[a-z\u00df-\u017e\u1e00-\u1eff]+)?(?![\w-])"
+    r"(?!['\u2019]t\b| Project\b| Talks?\b| talks?\b(?! (?:to|about|with|over|back|like|too)\b))"
 )
 SURNAMES = re.compile(rf"(?: (?:[A-Z]\. )?{_PARTICLES}{_NAME}){{0,2}}")
 # A second person beside the first, and one whom the writer calls theirs.
@@ -311,15 +392,16 @@ OF_A_WORK = re.compile(
 )
 
 _CLOSINGS = (
-    r"best|best wishes|best regards|kind regards|warm regards|regards|warmly|sincerely|cheers|"
-    r"blessings|namaste|take care|good luck|be well|with care|yours|yours truly|respectfully|"
-    r"all the best|in health|peace|love|hugs|xoxo|thanks|thank you|many thanks"
+    r"best|best wishes|yours faithfully|yours sincerely|with gratitude|kindest regards|"
+    r"warmest regards|lots of love|best regards|kind regards|warm regards|regards|warmly|"
+    r"sincerely|cheers|blessings|namaste|take care|good luck|be well|with care|yours|yours truly|"
+    r"respectfully|all the best|in health|peace|love|hugs|xoxo|thanks|thank you|many thanks"
 )
 # What closes an answer: "- Jane", "~Mark", "Best wishes, Jane Roe".
 SIGN_OFF = re.compile(
     r"(?:(?:^|\n|(?<=[.!?)\"\u201d] )|(?<=[.!?)]))[-\u2013\u2014~*]{1,2} ?"
     rf"|(?i:\b(?:{_CLOSINGS})[,.!]?(?: to you(?: all)?,?)?)[\s~-]{{1,4}})"
-    rf"((?:Dr\.? )?{_FULL})"
+    rf"((?:Dr\.? )?{_FORMAL})"
     rf"(?:,? (?:{_CREDENTIALS})\b[^\n]{{0,80}}|[.,!)\s]*(?:\([^\n]{{0,80}})?)$"
 )
 # A signature ends in a capitalised word, or holds a bracket or a credential.

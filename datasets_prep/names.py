@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from datasets_prep.foreign_names import foreign_names
+from datasets_prep.given_names import is_common, without_marks
 from datasets_prep.name_rules import (
     ALSO_WORDS,
     AND_NAME,
     CAPITALISED,
     CREDENTIAL,
-    GIVEN_NAMES,
     GIVEN_NAMES_INSIDE,
     IN_A_PLACE,
     MAY_BE_SIGNED,
@@ -23,6 +23,7 @@ from datasets_prep.name_rules import (
     OF_MINE,
     OF_NO_PERSON,
     OWN_BEFORE,
+    PARTICLES,
     PLACE_BEFORE,
     PLACES,
     PUBLIC_NAMES,
@@ -30,6 +31,7 @@ from datasets_prep.name_rules import (
     SIGN_OFF,
     SURNAMES,
     WORD,
+    is_given,
 )
 from datasets_prep.public_names import PublicNames
 from datasets_prep.public_words import EVERYWHERE, FICTION, FICTION_SURNAMES, STORY
@@ -72,6 +74,8 @@ class RuleNames:
         for rule in RULES:
             if rule.may_match(text, held):
                 matched = [match.span(1) for match in rule.pattern.finditer(text)]
+                if not rule.sure:
+                    matched = [s for s in matched if not _is_common(text[slice(*s)])]
                 found += [s for s in matched if rule.near or not public.known(s[0])]
         found = [span for span in found if not public.made_up(span[0])]
         if told:
@@ -90,6 +94,12 @@ class RuleNames:
             if trimmed:
                 spans.append(trimmed)
         return spans
+
+
+def _is_common(name: str) -> bool:
+    """Whether what looks like a name is made of words of English: "My Manager"."""
+    rest = [word for word in name.split() if word.lower() not in NOT_NAMES]
+    return not rest or is_common(" ".join(rest))
 
 
 class ForeignNames:
@@ -119,13 +129,15 @@ def _given(text: str) -> list[tuple[int, int]]:
             continue
         word = match.group().lower()
         first, _, second = word.partition("-")
-        if second in GIVEN_NAMES or match.group()[len(first) + 1 :][:1].isupper():
+        if is_given(word):
+            pass
+        elif is_given(second) or match.group()[len(first) + 1 :][:1].isupper():
             # "Min-jun", "Mei-Ling".
             word = first
-        inside = word in GIVEN_NAMES_INSIDE and MID_SENTENCE.search(
+        inside = without_marks(word) in GIVEN_NAMES_INSIDE and MID_SENTENCE.search(
             text, max(0, match.start() - 2), match.start()
         )
-        if word in GIVEN_NAMES or inside:
+        if is_given(word) or inside:
             surnames = SURNAMES.match(text, match.end())
             end = surnames.end() if surnames else match.end()
             found.append((match.start(), end))
@@ -135,11 +147,16 @@ def _given(text: str) -> list[tuple[int, int]]:
 def _beside(text: str, end: int) -> list[tuple[int, int]]:
     """Who is named beside a person: "Lars and Min-jun"."""
     match = AND_NAME.match(text, end)
-    if match is None or (name := match[1].lower()) in PLACES or name in GIVEN_NAMES:
+    if match is None or (name := match[1].lower()) in PLACES or is_given(name):
+        return []
+    if _is_common(name):
         return []
     return [match.span(1)]
 
 
+# "London and Charlotte": of two places, the second is one.
+_LISTED_BEFORE = re.compile(r"\b([A-Z]\w+)(?:,|,? and|,? or) \Z")
+_INITIAL = re.compile(r"[A-Z]\.")
 # What stands before the name of who signs.
 _SIGNS = "[.!?~-] "
 
@@ -269,7 +286,8 @@ def trim_name(text: str, start: int, end: int, keep: frozenset[str]) -> NameSpan
     )
     if OF_A_WORK.search(text, max(0, first - 40), first) or _of_no_person(text, first, last):
         return None
-    if not body or not body[0].isupper() or body.lower() in keep or _public(body, keep):
+    small = body[:1].islower() and body.split()[0] not in PARTICLES
+    if not body or small or body.lower() in keep or _public(body, keep):
         return None
     return NameSpan(first, first + len(body))
 
@@ -294,11 +312,19 @@ def _of_no_person(text: str, first: int, last: int) -> bool:
         return True
     if " ".join(lower.split()[:2]) in FICTION and not (own and " " not in lower):
         return True
-    return lower in PLACES and bool(IN_A_PLACE.search(text, max(0, first - 24), first))
+    if lower not in PLACES:
+        return False
+    listed = _LISTED_BEFORE.search(text, max(0, first - 24), first)
+    return bool(
+        IN_A_PLACE.search(text, max(0, first - 24), first)
+        or (listed and listed[1].lower() in PLACES)
+    )
 
 
 def _no_name(word: str, keep: frozenset[str]) -> bool:
     bare = re.sub(r"['\u2019]s$", "", word.strip(".,!?;:()[]\"'\u2019")).lower()
+    if _INITIAL.fullmatch(word):
+        return False
     contracted = re.match(
         r"(?:i|you|he|she|it|we|they|that|there|what|let|don|can|isn)['\u2019]", bare
     )

@@ -60,7 +60,8 @@ TALK = re.compile(
 FAMILY = re.compile(
     r"\b(?:(?:his|her|their) (?:wife|husband|partner|boyfriend|girlfriend|mom|mum|dad|mother|"
     r"father|son|daughter|brother|sister)|patient|client|defendant|plaintiff|witness|next of kin|"
-    r"pt)\b",
+    r"pt|tenant|landlord|landlady|neighbou?r|employee|applicant|complainant|resident|pupil|caller|"
+    r"customer|passenger|volunteer)\b",
     re.IGNORECASE,
 )
 # Somebody of the writer's life, although a story or a shop stands in the sentence.
@@ -93,7 +94,8 @@ SAYING = re.compile(
     r"Tom, Dick,? (?:and|or) Harry|[Jj]ack of all|[Dd]ear John|"
     r"(?:[Ll]azy|[Pp]lain|[Pp]eeping|[Ss]mart|[Nn]osy|[Nn]egative|[Aa]verage|[Rr]egular|Debbie|"
     r"[Ee]ven|[Bb]ig|[Jj]olly|[Hh]oly) (?:Susan|Jane|Tom|Aleck?|Parker|Nancy|Joe|Downer|Stevens?|"
-    r"Ben|Roger|Mary|Moses)|(?:John|Jane) Doe|Joe (?:Bloggs|Public)|GI Joe|Davy Jones|"
+    r"Ben|Roger|Mary|Moses)|(?:John|Jane) Doe|called \w+ (?:a )?Karen|a (?:\w+ )?Karen|"
+    r"Joe (?:Bloggs|Public)|GI Joe|Davy Jones|"
     r"Adam's apple|Murphy's [Ll]aw|St\.? (?:John's|Mary's|Thomas'|Jude's|James's|Paul's)"
 )
 _TITLED = r"(?:the |a |an |his |her |its |their |many |several |over \d+ |\w+ )?"
@@ -235,7 +237,7 @@ CONTEXTS: tuple[tuple[frozenset[str], re.Pattern[str]], ...] = (
         re.compile(
             r"\b(?:Bible|bible|[Ss]criptures?|Gospels?|gospel|[Pp]salms?|Genesis|Exodus|"
             r"(?:Old|New) Testament|parables?|sermons?|preach\w*|vicar|disciples?|apostles?|"
-            r"prophets?|[Bb]ook of|Torah|Koran|Quran|Sunday school|verses?)\b"
+            r"[Pp]rophets?|[Bb]ook of|Torah|Koran|Quran|Sunday school|verses?)\b"
         ),
     ),
 )
