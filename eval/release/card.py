@@ -11,7 +11,7 @@ from markupsafe import escape
 
 from datasets_prep.crisis import HELP_NOTICE
 from eval.release import facts
-from eval.release.export_proof import LARGEST_RISE
+from eval.release.export_proof import LARGEST_RISE, LARGEST_SHARE_LOST
 from recipes.runner.core.files import write_text
 from recipes.runner.core.recipe import display_path
 from recipes.runner.core.terminal import send
@@ -72,6 +72,7 @@ def render_card(run: Run, repo: str | None = None) -> str:
         losses=facts.loss_rows(run),
         exports=facts.export_rows(run),
         largest_rise=LARGEST_RISE,
+        largest_share_lost=f"{LARGEST_SHARE_LOST:.0%}",
         settings=facts.setting_rows(run),
         command=facts.command_of(run),
     )  # fmt: skip

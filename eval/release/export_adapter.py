@@ -85,7 +85,9 @@ def _make(run: Run, pairs: dict[str, Any], converter: Path, folder: Path, outtyp
         "bytes": target.stat().st_size,
         "adapter_digest": adapter_digest(run),
     }
-    proof |= in_llama_cpp(base_file, tuned, base.tokenizer, turns, Adapter(target, without))
+    proof |= in_llama_cpp(
+        base_file, tuned, base.tokenizer, turns, outtype, Adapter(target, without)
+    )
     write_json(target.with_suffix(".json"), proof)
     if turns is not None:
         stops = base.tokenizer.convert_ids_to_tokens(ends_of(tuned))

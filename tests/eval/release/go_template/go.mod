@@ -1,0 +1,3 @@
+module go_template
+
+go 1.18
