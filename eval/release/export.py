@@ -128,7 +128,9 @@ def _prove(
     proof |= _loss(run, model, wanted, tokenizer, outtype, file)
     del model
     effect = _effect(merged) if exact else None
-    return proof | in_llama_cpp(file, wanted, tokenizer, turns, outtype, effect=effect)
+    return proof | in_llama_cpp(
+        file, wanted, tokenizer, turns, outtype, effect=effect, merged=merged
+    )
 
 
 def _prove_logits(run: Run, merged: Path, model: Any, wanted: Any, tokenizer: Any) -> float:

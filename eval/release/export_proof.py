@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from eval.release.greedy import greedy_answers
 from eval.release.likely_tokens import (
     compare_likelihoods,
     likelihoods_of,
@@ -126,7 +127,13 @@ def prove_tokens(server: LlamaCpp, tokenizer: Any, turns: TurnFormat | None, fil
 
 
 def prove_answers(
-    server: LlamaCpp, model: Any, tokenizer: Any, exact: bool, outtype: str, file: Path
+    server: LlamaCpp,
+    model: Any,
+    tokenizer: Any,
+    exact: bool,
+    outtype: str,
+    file: Path,
+    merged: Path | None = None,
 ) -> Answers:
     """Greedy answers in llama.cpp beside the merged model's, to the odd prompts.
 
@@ -137,17 +144,15 @@ def prove_answers(
         exact: the file holds the same values, so that answers differ after a tie alone.
         outtype: of the file's weights; for the error.
         file: for the error.
+        merged: the model's folder, where its answers are kept for the next type; None keeps none.
 
     Raises:
         UserError: as `refuse_answers`.
     """
-    from eval.generation.decoding import Decoding
-    from eval.generation.generate import generate
-
     # A third of them says less: one answer in 17 that no longer ends is within the bar, two aren't.
     asked = odd_prompts()[::3] if model.num_parameters() > _LARGE else odd_prompts()
     print(f"Answering {len(asked)} of them, in transformers and in llama.cpp ...", flush=True)
-    answers = generate(model, tokenizer, asked, Decoding(LONGEST), ends_of(model), "export")
+    answers = greedy_answers(model, tokenizer, asked, LONGEST, ends_of(model), merged)
     same, ended = 0, []
     for messages, wanted in zip(asked, answers, strict=True):
         text, stopped = server.answer(messages, LONGEST)
@@ -281,6 +286,7 @@ def in_llama_cpp(
     outtype: str,
     adapter: Adapter | None = None,
     effect: float | None = None,
+    merged: Path | None = None,
 ) -> dict[str, Any]:
     """What llama.cpp makes of a file; says so where llama.cpp is not here.
 
@@ -294,6 +300,7 @@ def in_llama_cpp(
         effect: what the adapter changes, relative to the logits, where the file holds the model's
             own values and so must compute the same; None for fewer bits, and with ``adapter``,
             which tells it.
+        merged: the model's folder, where its answers are kept for the next type.
 
     Returns:
         For the proof: ``prompts_equal``, ``likelihoods`` and ``answers``, or nothing.
@@ -321,7 +328,8 @@ def in_llama_cpp(
         )
         if effect is not None:
             refuse_likelihoods(likely, effect, display_path(made))
-        answers = prove_answers(server, model, tokenizer, effect is not None, outtype, made)
+        exact = effect is not None
+        answers = prove_answers(server, model, tokenizer, exact, outtype, made, merged)
     print(
         f"Answers in llama.cpp: {answers.same} of {answers.asked} the same to the letter;"
         f" {answers.stopped} end by themselves ({answers.stopped_before} in transformers;"

@@ -71,6 +71,7 @@ def falcon3() -> LlamaConfig:
     [
         ("falcon2-11b-qlora", falcon2, 8),
         ("falcon3-1b-lora", falcon3, 0),
+        ("falcon3-7b-qlora", falcon3, 14),  # 4 of attention, 3 of the MLP
         ("falcon-h1-0.5b-lora", h1, 0),
         ("falcon-h1-7b-qlora", h1, 16),  # in_proj, 4 of attention, 3 of the MLP: not out_proj
     ],

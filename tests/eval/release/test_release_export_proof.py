@@ -18,6 +18,7 @@ from eval.release.export_proof import (
     refuse_answers,
     refuse_loss,
 )
+from eval.release.greedy import greedy_answers
 from recipes.runner.core.errors import UserError
 
 MODEL: Any = SimpleNamespace(
@@ -81,6 +82,29 @@ def test_answers_that_newly_end_weigh_those_up_that_no_longer_do() -> None:
     assert one_way.chance == pytest.approx(1 / 32)
     with pytest.raises(UserError, match=r"chance 0\.031"):
         refuse_answers(one_way, exact=True, outtype="bf16", file=Path("x.gguf"))
+
+
+def test_the_models_own_answers_are_given_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: list[int] = []
+
+    def generate(model: Any, tokenizer: Any, batch: list[Any], *_: Any) -> list[Answer]:
+        given.append(len(batch))
+        return [Answer("\u6211.", number > 3, 3, ("<s>",)) for number in range(len(batch))]
+
+    monkeypatch.setattr("eval.generation.generate.generate", generate)
+    asked = odd_prompts()
+    first = greedy_answers(MODEL, None, asked, 16, [2], tmp_path)
+    again = greedy_answers(MODEL, None, asked, 16, [2], tmp_path)
+    assert again == first and [one.stopped for one in again].count(True) == 46
+    assert given == [50]
+    greedy_answers(MODEL, None, asked, 32, [2], tmp_path)  # another limit, others' answers
+    greedy_answers(MODEL, None, asked[:3], 32, [2], tmp_path)
+    (tmp_path / "greedy.json").write_text("{")
+    greedy_answers(MODEL, None, asked, 16, [2], tmp_path)
+    greedy_answers(MODEL, None, asked, 16, [2], None)
+    assert given == [50, 50, 3, 50, 50]
 
 
 def test_of_a_large_model_every_third_prompt_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
