@@ -2,8 +2,8 @@
 
 A gate holds, fails, or is open. It fails only on evidence: over all gates and suites together, two
 equal models are failed by chance in at most 5% of evaluations. Half of that is the suites' verdicts
-(Holm, two-sided), the other half the gates' own tests (Holm, one-sided, `GATE_ALPHA`) and that of
-answers that can do harm (`HARM_ALPHA`).
+(Holm, two-sided), the other half the gates' own tests (Holm, one-sided, `GATE_ALPHA`), that of
+answers that can do harm (`HARM_ALPHA`) and that of false alarms (`ALARM_ALPHA`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from scipy import stats
 
 from eval.checks.registry import RED_LINES, decides
 from eval.checks.worth import DECIDES_FROM
+from eval.scoring.alarms import ALARM_ALPHA
 from eval.scoring.danger import HARM_ALPHA, count_deciding, count_red_lines, harmful_lines
 from eval.scoring.metrics import metric_of
 from eval.scoring.pairs import Item, Scored
@@ -25,7 +26,7 @@ from eval.scoring.rates import clustered_rate
 from eval.scoring.statistics import LEAST_PAIRS, Paired, holm, sign_flip
 from eval.suite import AnyGate, NoNewRedLines, NonInferiority, Suite, Threshold
 
-GATE_ALPHA = 0.025 - HARM_ALPHA
+GATE_ALPHA = 0.025 - HARM_ALPHA - ALARM_ALPHA
 Status = Literal["holds", "fails", "open", "informs"]
 
 

@@ -64,15 +64,15 @@ def summarise(
         ]
     )
     everything = [item for suite in suites for item in items[suite.name]]
-    first = unread(everything)
+    first, alarms = unread(everything), count_alarms(everything)
     return {
         "run": settings["run"],
-        "decision": decide(rows, gates, first).to_json(),
+        "decision": decide(rows, gates, first, alarms).to_json(),
         "gates_hold": all(gate.holds for gate in gates),
         "gates": [{**asdict(gate), "holds": gate.holds} for gate in gates],
         "suites": [{**row, "compared": asdict(row["compared"])} for row in rows],
         "red_lines": {line: asdict(counts) for line, counts in count_red_lines(everything).items()},
-        "alarms": asdict(count_alarms(everything)),
+        "alarms": asdict(alarms),
         "new_harm": first.new,
         "unread": asdict(first),
         "limits": _limits(suites, items),
