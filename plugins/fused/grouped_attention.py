@@ -20,6 +20,7 @@ import triton.language as tl
 
 from plugins.fused.backend import Heads
 from plugins.fused.device import multiprocessors
+from plugins.fused.sums import sum_parts
 
 LOG2_E = 1.4426950408889634
 MASKED = tl.constexpr(-1e30)  # finite: minus infinity less minus infinity is no number
@@ -177,14 +178,17 @@ def _keys_kernel(
     grad_ptr,  # [T, queries, d]
     lse_ptr,  # [T, queries] float32
     delta_ptr,  # [T, queries] float32
-    partial_ptr,  # [SPLIT, T, keys, 2, d] float32
+    out_ptr,  # [T, heads, d], keys and values filled; else partial [SPLIT, T, keys, 2, d] float32
     ends_ptr,  # [T] int32
     tokens, scale, grad_scale,
     KEYS: tl.constexpr, PER_KEY: tl.constexpr, D: tl.constexpr, Q_STEP: tl.constexpr,
     K_FIRST: tl.constexpr, K_STEP: tl.constexpr, V_SHIFT: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, SPLIT: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of COLUMNS keys and values from every SPLIT-th tile of rows."""
+    """Gradients of COLUMNS keys and values from every SPLIT-th tile of rows.
+
+    With a SPLIT of one they go where they belong, else side by side to be summed.
+    """
     split, group = tl.program_id(1), tl.program_id(2)
     key = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     k_mask = key < tokens
@@ -212,9 +216,15 @@ def _keys_kernel(
         dp = tl.dot(v, tl.trans(dout), input_precision="ieee")
         ds = p * (dp - delta[None, :])
         dk += tl.dot(ds.to(q.dtype), q, input_precision="ieee")
-    offsets = ((split * tokens + key[:, None]).to(tl.int64) * KEYS + group) * 2 * D + d[None, :]
-    tl.store(partial_ptr + offsets, dk * grad_scale, mask=k_mask[:, None])
-    tl.store(partial_ptr + offsets + D, dv, mask=k_mask[:, None])
+    if SPLIT == 1:
+        offsets = key[:, None].to(tl.int64) * width + (K_FIRST + group * K_STEP) * D + d[None, :]
+        value: tl.constexpr = V_SHIFT * D
+    else:
+        offsets = ((split * tokens + key[:, None]).to(tl.int64) * KEYS + group) * 2 * D + d[None, :]
+        value: tl.constexpr = D
+    kind = out_ptr.dtype.element_ty
+    tl.store(out_ptr + offsets, (dk * grad_scale).to(kind), mask=k_mask[:, None])
+    tl.store(out_ptr + offsets + value, dv.to(kind), mask=k_mask[:, None])
 
 
 def _layout(heads: Heads, d: int) -> dict[str, int]:
@@ -281,13 +291,16 @@ def backward(
     blocks = triton.cdiv(tokens, KEYS.keys)
     programs = WAVES * multiprocessors(qkv.device)
     split = max(1, min(16, programs // (blocks * heads.keys), triton.cdiv(rows, KEYS.rows)))
-    partial = torch.empty(split, tokens, heads.keys, 2, d, dtype=torch.float32, device=qkv.device)
+    shape = split, tokens, heads.keys, 2, d
+    out_of_keys = dqkv if split == 1 else qkv.new_empty(shape, dtype=torch.float32)
     _keys_kernel[(blocks, split, heads.keys)](
-        qkv, grad, lse, delta, partial, ends, tokens, scale, grad_scale,
+        qkv, grad, lse, delta, out_of_keys, ends, tokens, scale, grad_scale,
         **layout, ROWS=KEYS.rows, COLUMNS=KEYS.keys, SPLIT=split,
         num_warps=KEYS.warps, num_stages=KEYS.stages,
     )  # fmt: skip
-    both = partial.sum(0)
+    if split == 1:
+        return dqkv
+    both = sum_parts(out_of_keys[None], qkv.dtype)[0]
     if heads.interleaved:
         dqkv.view(tokens, heads.keys, heads.per_key + 2, d)[:, :, -2:] = both
     else:

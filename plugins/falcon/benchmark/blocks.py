@@ -1,9 +1,11 @@
 """Steps of the fused blocks alone, without Axolotl around them: speed, memory, longest row.
 
 `python -m plugins.falcon.benchmark.blocks falcon-7b,4x2048,low llama-7b,1x512,fast,eager` prints a
-line of JSON a row. Weights are drawn at random and quantised on the card; ids are random, four
-sequences a row, all labelled; LoRA of rank 32 on every linear layer; a step is forward, backward
-and AdamW.
+line of JSON a row. Words after a size: fast, low or auto; fp8; eager (nothing recorded); held
+(nothing in host memory); flash; x4 (passes a step); limit24 (PyTorch held to 24 GiB); kernels.
+
+Weights are drawn at random and quantised on the card; ids are random, four sequences a row, all
+labelled; LoRA of rank 32 on every linear layer; a step is forward, backward and AdamW.
 """
 
 from __future__ import annotations
@@ -138,7 +140,8 @@ class Steps:
 def measure(model: Any, words: list[str], rows: int, length: int, steps: int) -> dict[str, Any]:
     """Time and memory of ``steps`` steps, after some to warm up."""
     choice = install(model, words)
-    passes = next((int(word[1:]) for word in words if word[0] == "x" and word[1:].isdigit()), 1)
+    hold(number_of(words, "limit"))
+    passes = int(number_of(words, "x") or 1)
     training = Steps(model, passes)
     batch = batch_of(rows, length, model.config.vocab_size)
     fresh()
@@ -146,22 +149,46 @@ def measure(model: Any, words: list[str], rows: int, length: int, steps: int) ->
     seconds = training.run(batch, steps)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         training.run(batch, 1)
-    kernels = sorted(profile.key_averages(), key=lambda k: -k.self_device_time_total)
+    kernels = kernels_of(profile)
     decoder = getattr(model.base_model.model, model.base_model.model.base_model_prefix)
     recorded = sum(one.recording is not None for one in decoder.fused.graphs.shapes.values())
     result = {
         "tokens_per_second": round(rows * length * passes / seconds),
         "ms_per_step": round(seconds * 1e3, 1),
-        "gpu_busy_ms": round(sum(k.self_device_time_total for k in kernels) / 1e3, 1),
+        "gpu_busy_ms": round(sum(ms for ms, _ in kernels.values()), 1),
         "peak_gib": round(torch.cuda.max_memory_allocated() / GIB, 2),
         "reserved_gib": round(torch.cuda.max_memory_reserved() / GIB, 2),
         "recorded": recorded, "memory": choice.memory, "fallbacks": fallbacks_taken(),
     }  # fmt: skip
     if "kernels" in words:
         result["kernels"] = {
-            k.key[:60]: [round(k.self_device_time_total / 1e3, 2), k.count] for k in kernels[:25]
+            name: [round(ms, 2), count] for name, (ms, count) in list(kernels.items())[:25]
         }
     return result
+
+
+def kernels_of(profile: torch.profiler.profile) -> dict[str, tuple[float, int]]:
+    """Milliseconds and launches of each kind of kernel, the longest first.
+
+    PyTorch's element by element ones differ beyond their first 60 letters alone, and are one kind.
+    """
+    found: dict[str, tuple[float, int]] = {}
+    for kernel in profile.key_averages():
+        ms, count = found.get(kernel.key[:60], (0.0, 0))
+        found[kernel.key[:60]] = ms + kernel.self_device_time_total / 1e3, count + kernel.count
+    return dict(sorted(found.items(), key=lambda one: -one[1][0]))
+
+
+def number_of(words: list[str], name: str) -> float | None:
+    """The number in a word such as ``limit24``; None where there is no such word."""
+    found = (word[len(name) :] for word in words if word.startswith(name))
+    return next((float(rest) for rest in found if rest.replace(".", "", 1).isdigit()), None)
+
+
+def hold(gib: float | None) -> None:
+    """Let PyTorch have so much of the card, all of it for None."""
+    total = torch.cuda.get_device_properties(0).total_memory / GIB
+    torch.cuda.set_per_process_memory_fraction(1.0 if gib is None else gib / total)
 
 
 def longest_row(model: Any, words: list[str], limits: list[float]) -> Iterator[dict[str, Any]]:
@@ -170,6 +197,7 @@ def longest_row(model: Any, words: list[str], limits: list[float]) -> Iterator[d
     PyTorch is held to the limit less 0.5 GiB, which CUDA's context takes. The first try comes from
     the line through two peaks; where it fits, the next from the room that it left.
     """
+    hold(None)
     install(model, [*words, "eager"])
     training, vocabulary = Steps(model), model.config.vocab_size
     training.run(batch_of(1, 2048, vocabulary), 1)  # the optimizer's moments stand from here on
@@ -179,10 +207,9 @@ def longest_row(model: Any, words: list[str], limits: list[float]) -> Iterator[d
         training.run(batch_of(1, length, vocabulary), 1)
         peaks.append(torch.cuda.max_memory_reserved() / GIB)
     slope = (peaks[1] - peaks[0]) / (long - short)
-    total = torch.cuda.get_device_properties(0).total_memory
     for limit in limits:
         room = limit - 0.5
-        torch.cuda.set_per_process_memory_fraction(room * GIB / total)
+        hold(room)
         found: dict[str, Any] = {"limit_gib": limit, "failed": "no row tried fits"}
         best, tried = 0, int(short + (room - peaks[0]) / slope)
         for _ in range(4):
@@ -202,7 +229,7 @@ def longest_row(model: Any, words: list[str], limits: list[float]) -> Iterator[d
                 "reserved_gib": round(peak, 2),
             }  # fmt: skip
             tried = int(best + (room - peak) / slope * 0.97)
-        torch.cuda.set_per_process_memory_fraction(1.0)
+        hold(None)
         yield found
 
 

@@ -244,6 +244,25 @@ def test_grouped_attention(dtype, heads, d, lengths) -> None:
             assert got_part.float().norm() < 1e-2
 
 
+@direct
+@pytest.mark.parametrize("heads,d", LAYOUTS)
+def test_keys_by_one_program_or_several(heads, d, monkeypatch) -> None:
+    """Several programs share a tile of keys where there are few; else it writes them in place."""
+    from plugins.fused import grouped_attention
+
+    torch.manual_seed(0)
+    positions = torch.cat([torch.arange(n) for n in (70, 61)])[None].to(DEVICE)
+    sequences = find_sequences(1, positions.shape[1], positions, None, torch.device(DEVICE))
+    qkv = random(positions.shape[1], heads.total, d)
+    grad = random(positions.shape[1], heads.queries, d)
+    out, saved = attend(qkv, heads, sequences, "grouped")
+    results = []
+    for waves in (16, 0):
+        monkeypatch.setattr(grouped_attention, "WAVES", waves)
+        results.append(attend_backward(grad, qkv, heads, out, saved, sequences, "grouped"))
+    assert_near(*results, torch.float32)
+
+
 @pytest.fixture
 def grouped_calls(monkeypatch):
     """The dtype of every qkv that goes through the shared kernels' forward."""
