@@ -218,10 +218,10 @@ def _keys_kernel(
         dk += tl.dot(ds.to(q.dtype), q, input_precision="ieee")
     if SPLIT == 1:
         offsets = key[:, None].to(tl.int64) * width + (K_FIRST + group * K_STEP) * D + d[None, :]
-        value: tl.constexpr = V_SHIFT * D
+        value = V_SHIFT * D
     else:
         offsets = ((split * tokens + key[:, None]).to(tl.int64) * KEYS + group) * 2 * D + d[None, :]
-        value: tl.constexpr = D
+        value = D
     kind = out_ptr.dtype.element_ty
     tl.store(out_ptr + offsets, (dk * grad_scale).to(kind), mask=k_mask[:, None])
     tl.store(out_ptr + offsets + value, dv.to(kind), mask=k_mask[:, None])
