@@ -31,7 +31,8 @@ class FusedOptions(BaseModel):
 
     compute: Literal["auto", "fp8"] = "auto"
     """auto: products of the frozen layers in the dtype of training; fp8: over a 4-bit base, on Ada,
-    Hopper and later, those on the way back in e4m3; forward and adapters as before."""
+    Hopper and later, those on the way back in e4m3; forward and adapters as before. FP8.md says
+    what that gives."""
 
     memory: Literal["auto", "fast", "low"] = "auto"
     """fast: keep what the backward needs; low: keep only each block's input and recompute the

@@ -1,7 +1,7 @@
 """Frozen products in fp8 (e4m3): the numbers, in plain PyTorch but for the product on CUDA.
 
 Only the way back is in fp8. Forward, the weights' second rounding would make the base another one,
-the same in every step: falcon/NOTES.md has what training by that costs. Gradients get a scale for
+the same in every step: FP8.md has what training by that costs. Gradients get a scale for
 each row (token), found when they are made. The frozen weights of a group share one, a power of
 two: e4m3 is a floating point of 15 binades, so that a scale for each row or column would buy range
 where none is wanted, and no precision. Hopper wants the axis that is summed over to lie last in
