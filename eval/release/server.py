@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--attention", default="sdpa")
     parser.add_argument("--queue", type=int, default=QUEUE)
+    parser.add_argument("--grace", type=int, default=GRACE)
     return parser
 
 
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
         signal.signal(number, lambda *_: os._exit(0))
     gate = gate_for(args.model, args.device, args.dtype, args.attention, args.queue)
     # Its own output is a log; requests are logged without their content.
-    uvicorn.run(gate, host=HOST, port=args.port, timeout_graceful_shutdown=GRACE)
+    uvicorn.run(gate, host=HOST, port=args.port, timeout_graceful_shutdown=args.grace)
 
 
 def gate_for(model: str, device: str, dtype: str, attention: str, queue: int) -> Gate:

@@ -301,7 +301,7 @@ def test_a_killed_run_leaves_the_data_no_workers_and_its_litter_goes_with_the_ne
     running.kill()
     running.communicate()
     assert snapshot(out) == before
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + 300
     while any(Path(f"/proc/{worker}").exists() for worker in workers):
         assert time.monotonic() < ends, "a worker outlives its parent"
         time.sleep(0.05)
@@ -317,7 +317,7 @@ def test_ctrl_c_says_so_and_leaves_nothing(tmp_path: Path) -> None:
     small(tmp_path, questions(20_000))
     running = running_with_two_workers(tmp_path)
     os.killpg(running.pid, signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
+    _, errors = running.communicate(timeout=600)
     assert running.returncode == 130
     assert errors.splitlines()[-1] == "stopped: the data are as they were"
     assert "Traceback" not in errors

@@ -88,7 +88,7 @@ def train_and_kill(
             time.sleep(0.05)
         for pid in training_processes(folder, ranks - 1 if ranks > 1 else None):
             os.kill(pid, signal.SIGKILL)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=600)
     return Result(process.returncode, output, folder)
 
 

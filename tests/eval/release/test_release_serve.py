@@ -61,7 +61,7 @@ def served(run: Run) -> Iterator[OpenAI]:
         assert address, (run.path / "serve.log").read_text()
         yield OpenAI(base_url=address, api_key="none", max_retries=0)
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=600) == 0
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +213,7 @@ def test_fifty_clients_at_once_of_smollm2_and_a_clean_end(tmp_path: Path) -> Non
     (tmp_path / "smollm2").symlink_to(make_small_model())
     port = free_port()
     command = [sys.executable, "-P", "-m", "eval.release.server", "smollm2", "--port", str(port)]
+    command += ["--grace", "600"]  # a busy machine takes long over thirty tokens
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     log = tmp_path / "log"
     with (
@@ -222,7 +223,7 @@ def test_fifty_clients_at_once_of_smollm2_and_a_clean_end(tmp_path: Path) -> Non
         ) as process,
     ):
         root = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while True:
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             try:
@@ -250,7 +251,7 @@ def test_fifty_clients_at_once_of_smollm2_and_a_clean_end(tmp_path: Path) -> Non
         process.send_signal(signal.SIGTERM)
         pieces = [c.choices[0].delta.content or "" for c in stream if c.choices]
         assert "".join(pieces)  # what was begun is answered to its end
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=600) == 0
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{root}/health")
 
