@@ -54,7 +54,7 @@ def make(shape: str, rank: int = 32) -> nn.Module:
     config = AutoConfig.for_model(**SHAPES[shape])
     with torch.device("cuda"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    _quantise(model)
+    quantise(model)
     family = "falcon" if config.model_type == "falcon" else "llama"
     settings = LoraConfig(
         r=rank, lora_alpha=rank, lora_dropout=0.05, target_modules=TARGETS[family]
@@ -62,7 +62,8 @@ def make(shape: str, rank: int = 32) -> nn.Module:
     return get_peft_model(model.requires_grad_(False), settings).train().cuda()
 
 
-def _quantise(model: Any) -> None:
+def quantise(model: Any) -> None:
+    """Hold every linear layer but the head in nf4, on the card."""
     from bitsandbytes.nn import Linear4bit, Params4bit
 
     for parent in list(model.modules()):

@@ -1,0 +1,268 @@
+"""Optimizer steps of DPO, as Axolotl runs them and as the packed trainer does.
+
+`python -m plugins.falcon.benchmark.pairs stock auto low,12 values` prints a line of JSON a case:
+Falcon-7B's shape with random weights, 1,024 tokens a side of which a quarter is the prompt, LoRA of
+rank 32 on every linear layer with a frozen copy for the reference, 8 pairs an optimizer step in
+micro-batches of one, and each step logged, as falcon7b-dpo has it. ``stock`` is Axolotl's trainer
+over what it loads: `load_in_4bit` quantises no Falcon there, and lifts it to float32. A number
+after a comma is the GiB that the process may take. ``values`` holds both ways against each other
+over the same model. ``tiny`` among the words shows on any machine that all runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from axolotl.core.trainers.dpo.args import AxolotlDPOConfig
+from axolotl.core.trainers.dpo.trainer import AxolotlDPOTrainer
+from axolotl.utils.dict import DictDefault
+from datasets import Dataset
+from transformers import TrainerCallback
+
+from plugins.falcon.benchmark import blocks, stand_in
+from plugins.falcon.plugin import FalconPlugin
+from plugins.fused.backends import chosen
+from plugins.preference.pack import pack_pairs
+from plugins.preference.reference import keep_in_fp32
+from plugins.preference.trainer import PackedDPOTrainer
+from recipes.runner.core.fallbacks import fallbacks_taken
+
+GIB = 2**30
+PAIRS = 8  # of an optimizer step
+RANK = 32
+
+
+class _Tokenised:
+    """Rows that are tokens already."""
+
+    def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
+        return dataset
+
+
+class _Stock(_Tokenised, AxolotlDPOTrainer):
+    pass
+
+
+class _Packed(_Tokenised, PackedDPOTrainer):
+    pass
+
+
+class _Stopwatch(TrainerCallback):
+    def __init__(self, warm_up: int) -> None:
+        self.warm_up, self.peak = warm_up, 0
+        self.marks: list[float] = []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+            self.peak = max(self.peak, torch.cuda.max_memory_allocated())
+        if state.global_step >= self.warm_up:
+            self.marks.append(time.perf_counter())
+
+
+def rows(side: int, vocabulary: int) -> Dataset:
+    """As many pairs as a few steps take, of random tokens."""
+    draw = torch.Generator().manual_seed(0)
+
+    def ids(count: int) -> list[int]:
+        return torch.randint(20, vocabulary, (count,), generator=draw).tolist()
+
+    asked = side // 4
+    return Dataset.from_list(
+        [
+            {"prompt_ids": ids(asked), "chosen_ids": ids(side - asked),
+             "rejected_ids": ids(side - asked)}
+            for _ in range(4 * PAIRS)
+        ]
+    )  # fmt: skip
+
+
+def trainer_of(kind: Any, model: Any, folder: Path, steps: int, side: int, **more: Any) -> Any:
+    """A trainer over random pairs, its adapter beside a frozen copy of it."""
+    from peft import LoraConfig, PeftModel
+
+    stand_in.make_tokenizer(folder / "tokenizer", ["nothing"])
+    from transformers import AutoTokenizer
+
+    args = AxolotlDPOConfig(
+        output_dir=str(folder), beta=0.1, per_device_train_batch_size=1, max_length=side,
+        gradient_accumulation_steps=PAIRS, max_steps=steps, logging_steps=1, report_to=[],
+        save_strategy="no", optim="adamw_torch_fused", bf16=torch.cuda.is_available(),
+        use_cpu=not torch.cuda.is_available(), disable_tqdm=True, learning_rate=2e-5,
+        remove_unused_columns=False, **more,
+    )  # fmt: skip
+    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+    tokenizer.pad_token = ">>SUFFIX<<"
+    lora = None
+    if isinstance(model, PeftModel):  # of the case before
+        model.delete_adapter("ref")
+    else:
+        lora = LoraConfig(
+            r=RANK, lora_alpha=RANK, target_modules=blocks.TARGETS["falcon"], task_type="CAUSAL_LM"
+        )
+    trainer = kind(model=model, args=args, train_dataset=rows(side, model.config.vocab_size),
+                   processing_class=tokenizer, peft_config=lora)  # fmt: skip
+    _with_reference(trainer.model)
+    return trainer
+
+
+def _with_reference(model: Any) -> None:
+    """A trained adapter's weights in both, apart by what a few steps would do."""
+    if "ref" not in model.peft_config:
+        model.add_adapter("ref", model.peft_config["default"])
+    keep_in_fp32(model)
+    torch.manual_seed(1)
+    named = dict(model.named_parameters())
+    for name, parameter in named.items():
+        if ".ref." in name:
+            of = named[name.replace(".ref.", ".default.")]
+            if "lora_B" in name:
+                torch.nn.init.normal_(of, std=0.002)
+            parameter.data = of.data.clone()
+            of.data += 1e-4 * torch.randn_like(of)
+            parameter.requires_grad_(False)
+
+
+def base_of(quantised: bool, tiny: bool) -> Any:
+    """Falcon-7B's shape as this repository loads it, or as stock Axolotl does."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    gpu = torch.cuda.is_available()
+    shape: dict[str, Any] = {"model_type": "falcon"} | (stand_in.TINY if tiny else {})
+    config = AutoConfig.for_model(**shape)
+    config._attn_implementation = "sdpa"
+    torch.manual_seed(0)
+    with torch.device("cuda" if gpu else "cpu"):
+        dtype = torch.bfloat16 if gpu else torch.float32
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    model.requires_grad_(False)
+    model.config.use_cache = False
+    if quantised and gpu:
+        blocks.quantise(model)
+    return model if quantised else model.float()
+
+
+def packed_trainer(model: Any, folder: Path, steps: int, side: int, memory: str) -> Any:
+    """The packed trainer, set up by the plugin as in a run."""
+    trainer = trainer_of(_Packed, model, folder, steps, side)
+    options = {"memory": memory}
+    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    cfg = DictDefault({"rl": "dpo", "bf16": dtype == torch.bfloat16, "torch_dtype": dtype,
+                       "falcon": options})  # fmt: skip
+    FalconPlugin().post_trainer_create(cfg, trainer)
+    assert trainer.packs, fallbacks_taken()
+    return trainer
+
+
+def run(case: str, model: Any, folder: Path, side: int) -> dict[str, Any]:
+    """One case, and the model that it leaves."""
+    if case == "values":
+        return compare(model, folder, side)
+    return measure(case, model, folder, side)
+
+
+def measure(case: str, model: Any, folder: Path, side: int) -> dict[str, Any]:
+    """Seconds of an optimizer step, and the card's peak."""
+    name, _, limit = case.partition(",")
+    fresh(float(limit) if limit else None)
+    warm_up, steps = (1, 2) if name == "stock" else (3, 6)
+    if name == "stock":
+        checkpointing = {"gradient_checkpointing": True,
+                         "gradient_checkpointing_kwargs": {"use_reentrant": False}}  # fmt: skip
+        trainer = trainer_of(_Stock, model, folder, steps, side, **checkpointing)
+    else:
+        trainer = packed_trainer(model, folder, steps, side, name)
+    watch = _Stopwatch(warm_up)
+    trainer.add_callback(watch)
+    held = _allocated()
+    trainer.train()
+    seconds = (watch.marks[-1] - watch.marks[0]) / (len(watch.marks) - 1)
+    return {
+        "model": trainer.model, "case": case, "seconds_a_step": seconds,
+        "pairs_a_second": PAIRS / seconds,
+        "tokens_a_second": 2 * PAIRS * side / seconds, "held_gib": held / GIB,
+        "peak_gib": watch.peak / GIB, "reserved_gib": _reserved() / GIB,
+        "rows_a_pass": trainer.args.per_device_train_batch_size,
+        "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
+        "chosen": chosen() if name != "stock" else {},
+    }  # fmt: skip
+
+
+def compare(model: Any, folder: Path, side: int) -> dict[str, Any]:
+    """One pair, the packed way against TRL's padded one with all logits, over one model."""
+    fresh(None)
+    trainer = packed_trainer(model, folder, 1, side, "fast")
+    trainer.model.train()
+    padded = trainer.data_collator.collate([trainer.train_dataset[0]])
+    found = []
+    for packs in (True, False):
+        trainer.packs = packs
+        batch = trainer._prepare_inputs(pack_pairs(padded) if packs else dict(padded))
+        trainer.model.zero_grad()
+        with trainer.compute_loss_context_manager():
+            loss = trainer.compute_loss(trainer.model, batch)
+        loss.backward()
+        gradients = [p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]
+        figures = {k: float(v[-1]) for k, v in trainer._metrics["train"].items()}
+        found.append((loss.item(), torch.cat(gradients).double(), figures))
+        trainer._metrics["train"].clear()
+    (loss, gradient, figures), (plain_loss, plain, plain_figures) = found
+    return {
+        "model": trainer.model, "case": "values", "loss": [loss, plain_loss],
+        "logps/chosen": [figures["logps/chosen"], plain_figures["logps/chosen"]],
+        "margins": [figures["rewards/margins"], plain_figures["rewards/margins"]],
+        "gradients_apart": float((gradient - plain).norm() / plain.norm()),
+    }  # fmt: skip
+
+
+def fresh(limit: float | None) -> None:
+    """An empty card, of which the process may take ``limit`` GiB."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, (limit or 1e4) * GIB / total))
+
+
+def _allocated() -> int:
+    return torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
+
+
+def _reserved() -> int:
+    return torch.cuda.max_memory_reserved() if torch.cuda.is_available() else 0
+
+
+def main() -> None:
+    """Measure the named cases."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cases", nargs="+", help="stock, auto, fast, low, low,12, values; tiny")
+    parser.add_argument("--side", type=int, default=1024, help="tokens of prompt and answer")
+    args = parser.parse_args()
+    tiny = "tiny" in args.cases
+    model, held = None, None
+    for case in (name for name in args.cases if name != "tiny"):
+        began = time.perf_counter()
+        quantised = case != "stock"
+        if held != quantised:
+            model = None
+            fresh(None)
+            model, held = base_of(quantised, tiny), quantised
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                found = run(case, model, Path(folder), args.side)
+            except RuntimeError as error:
+                found, held = {"case": case, "failed": str(error).split("\n")[0]}, None
+            model = found.pop("model", None)
+        print(json.dumps(found | {"took": time.perf_counter() - began}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
