@@ -86,7 +86,7 @@ def rows(side: int, vocabulary: int) -> Dataset:
 
 def trainer_of(kind: Any, model: Any, folder: Path, steps: int, side: int, **more: Any) -> Any:
     """A trainer over random pairs, its adapter beside a frozen copy of it."""
-    from peft import LoraConfig, PeftModel
+    from peft import LoraConfig
 
     stand_in.make_tokenizer(folder / "tokenizer", ["nothing"])
     from transformers import AutoTokenizer
@@ -100,13 +100,9 @@ def trainer_of(kind: Any, model: Any, folder: Path, steps: int, side: int, **mor
     )  # fmt: skip
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
     tokenizer.pad_token = ">>SUFFIX<<"
-    lora = None
-    if isinstance(model, PeftModel):  # of the case before
-        model.delete_adapter("ref")
-    else:
-        lora = LoraConfig(
-            r=RANK, lora_alpha=RANK, target_modules=blocks.TARGETS["falcon"], task_type="CAUSAL_LM"
-        )
+    lora = LoraConfig(
+        r=RANK, lora_alpha=RANK, target_modules=blocks.TARGETS["falcon"], task_type="CAUSAL_LM"
+    )
     trainer = kind(model=model, args=args, train_dataset=rows(side, model.config.vocab_size),
                    processing_class=tokenizer, peft_config=lora)  # fmt: skip
     _with_reference(trainer.model)
@@ -115,8 +111,7 @@ def trainer_of(kind: Any, model: Any, folder: Path, steps: int, side: int, **mor
 
 def _with_reference(model: Any) -> None:
     """A trained adapter's weights in both, apart by what a few steps would do."""
-    if "ref" not in model.peft_config:
-        model.add_adapter("ref", model.peft_config["default"])
+    model.add_adapter("ref", model.peft_config["default"])
     keep_in_fp32(model)
     torch.manual_seed(1)
     named = dict(model.named_parameters())
@@ -149,9 +144,9 @@ def base_of(quantised: bool, tiny: bool) -> Any:
     return model if quantised else model.float()
 
 
-def packed_trainer(model: Any, folder: Path, steps: int, side: int, memory: str) -> Any:
+def packed_trainer(folder: Path, steps: int, side: int, tiny: bool, memory: str) -> Any:
     """The packed trainer, set up by the plugin as in a run."""
-    trainer = trainer_of(_Packed, model, folder, steps, side)
+    trainer = trainer_of(_Packed, base_of(True, tiny), folder, steps, side)
     options = {"memory": memory}
     dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
     cfg = DictDefault({"rl": "dpo", "bf16": dtype == torch.bfloat16, "torch_dtype": dtype,
@@ -161,14 +156,7 @@ def packed_trainer(model: Any, folder: Path, steps: int, side: int, memory: str)
     return trainer
 
 
-def run(case: str, model: Any, folder: Path, side: int) -> dict[str, Any]:
-    """One case, and the model that it leaves."""
-    if case == "values":
-        return compare(model, folder, side)
-    return measure(case, model, folder, side)
-
-
-def measure(case: str, model: Any, folder: Path, side: int) -> dict[str, Any]:
+def measure(case: str, folder: Path, side: int, tiny: bool) -> dict[str, Any]:
     """Seconds of an optimizer step, and the card's peak."""
     name, _, limit = case.partition(",")
     fresh(float(limit) if limit else None)
@@ -176,17 +164,16 @@ def measure(case: str, model: Any, folder: Path, side: int) -> dict[str, Any]:
     if name == "stock":
         checkpointing = {"gradient_checkpointing": True,
                          "gradient_checkpointing_kwargs": {"use_reentrant": False}}  # fmt: skip
-        trainer = trainer_of(_Stock, model, folder, steps, side, **checkpointing)
+        trainer = trainer_of(_Stock, base_of(False, tiny), folder, steps, side, **checkpointing)
     else:
-        trainer = packed_trainer(model, folder, steps, side, name)
+        trainer = packed_trainer(folder, steps, side, tiny, name)
     watch = _Stopwatch(warm_up)
     trainer.add_callback(watch)
     held = _allocated()
     trainer.train()
     seconds = (watch.marks[-1] - watch.marks[0]) / (len(watch.marks) - 1)
     return {
-        "model": trainer.model, "case": case, "seconds_a_step": seconds,
-        "pairs_a_second": PAIRS / seconds,
+        "case": case, "seconds_a_step": seconds, "pairs_a_second": PAIRS / seconds,
         "tokens_a_second": 2 * PAIRS * side / seconds, "held_gib": held / GIB,
         "peak_gib": watch.peak / GIB, "reserved_gib": _reserved() / GIB,
         "rows_a_pass": trainer.args.per_device_train_batch_size,
@@ -195,11 +182,11 @@ def measure(case: str, model: Any, folder: Path, side: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def compare(model: Any, folder: Path, side: int) -> dict[str, Any]:
+def compare(folder: Path, side: int, tiny: bool) -> dict[str, Any]:
     """One pair, the packed way against TRL's padded one with all logits, over one model."""
-    fresh(None)
-    trainer = packed_trainer(model, folder, 1, side, "fast")
-    trainer.model.train()
+    trainer = packed_trainer(folder, 1, side, tiny, "fast")
+    # As in training: autocast, and logits in float32 outside of it.
+    trainer.accelerator.prepare_model(trainer.model.train())
     padded = trainer.data_collator.collate([trainer.train_dataset[0]])
     found = []
     for packs in (True, False):
@@ -215,7 +202,7 @@ def compare(model: Any, folder: Path, side: int) -> dict[str, Any]:
         trainer._metrics["train"].clear()
     (loss, gradient, figures), (plain_loss, plain, plain_figures) = found
     return {
-        "model": trainer.model, "case": "values", "loss": [loss, plain_loss],
+        "case": "values", "loss": [loss, plain_loss],
         "logps/chosen": [figures["logps/chosen"], plain_figures["logps/chosen"]],
         "margins": [figures["rewards/margins"], plain_figures["rewards/margins"]],
         "gradients_apart": float((gradient - plain).norm() / plain.norm()),
@@ -247,20 +234,17 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=1024, help="tokens of prompt and answer")
     args = parser.parse_args()
     tiny = "tiny" in args.cases
-    model, held = None, None
     for case in (name for name in args.cases if name != "tiny"):
         began = time.perf_counter()
-        quantised = case != "stock"
-        if held != quantised:
-            model = None
-            fresh(None)
-            model, held = base_of(quantised, tiny), quantised
+        fresh(None)
         with tempfile.TemporaryDirectory() as folder:
             try:
-                found = run(case, model, Path(folder), args.side)
+                if case == "values":
+                    found = compare(Path(folder), args.side, tiny)
+                else:
+                    found = measure(case, Path(folder), args.side, tiny)
             except RuntimeError as error:
-                found, held = {"case": case, "failed": str(error).split("\n")[0]}, None
-            model = found.pop("model", None)
+                found = {"case": case, "failed": str(error).split("\n")[0]}
         print(json.dumps(found | {"took": time.perf_counter() - began}), flush=True)
 
 
