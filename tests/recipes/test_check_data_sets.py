@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from recipes.runner.check.check import quiet
 from recipes.runner.check.keys import inspect_recipe
+from recipes.runner.core.quiet import quiet
 from recipes.runner.core.yaml_file import YamlFile
 
 ROWS: dict[str, dict[str, Any]] = {

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from recipes.runner.check.check import quiet
 from recipes.runner.check.finding import Finding
 from recipes.runner.check.keys import inspect_config, inspect_recipe
 from recipes.runner.check.refusals import validated
 from recipes.runner.check.schema import check_root, root_models
+from recipes.runner.core.quiet import quiet
 from recipes.runner.core.yaml_file import YamlFile
 
 BASE = {

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import sys
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 from recipes.runner.core.errors import UserError, UserErrors
 from recipes.runner.core.paths import display_path
+from recipes.runner.core.quiet import quiet
 from recipes.runner.core.recipe import NO_KEYS, Recipe
 from recipes.runner.core.yaml_file import YamlFile, read_yaml
 
@@ -75,19 +71,3 @@ def _problems(recipe: Recipe, file: YamlFile) -> list[UserError]:
         from recipes.runner.check.keys import inspect_recipe
 
         return inspect_recipe(recipe.config, file).errors
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the libraries' import chatter off the terminal."""
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)

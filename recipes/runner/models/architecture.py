@@ -12,6 +12,7 @@ from typing import Any, Literal
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.files import write_text
 from recipes.runner.core.paths import is_file
+from recipes.runner.core.quiet import quiet
 from recipes.runner.core.recipe import RECIPES, ROOT
 
 _LAYER = re.compile(r"\.(\d+)\.")
@@ -145,11 +146,12 @@ def build(config: Any) -> Architecture:
         CannotEstimate: transformers knows no language model of this type.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        built = AutoConfig.for_model(**config) if isinstance(config, dict) else config
-        with torch.device("meta"):
+        with quiet(), torch.device("meta"):
+            from transformers import AutoConfig, AutoModelForCausalLM
+
+            built = AutoConfig.for_model(**config) if isinstance(config, dict) else config
             model = AutoModelForCausalLM.from_config(built)
     except Exception as error:  # whatever its own checks raise of a file with other values
         kind = config.get("model_type") if isinstance(config, dict) else config.model_type

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipes.runner.check.check import quiet
 from recipes.runner.core.errors import UserError, UserErrors
 from recipes.runner.core.nearest import did_you_mean
 from recipes.runner.core.overrides import Overrides
 from recipes.runner.core.paths import RECIPES, display_path
+from recipes.runner.core.quiet import quiet
 from recipes.runner.core.recipe import Recipe
 from recipes.runner.core.yaml_file import Fault, KeyPath, YamlFile, read_yaml
 from recipes.runner.sweep.repeats import SEEDS, Repeats, take_repeats
