@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -282,3 +283,28 @@ def test_runs_on_preferences_are_not_settled_by_their_loss(
     assert closing.close(load_recipe(recipe), grid, runs, JobsOutcome({}, False)) == 0
     assert bool(asked) == settled
     assert ("the loss over them changes with rl_beta" in capsys.readouterr().out) != settled
+
+
+@pytest.mark.parametrize(
+    ("takes", "words"),
+    [(100.0, "hold about 3 of 4 runs"), (20.0, "hold all 4 runs"), (900.0, "hold about 1 of 4")],
+)
+def test_the_first_run_that_ends_tells_what_a_budget_holds(
+    tmp_path, monkeypatch, capsys, takes, words
+):
+    grid = grid_of(tmp_path, "lora_r: [4, 8]\nlearning_rate: [1e-3, 1e-2]\n")
+    runs = sweep_runs(RECIPE, grid, {})
+    now = iter((10.0, 10.0 + takes))
+    monkeypatch.setattr(sweep, "time", SimpleNamespace(monotonic=lambda: next(now)))
+
+    def run_jobs(jobs, slots, announce, ended, seconds):
+        for job in jobs:
+            announce(job)
+            ended(job, 0)
+        return JobsOutcome({}, False)
+
+    monkeypatch.setattr(sweep, "run_jobs", run_jobs)
+    monkeypatch.setattr(sweep, "is_finished", lambda run: False)
+    sweep._Trainer(RECIPE, runs, [{}], [], False, budget=330.0).train(runs)
+    said = capsys.readouterr().out
+    assert said.count("hold") == 1 and f"5 min 30 s {words}" in said

@@ -11,6 +11,7 @@ from recipes.runner.core.errors import UserError
 from recipes.runner.core.flags import flag
 from recipes.runner.core.hashes import file_hash
 from recipes.runner.core.recipe import ROOT, Recipe, display_path
+from recipes.runner.core.terminal import duration
 from recipes.runner.estimate.gpu import count_gpus, device_names
 from recipes.runner.launch.jobs import Job, JobsOutcome, run_jobs
 from recipes.runner.run.record import read_record
@@ -90,7 +91,7 @@ def run_sweep(
         for run in (run for run in runs if is_finished(run)):
             print(f"finished already: {run.folder}/{_changed_since(run, recipe)}")
     flags = [*flags, *(["--gpus", "1"] if "CUDA_VISIBLE_DEVICES" in slots[0] else [])]
-    trainer = _Trainer(recipe, runs, slots, flags, force)
+    trainer = _Trainer(recipe, runs, slots, flags, force, budget)
     if budget is None:
         outcome = trainer.train(runs)
         return close(recipe, grid, runs, outcome)
@@ -117,9 +118,11 @@ class _Trainer:
         slots: Sequence[dict[str, str]],
         flags: Sequence[str],
         force: bool,
+        budget: float | None = None,
     ) -> None:
         self._recipe, self._slots, self._flags = recipe, slots, flags
-        self._force = force
+        self._force, self._budget = force, budget
+        self._began: float | None = None
         self._by_name = {run.name: run for run in runs}
         self._numbers = {run.name: number for number, run in enumerate(runs, 1)}
 
@@ -134,11 +137,23 @@ class _Trainer:
         which = f" ({run.repeat.name})" if run.repeat.name else ""
         number = f"[{self._numbers[job.name]}/{len(self._numbers)}]"
         print(f"\n{number} {run.setting}{which}", flush=True)
+        self._began = self._began or time.monotonic()
 
     def _ended(self, job: Job, code: int) -> None:
         if code and code != INTERRUPTED:
             number = f"[{self._numbers[job.name]}/{len(self._numbers)}]"
             print(f"{number} failed; going on", file=sys.stderr)
+        if not code and self._budget is not None and self._began is not None:
+            takes = time.monotonic() - self._began
+            print(_holds(takes, self._budget, len(self._slots), len(self._numbers)))
+            self._budget = None  # said once
+
+
+def _holds(takes: float, budget: float, at_a_time: int, runs: int) -> str:
+    """How many runs a budget holds, by what the first took."""
+    most = max(1, int(budget // max(takes, 1))) * at_a_time
+    held = f"all {runs} runs" if most >= runs else f"about {most} of {runs} runs"
+    return f"This run took {duration(takes)}. At that, {duration(budget)} hold {held}"
 
 
 def _race(
