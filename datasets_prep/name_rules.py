@@ -110,6 +110,7 @@ _RELATIONS = (
     r"half-brother|half-sister|step-?mum|godmother|godfather|godson|goddaughter|ex-partner|crush|kid|"
     r"toddler|eldest|youngest|sponsor|lodger|tenant|horse|puppy|kitten|rabbit|hamster"
 )
+_KINDS_OF_RELATIONS = "Foster|Birth|Late|Older|Younger|Eldest|Best|Former|Key|Social"
 _TITLES = _listed("titles")
 _SURE_TITLES = (
     "Dr|Mr|Mrs|Ms|Miss|Mx|Prof|Professor|Uncle|Aunt|Auntie|Aunty|Tante|Grandma|Grandpa|Granny|Grandad|"
@@ -137,10 +138,19 @@ _DONE_TO = _listed("done_to")
 # What only people do.
 _HUMAN = _listed("human")
 _OPENS = r"(?:\A|(?<=[.!?:\n\"\u201c] )|(?<=[\n\"\u201c(]))"
+_ASKED_OF = (
+    r"could|can|would|will|are|do|did|have|has|please|don't|don\u2019t|come|listen|tell|what|where|"
+    r"why|how"
+)
 _LABELS = (
     r"next of kin|nok|(?:full|first|last|patient|client|patient's|client's) name|attn|cc|signed|"
     r"your contact|care coordinator|key ?worker|emergency contact"
 )
+_LABEL_WORDS = frozenset(
+    form
+    for word in ("kin", "nok", "name", "attn", "cc", "signed", "contact", "coordinator", "worker")
+    for form in (word, word.capitalize(), word.upper())
+) | {"keyworker", "Keyworker"}
 _IS = r"(?: is|'s|\u2019s)"
 
 WORD = re.compile(r"[^\W\d_]+")
@@ -291,9 +301,10 @@ RULES: list[Rule] = [
     ),
     # Notes leave "my" and "her" out: "Father is Hemi", "Foster carer Shanelle reports".
     Rule(
-        re.compile(rf"(?i:{_RELATIONS})"),
+        frozenset(word.capitalize() for word in f"{_RELATIONS}|{_KINDS_OF_RELATIONS}".split("|")),
         re.compile(
-            rf"{_OPENS}(?:[A-Z][a-z]+ )?(?i:{_RELATIONS})(?: is|,|:)? ({_FULL})(?![\w'\u2019-])"
+            rf"{_OPENS}(?:(?:{_KINDS_OF_RELATIONS}) )?(?i:{_RELATIONS})(?: is|,|:)? ({_FULL})"
+            r"(?![\w'\u2019-])"
         ),
         near=False,
     ),
@@ -320,7 +331,7 @@ RULES: list[Rule] = [
     ),
     # "K. Johansson was discharged"; "(K. Johansson, 2010)" and "E. Coli" are nobody here.
     Rule(
-        (". ",),
+        re.compile(r"[A-Z]\. ?[A-Zdv]"),
         re.compile(
             r"(?:\A|(?<=[.!?\n,;:] )|(?<=\n)|\b(?:by|with|from|to|and|for|Re|re):? )"
             rf"({_INITIALS}{_PARTICLES}{_NAME})(?=[ ,.;:!?'\u2019]|$)(?! et al|,? \(?\d{{4}})"
@@ -329,18 +340,15 @@ RULES: list[Rule] = [
     ),
     # Lines of a form.
     Rule(
-        re.compile(rf"(?i:{_LABELS})"),
+        _LABEL_WORDS,
         re.compile(
             rf"\b(?i:{_LABELS})(?: ?[:-]| is| was) ?(?:(?:Dr|Mr|Mrs|Ms|Miss)\.? )?({_FORMAL})"
         ),
     ),
     # "Teacher: Blessing, could you read?"
     Rule(
-        (", ",),
-        re.compile(
-            rf"{_OPENS}({_NAME})(?=, (?:could|can|would|will|are|do|did|have|has|please|"
-            r"don't|don\u2019t|come|listen|tell|what|where|why|how) ?(?:you|me|us)\b|, please\b)"
-        ),
+        re.compile(rf", (?:{_ASKED_OF}|please)\b"),
+        re.compile(rf"{_OPENS}({_NAME})(?=, (?:(?:{_ASKED_OF}) (?:you|me|us)|please)\b)"),
         near=False,
     ),
     Rule(
