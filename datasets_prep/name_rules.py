@@ -30,46 +30,6 @@ MEDICINES = frozenset((_LEXICONS / "medicines.txt").read_text(encoding="utf-8").
 # Towns that are names too.
 PLACES = frozenset(_listed("places"))
 _ONLY_PLACES = frozenset(_LISTS["only_places"].split())
-IN_A_PLACE = re.compile(
-    r"\b(?:in|near|around|outside|from|of|across|visit(?:ed|ing)?|"
-    r"from [A-Z]\w+(?: [A-Z]\w+)? to|"
-    r"(?:mov|flew|fly|driv|drove|travel|trip|back|went|go|going|com|came|relocat|transferr)\w* to)"
-    r"(?: (?:downtown|central|north|south|east|west|lovely|sunny))? \Z"
-)
-PLACE_BEFORE = re.compile(
-    r"\b(?:Lake|Mount|Mt\.?|Port|Fort|Saint|St\.?|San|Santa|Cape|Camp|Hotel|Villa|Hurricane|Storm|"
-    r"British|District of|Los|Las|"
-    r"USS|HMS|Romeo and|storm|hurricane|typhoon|cyclone|Prince|Princess|King|Queen|Duke of|Lady|"
-    r"Lord) \Z"
-)
-# What makes a place, a prize, a test or an illness of the name before it.
-OF_NO_PERSON = re.compile(
-    r"(?:['\u2019]s?)?(?:-[A-Z]\w+)? (?:Cup|Award|Prize|Trophy|Medal|Bowl|Street|Road|Avenue|Lane|"
-    r"Drive|"
-    r"Station|Park|Lake|River|Airport|University|College|Hospital|School|Institute|Foundation|Clinic|"
-    r"Island|Bay|Beach|County|Square|Bridge|Hotel|Museum|Theat(?:er|re)|Stadium|Church|Library|"
-    r"Cathedral|Palace|Hall|House|Tower|Arms|Inn|Gardens|Festival|Academy|Building|Terminal|Market|"
-    r"Valley|Falls|Mountains?|Peninsula|Report|Inquiry|Theorem|Principle|Crescent|Mews|Pub|"
-    r"[Ss]core|[Ss]ign|[Rr]eflex|[Mm]ano?euvre|[Mm]aneuver|[Ee]xercises?|"
-    r"[Bb]od(?:y|ies)|[Gg]angrene|[Mm]alformation|[Ss]arcoma|[Ll]ymphoma|[Tt]umou?r|[Oo]il|[Cc]ells?|"
-    r"[Nn]odes?|[Nn]odules?|[Pp]alsy|[Pp]aralysis|[Pp]rocedure|[Ff]racture|[Hh]ernia|[Dd]uct|[Gg]lands?|"
-    r"[Tt]ubes?|[Ss]tages?|[Cc]riteria|[Cc]lassification|[Tt]ears?|[Ff]ever|[Vv]irus|[Bb]acillus|"
-    r"[Tt]riad|[Dd]ystrophy|[Aa]taxia|[Dd]ementia|[Pp]henomenon|[Cc]ontracture|[Aa]neurysm|[Oo]perations?|"
-    r"[Cc]atheter|[Pp]osition|[Rr]egime(?:n)?|[Aa]greements?|[Bb]ooks|[Aa]lgorithm|[Ee]quation|"
-    r"[Cc]onstant|[Dd]istribution|[Nn]umbers?|[Pp]aradox|albicans|"
-    r"[Dd]isease|[Ss]yndrome|[Ss]cale|[Ii]nventory|[Ii]ndex|[Ee]ffect|[Ll]aw|[Tt]est|[Mm]odel|[Tt]heory|"
-    r"sponge|salad|sandwich|knife|flask|hoover|tartan|potatoes|cocktail|pudding|"
-    r"wort|[Hh]otline|[Ll]ifeline|Project|Act|Code|Day|Method|Technique)(?:e?s)?\b"
-    r"|(?:['\u2019]s?)? the (?=[A-Z])"
-    # A brand: "Meda Cap\u00ae".
-    r"|(?: [A-Z][\w-]*)?[\u00ae\u2122]"
-)
-
-# Before somebody of the writer's own, whatever a story has by that name: "my daughter Alexa".
-OWN_BEFORE = re.compile(
-    r"\b(?:[Mm]y|[Oo]ur) (?:\w+ ){1,3}\Z|\b[Mm]y name is \Z|\bI am \Z|\bI['\u2019]m \Z"
-)
-
 _CREDENTIALS = (
     r"LCSW|LMFT|LPCC|LPC|LMHC|LCPC|LISW|LICSW|LMSW|LCMHC|LCADC|LCAS|LPCA|LGPC|LAMFT|LAC|LAPC|LSW|"
     r"LMHCA|MFT|MFTI|IMFT|AMFT|ACSW|MSW|BSW|NCC|DCC|CCTP|ACS|CADC|CAC|CSAC|CSAT|CST|CCM|BCD|"
@@ -369,6 +329,26 @@ RULES: list[Rule] = [
 ]
 
 
+def _by_word() -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for number, rule in enumerate(RULES):
+        for word in rule.words if isinstance(rule.words, frozenset) else ():
+            found.setdefault(word, []).append(number)
+    return found
+
+
+_BY_WORD = _by_word()
+_OTHERS = [n for n, rule in enumerate(RULES) if not isinstance(rule.words, frozenset)]
+
+
+def rules_for(text: str) -> list[Rule]:
+    """Those rules that may match a text, in their order."""
+    held = set(WORD.findall(text))
+    numbers = {number for word in held & _BY_WORD.keys() for number in _BY_WORD[word]}
+    numbers.update(number for number in _OTHERS if RULES[number].may_match(text, held))
+    return [RULES[number] for number in sorted(numbers)]
+
+
 # Given names for any place in a sentence, and those for mid-sentence alone; lower case.
 GIVEN_NAMES, GIVEN_NAMES_INSIDE = EVERYWHERE - _ONLY_PLACES, INSIDE - _ONLY_PLACES
 
@@ -386,19 +366,8 @@ CAPITALISED = re.compile(
     r"(?!['\u2019]t\b| Project\b| Talks?\b| talks?\b(?! (?:to|about|with|over|back|like|too)\b))"
 )
 SURNAMES = re.compile(rf"(?: (?:[A-Z]\. )?{_PARTICLES}{_NAME}){{0,2}}")
-# A second person beside the first, and one whom the writer calls theirs.
+# A second person beside the first.
 AND_NAME = re.compile(rf" (?:and|&) ({_NAME}(?:-[a-z]+)?)(?=[ .,;!?]|$)(?! [A-Z])")
-OF_MINE = re.compile(r"\b(?:[Mm]y|[Oo]ur)\b[^.!?\n]{0,40}\Z")
-MID_SENTENCE = re.compile(r"[a-z,] \Z")
-# The writer of a book, and a name known from the screen, are not persons of the conversation.
-OF_A_WORK = re.compile(
-    r"(?:(?:[\"\u201d\u2019')\]]|(?<=[a-z] )[A-Z][\w'\u2019]*"
-    r"|[A-Z][\w'\u2019]* [A-Z][\w'\u2019]*),? by"
-    r"|authors?|comedian|actor|actress|singer"
-    r"|books?(?: written)? by|[Tt]he work of)"
-    r" (?:Drs?\.? )?\Z"
-)
-
 _CLOSINGS = (
     r"best|best wishes|yours faithfully|yours sincerely|with gratitude|kindest regards|"
     r"warmest regards|lots of love|best regards|kind regards|warm regards|regards|warmly|"

@@ -8,30 +8,31 @@ from typing import Protocol
 
 from datasets_prep.foreign_names import foreign_names
 from datasets_prep.given_names import is_common, without_marks
+from datasets_prep.name_context import (
+    IN_A_PLACE,
+    MID_SENTENCE,
+    OF_A_WORK,
+    OF_MINE,
+    OF_NO_PERSON,
+    OWN_BEFORE,
+    PLACE_BEFORE,
+)
 from datasets_prep.name_rules import (
     ALSO_WORDS,
     AND_NAME,
     CAPITALISED,
     CREDENTIAL,
     GIVEN_NAMES_INSIDE,
-    IN_A_PLACE,
     MAY_BE_SIGNED,
     MEDICINES,
-    MID_SENTENCE,
     NOT_NAMES,
-    OF_A_WORK,
-    OF_MINE,
-    OF_NO_PERSON,
-    OWN_BEFORE,
     PARTICLES,
-    PLACE_BEFORE,
     PLACES,
     PUBLIC_NAMES,
-    RULES,
     SIGN_OFF,
     SURNAMES,
-    WORD,
     is_given,
+    rules_for,
 )
 from datasets_prep.public_names import PublicNames
 from datasets_prep.public_words import EVERYWHERE, FICTION, FICTION_SURNAMES, STORY
@@ -70,13 +71,11 @@ class RuleNames:
         found = []
         public = PublicNames(text)
         told = self.told or STORY.match(text) is not None
-        held = set(WORD.findall(text))
-        for rule in RULES:
-            if rule.may_match(text, held):
-                matched = [match.span(1) for match in rule.pattern.finditer(text)]
-                if not rule.sure:
-                    matched = [s for s in matched if not _is_common(text[slice(*s)])]
-                found += [s for s in matched if rule.near or not public.known(s[0])]
+        for rule in rules_for(text):
+            matched = [match.span(1) for match in rule.pattern.finditer(text)]
+            if not rule.sure:
+                matched = [s for s in matched if not _is_common(text[slice(*s)])]
+            found += [s for s in matched if rule.near or not public.known(s[0])]
         found = [span for span in found if not public.made_up(span[0])]
         if told:
             # A given name alone is a figure's, and so is a "girl called Mina".

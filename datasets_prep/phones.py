@@ -113,10 +113,16 @@ def find_phones(text: str, regions: list[str], keep: frozenset[str]) -> list[tup
         said += [m.span(1) for m in _LOCAL.finditer(text)]
         spans += [m.span() for p in (_NANP, _INTERNATIONAL) for m in p.finditer(text)]
     if digits >= 7 and _SEVEN.search(text):
+        rest = text
         for region in regions:
-            for match in phonenumbers.PhoneNumberMatcher(text, region):
+            if rest is not text and not _SEVEN.search(rest):
+                break
+            for match in phonenumbers.PhoneNumberMatcher(rest, region):
                 if re.search(r"[^\d]", match.raw_string):
                     spans.append((match.start, match.end))
+                # What one region knows, the next need not try in all its parts.
+                gap = "\n" * (match.end - match.start)
+                rest = rest[: match.start] + gap + rest[match.end :]
     spans = [span for span in spans if _may_be_phone(text, *span)]
     spans = [
         (start, end)

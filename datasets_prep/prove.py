@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from datasets_prep.conversation import Conversation, Ledger, Message, Span
 from datasets_prep.pieces import Piece, exchanges, joined, plan
@@ -127,9 +128,8 @@ class Prover:
         """Tokens of rows, each of which is checked."""
         lengths = []
         for row, (ids, labels) in zip(rows, self.tokens(rows), strict=True):
-            self._check(row, ids, labels)
+            self._trained[row["id"]] = self._check(row, ids, labels)
             lengths.append(len(ids))
-            self._trained[row["id"]] = sum(label != IGNORED for label in labels)
         return lengths
 
     def _refused(
@@ -162,15 +162,15 @@ class Prover:
                 "Add message_field_training: training to the recipe's datasets",
             )
 
-    def _check(self, row: dict[str, Any], ids: list[int], labels: list[int]) -> None:
-        """Compare the trained runs with the assistant turns."""
-        pairs = groupby(zip(ids, labels, strict=True), key=lambda pair: pair[1] != IGNORED)
-        runs = [[token for token, _ in run] for trained, run in pairs if trained]
+    def _check(self, row: dict[str, Any], ids: list[int], labels: list[int]) -> int:
+        """Compare the trained runs with the assistant turns; how many tokens are trained."""
+        runs = [ids[start:end] for start, end in _trained_runs(ids, labels)]
+        trained = sum(map(len, runs))
         said = [m for m in row["messages"] if m["role"] == "assistant"]
         turns = [m["content"] for m in said if m.get("training", True)]
         if _has_tools(row):
             self._check_tools(row, runs, turns)
-            return
+            return trained
         for number, (run, turn) in enumerate(zip(runs, turns, strict=False), 1):
             end = next((e for e, i in self.tokens.ends.items() if run and run[-1] == i), None)
             text = self.tokens.decoded(run)
@@ -195,6 +195,7 @@ class Prover:
                 row["id"],
                 "Check roles_to_train and the chat template of the recipe",
             )
+        return trained
 
     def _check_tools(self, row: dict[str, Any], runs: list[list[int]], turns: list[str]) -> None:
         """Of a talk with tools: a trained run for each assistant turn, with its text in it."""
@@ -269,6 +270,16 @@ class Prover:
                     found += [(parts[i], alone[i]) for i in members]
             results.append(found)
         return results
+
+
+def _trained_runs(ids: list[int], labels: list[int]) -> list[tuple[int, int]]:
+    """Where the runs of tokens with a label begin and end."""
+    if len(ids) != len(labels):
+        raise ValueError(f"{len(ids)} tokens, but {len(labels)} labels")
+    trained = np.zeros(len(labels) + 2, np.int8)
+    trained[1:-1] = np.asarray(labels, np.int64) != IGNORED
+    edges = np.flatnonzero(np.diff(trained)).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def _has_tools(row: dict[str, Any]) -> bool:

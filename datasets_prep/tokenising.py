@@ -109,6 +109,9 @@ class RecipeTokens:
 
     def decoded(self, ids: list[int]) -> str:
         """The text of token ids."""
+        if getattr(self.tokenizer, "is_fast", False):
+            # What `decode` of transformers comes to, which first looks at every id.
+            return str(self.tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False))
         return str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
     def why_no_tools(self) -> str | None:

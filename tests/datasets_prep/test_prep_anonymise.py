@@ -414,8 +414,7 @@ def test_the_quick_look_before_a_rule_misses_nothing(text: str) -> None:
     tail = max(0, len(text) - 200)
     quick = [
         match.span(1)
-        for rule in name_rules.RULES
-        if rule.may_match(text, set(name_rules.WORD.findall(text)))
+        for rule in name_rules.rules_for(text)
         for match in rule.pattern.finditer(text)
     ]
     signed = name_rules.SIGN_OFF.search(text, tail)
