@@ -12,10 +12,10 @@ from datasets_prep.code import code_spans, is_json, overlaps
 from datasets_prep.conversation import Conversation, Ledger, Message, Span
 from datasets_prep.crisis import detect_crisis, human_help_in
 from datasets_prep.crisis_lines import digits_of, names_crisis_line, names_help
+from datasets_prep.dead_links import without_dead_links
 from datasets_prep.patterns import GAPS
 from datasets_prep.residue import (
     has_placeholder,
-    without_dead_links,
     without_greeting,
     without_signature,
 )
@@ -170,8 +170,9 @@ class Filter:
                 found.setdefault("greeting by name", []).extend(without_greeting(message, turn))
                 found.setdefault("signature", []).extend(without_signature(message, turn))
             if self.settings.dead_links:
-                spans = without_dead_links(message, turn, self._crisis_lines)
-                found.setdefault("sentence with a masked link", []).extend(spans)
+                gone, cut = without_dead_links(message, turn, self._crisis_lines)
+                found.setdefault("sentence that only points to a masked link", []).extend(gone)
+                found.setdefault("masked link", []).extend(cut)
         for what, spans in found.items():
             ledger.changed(conversation.id, f"{what} removed", spans)
 

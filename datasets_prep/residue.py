@@ -1,18 +1,14 @@
-"""What masking leaves behind in answers: greetings by name, signatures, links to nowhere.
+"""What masking leaves behind in answers: greetings by name and signatures.
 
-A model that trains on them learns to sign with a placeholder, and to point at nothing.
+A model that trains on them learns to sign with a placeholder.
 """
 
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 
 from datasets_prep.conversation import Message, Span, replace_all
-from datasets_prep.crisis_lines import names_crisis_line, names_help
-from datasets_prep.glue import split_glued
-from datasets_prep.patterns import GAPS, PLACEHOLDER
-from datasets_prep.sentences import sentences
+from datasets_prep.patterns import PLACEHOLDER
 
 _GREETING = re.compile(
     r"\A(?:Hi|Hello|Hey|Dear)(?: there)?,? (?=[^,.!:\n]{0,40}\[NAME_\d+\])[^,.!:\n-]{1,40}"
@@ -41,28 +37,6 @@ _CLOSING = re.compile(
 )
 _CLOSING_COMMA = re.compile(r"[\s,~-]+\Z")
 _LINK = re.compile(r"\[(?:URL|EMAIL|PHONE)\]")
-_LINKS = rf"{_LINK.pattern}(?:(?:,|;| and| or| &)? {_LINK.pattern})*"
-_IN_BRACKETS = re.compile(rf"\s*[(](?:see|at|via|here:?)?\s*{_LINKS}\s*[)]")
-_WITH_PREPOSITION = re.compile(
-    rf"\s*(?:[:,-]|\b(?:(?:or|and) )?(?:at|via|on|through|see|visit))?\s*{_LINKS}"
-)
-# A link closes what it belongs to, although its stop went with it, and opens what follows a stop.
-_LINK_EDGE = re.compile(
-    r"(?<=\[URL\])[.)]*\s*(?=[A-Z][a-z'\u2019]*[\s,])|(?<=[.!?])[\"\u201d)]?(?=\[URL\])"
-)
-# Announces a link, in a sentence of its own that points to nothing once the link is gone.
-_ANNOUNCED = re.compile(
-    r"\b(?:here(?:'s|\u2019s| is| are)|the following|see|in the) (?:a |the |some )?links?\b"
-    r"|\blinks? (?:below|here|above)\b"
-    r"|\bhere(?:'s|\u2019s| is) (?:a |the |my )?(?:url|web ?site)\b",
-    re.IGNORECASE,
-)
-# Where help is named at once: such a sentence stays, whatever it points to.
-_CRISIS = re.compile(
-    r"\b(?:suicid\w*|crisis|crises|hot ?lines?|helplines?|lifelines?|emergency|911|988"
-    r"|(?:hurt|harm|kill)(?:ing)? (?:your|them|him|her)sel(?:f|ves))\b",
-    re.IGNORECASE,
-)
 
 
 def without_greeting(message: Message, turn: int) -> list[Span]:
@@ -103,43 +77,6 @@ def _is_signature(body: str, signed: str) -> bool:
         return True
     # A name by itself after a whole sentence; with a stop of its own it is a sentence too.
     return body[-1:] in '!.\u2026)"\u201d' and signed.rstrip()[-1:] not in ".?!"
-
-
-def without_dead_links(message: Message, turn: int, keep: frozenset[str]) -> list[Span]:
-    """Take out the sentences that point to a masked link; those that name crisis help stay.
-
-    Args:
-        message: changed in place.
-        turn: its index.
-        keep: digits of further crisis lines that the definition names.
-    """
-    if not _LINK.search(message.content):
-        return []
-    spans: list[Span] = []
-    text = replace_all(_IN_BRACKETS, "", message.content, turn, spans)
-    pieces: list[str] = []
-    for start, end in _pieces(text):
-        piece = text[start:end]
-        if not _LINK.search(piece) and not _ANNOUNCED.search(piece):
-            pieces.append(piece)
-        elif _CRISIS.search(piece) or names_help(piece) or names_crisis_line(piece, keep):
-            cut: list[Span] = []
-            pieces.append(replace_all(_WITH_PREPOSITION, "", piece, turn, cut))
-            spans += [Span(turn, start + span.start, span.before, "") for span in cut]
-        else:
-            spans.append(Span(turn, start, piece, ""))
-            pieces.append("\n" if piece.endswith("\n") else "")
-    rest = split_glued(GAPS.sub(" ", "".join(pieces)).strip(), turn, spans)
-    message.content = f"{rest}." if rest[-1:].isalnum() else rest
-    return spans
-
-
-def _pieces(text: str) -> list[tuple[int, int]]:
-    cuts: list[tuple[int, int]] = []
-    for start, end in sentences(text):
-        marks = [start, *(m.end() for m in _LINK_EDGE.finditer(text, start, end)), end]
-        cuts += [(a, b) for a, b in pairwise(marks) if a < b]
-    return cuts
 
 
 def has_placeholder(text: str) -> bool:

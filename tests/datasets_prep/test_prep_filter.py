@@ -207,6 +207,67 @@ def test_answers_keep_nothing_that_masking_emptied(before: str, after: str) -> N
     ("before", "after"),
     [
         (
+            "Breathe slowly for four counts, and read more at [URL]. It helps.",
+            "Breathe slowly for four counts. It helps.",
+        ),
+        (
+            "I recommend the book Mind Over Mood, which you can find at [URL].",
+            "I recommend the book Mind Over Mood.",
+        ),
+        (
+            "Call your doctor before you stop the tablets or reach me at [PHONE].",
+            "Call your doctor before you stop the tablets.",
+        ),
+        (
+            "Eat regularly, sleep eight hours and look at [URL] for recipes.",
+            "Eat regularly, sleep eight hours.",
+        ),
+        (
+            "There is a great worksheet on [URL] that helps you to challenge thoughts.",
+            "There is a great worksheet that helps you to challenge thoughts.",
+        ),
+        ("According to [URL], sleep matters more than diet.", "Sleep matters more than diet."),
+        (
+            "There's a good article on sleep at [URL]: keep the room dark and cool.",
+            "Keep the room dark and cool.",
+        ),
+        (
+            "Take 50 mg twice a day with food ([URL]), never more than 200 mg.",
+            "Take 50 mg twice a day with food, never more than 200 mg.",
+        ),
+        (
+            "This kind of therapy may be more effective for OCD than medication, [URL]",
+            "This kind of therapy may be more effective for OCD than medication.",
+        ),
+        (
+            "Spend a week on small daily moments together, you can find my post here: [URL]",
+            "Spend a week on small daily moments together.",
+        ),
+        (
+            'Ask for the book "Sleep: a plan and what to do" at [URL].',
+            'Ask for the book "Sleep: a plan and what to do".',
+        ),
+        # Nothing but the way to the link.
+        ("It takes time. I usually have them start with [URL].", "It takes time."),
+        ("It takes time. You can read about it here: [URL]", "It takes time."),
+        ("It takes time. [URL] has listings of therapists.", "It takes time."),
+        ("It takes time. Visit [URL] for more information.", "It takes time."),
+        ("It takes time. If you want to talk, call me at [PHONE].", "It takes time."),
+        ("It takes time. Try this: [URL]", "It takes time."),
+        ("It takes time. You can schedule a session with me at [URL].", "It takes time."),
+        ("It takes time. To learn more, go to [URL] and click on Blog.", "It takes time."),
+    ],
+)
+def test_the_link_goes_and_the_advice_stays(before: str, after: str) -> None:
+    row = talk("How do I get through this week?", before)
+    kept, ledger = run(row)
+    assert kept and row.messages[1].content == after, reasons(ledger)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
             "You can call the suicide crisis line at [URL] - day and night.",
             "You can call the suicide crisis line - day and night.",
         ),
