@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -72,18 +73,16 @@ def local_files(
         path = definition_file.parent / source.file
     else:
         return source, []
-    files = _listed(path, source)
-    for file in files:
-        try:
-            size = file.stat().st_size
-            with file.open("rb") as opened:
-                head = opened.read(64).lstrip().lower()
-        except OSError as error:
-            raise UserError(
-                f"can't be read ({(error.strerror or str(error)).lower()})",
-                str(file),
-                "Check its permissions",
-            ) from None
+    try:
+        files = _listed(path, source)
+        heads = [_start(file) for file in files]
+    except OSError as error:
+        raise UserError(
+            f"can't be read ({(error.strerror or str(error)).lower()})",
+            str(error.filename or path),
+            "Check its permissions",
+        ) from None
+    for file, (size, head) in zip(files, heads, strict=True):
         if size == 0:
             raise UserError("the file is empty", str(file), "Give --source a file with rows")
         for sign, what in _NO_DATA.items():
@@ -92,11 +91,36 @@ def local_files(
     return source, files
 
 
+def _start(file: Path) -> tuple[int, bytes]:
+    """How large a file is, and its first bytes, in lower case."""
+    with file.open("rb") as opened:
+        return file.stat().st_size, opened.read(64).lstrip().lower()
+
+
+def _inside(folder: Path) -> list[Path]:
+    """All files of a folder but the hidden ones.
+
+    Raises:
+        OSError: it, or a folder in it, can't be read: `Path.rglob` leaves such a one out.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found = [
+        Path(at) / name
+        for at, _, names in os.walk(folder, onerror=refuse, followlinks=False)
+        for name in names
+        if not name.startswith(".")
+    ]
+    return sorted(file for file in found if file.is_file())
+
+
 def _listed(path: Path, source: Source) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        found = _inside(path)
         known = [p for p in found if source.format or _suffix(p) in SUFFIXES]
         if not known:
             raise UserError(
