@@ -17,6 +17,7 @@ from datasets_prep.crisis_lines import (
     is_crisis_site,
     stands_beside_help,
 )
+from datasets_prep.name_context import is_medicine
 from datasets_prep.names import (
     AuthorNames,
     ForeignNames,
@@ -101,7 +102,12 @@ class Anonymiser:
             if f.kind == "NAME"
         }
         # Code stays as it is: a name of its data stays in what is said about it too.
-        shown = {name for name in names if any(_in_code(name, m.content) for m in messages)}
+        # So does a medicine, which is dosed in one place and named in others.
+        shown = {
+            name
+            for name in names
+            if any(_in_code(name, m.content) or _is_dosed(name, m.content) for m in messages)
+        }
         if shown:
             names -= shown
             pairs = [
@@ -213,6 +219,13 @@ def _names(finder: NameFinder, text: str) -> list[Finding]:
 def _in_code(name: str, text: str) -> bool:
     """Whether a name stands in a text's code."""
     return name in text and any(name in text[slice(*span)] for span in code_spans(text))
+
+
+def _is_dosed(name: str, text: str) -> bool:
+    """Whether a name is a medicine's somewhere in a text."""
+    return name in text and any(
+        is_medicine(text, *match.span()) for match in re.finditer(rf"\b{re.escape(name)}\b", text)
+    )
 
 
 def _is_one(message: Message, finding: Finding, names: set[str]) -> bool:

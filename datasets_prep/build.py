@@ -315,7 +315,7 @@ class _Run:
             self.warnings.append(
                 f"in {count} of the first {len(head)} rows a line opens with '{label}', which is "
                 "no marker: it stays in the turn before. If somebody speaks there, name it under "
-                "markers"
+                f"{'roles' if part.definition.shape == 'transcript' else 'markers'}"
             )
         yield from head
         yield from rows

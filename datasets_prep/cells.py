@@ -15,6 +15,14 @@ _NOTHING = frozenset(
 _ANSWERS = frozenset(["none", "nil", "n/a"])
 # The last two stand in Reddit's dumps where a text was.
 _NO_INPUT = frozenset(["<noinput>", "<no input>", "<empty>", "[deleted]", "[removed]"])
+# Pieces of a line that only look otherwise, as Telegram's export holds them.
+_STYLES = frozenset(
+    [
+        *("bold", "italic", "underline", "strikethrough", "spoiler", "blockquote", "plain"),
+        *("link", "text_link", "mention", "mention_name", "hashtag", "cashtag", "email", "phone"),
+        *("bot_command", "custom_emoji"),
+    ]
+)
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _PART_KEYS = ("text", "value", "content")
 _THOUGHT_PARTS = ("thinking", "reasoning")
@@ -136,7 +144,8 @@ def text_of(value: Any, what: str, *, parts: bool = False, numbers: bool = False
         if len(value) > 1 and not parts:
             raise Unusable(f"{what} is a list of {len(value)}, where one text is wanted")
         texts = [text_of(part, f"a part of {what}", parts=True) for part in value]
-        return "\n".join(filter(None, texts))
+        styled = any(isinstance(p, dict) and p.get("type") in _STYLES for p in value)
+        return ("" if styled else "\n").join(filter(None, texts))
     if numbers and not isinstance(value, bool):
         return str(value)
     kind = "true or false" if isinstance(value, bool) else "a number"
@@ -153,7 +162,7 @@ def _part(value: dict[str, Any], what: str) -> str:
     if kind in _THOUGHT_PARTS:
         thought = text_of(value.get(kind) or value.get("text"), what, parts=True)
         return f"<think>\n{thought}\n</think>\n" if thought else ""
-    if kind not in _TEXT_PARTS:
+    if kind not in _TEXT_PARTS and kind not in _STYLES:
         raise Unusable(f"{what} holds a part of type '{kind}', which is no text")
     if isinstance(value.get("parts"), list):
         return text_of(value["parts"], what, parts=True)

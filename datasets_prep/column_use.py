@@ -34,7 +34,17 @@ def used(definition: Definition) -> set[str]:
     read = {*named, *columns.prompts(), *columns.author, *columns.group, *columns.ignore, "tools"}
     if shape == "tree":
         keys = {definition.turns.role_key, definition.turns.content_key} - {None}
-        read |= {"prompt", "message_tree_id", "text", "role", "rank", "deleted", *map(str, keys)}
+        read |= {
+            "mapping",
+            "current_node",
+            "prompt",
+            "message_tree_id",
+            "text",
+            "role",
+            "rank",
+            "deleted",
+            *map(str, keys),
+        }
     if shape in ("preference", "kto"):
         read |= set(PROMPT_COLUMNS)
     if isinstance(definition.model_written, str):

@@ -10,6 +10,7 @@ from datasets_prep.settings import Settings
 
 SHAPES: dict[str, tuple[str, ...]] = {
     "text": ("text",),
+    "transcript": ("text",),
     "prompt_response": ("prompt", "response"),
     "alpaca": ("instruction", "input", "output"),
     "sharegpt": ("conversations",),

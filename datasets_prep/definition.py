@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from datasets_prep.source import Source
 from datasets_prep.where import parse_condition
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.nearest import did_you_mean
+from recipes.runner.core.patterns import BadPattern, guarded
 from recipes.runner.core.yaml_file import read_yaml
 from recipes.runner.core.yaml_model import read_model
 
@@ -30,6 +32,7 @@ DEFINITIONS = Path(__file__).parent / "definitions"
 Role = Literal["user", "assistant", "system", "tool"]
 Shape = Literal[
     "text",
+    "transcript",
     "prompt_response",
     "alpaca",
     "sharegpt",
@@ -55,6 +58,21 @@ class Turns(Settings):
     leading_assistant: Literal["drop_turn", "drop_row", "fail"] = "drop_turn"
     trailing_user: Literal["drop_turn", "drop_row", "fail"] = "drop_turn"
     paths: Literal["best", "all"] = "best"
+    line: str | None = None
+    separator: str | None = Field(default=None, min_length=1)
+    before: Literal["drop_row", "system", "leave_out"] | None = None
+
+    @field_validator("line")
+    @classmethod
+    def _names_a_speaker(cls, value: str | None) -> str | None:
+        try:
+            with guarded():
+                groups = re.compile(value or "").groupindex
+        except BadPattern as error:
+            raise ValueError(f"'{value}' {error}") from None
+        if value is not None and not {"speaker", "text"} <= groups.keys():
+            raise ValueError("needs the groups (?P<speaker>...) and (?P<text>...)")
+        return value
 
 
 class Steps(Settings):
@@ -123,6 +141,9 @@ class Part(Settings):
                 if self.shape in ("turn_rows", "turns", "history"):
                     raise ValueError(f"shape {self.shape} needs columns.{column}")
                 setattr(self.columns, column, column)
+        if self.shape == "transcript" and self.source and self.source.separator is None:
+            # A talk has blank lines within.
+            self.source.separator = "none"
         nameless = self.turns.roles_by != "position" and not self.columns.speaker
         if self.shape == "turn_rows" and nameless:
             raise ValueError("shape turn_rows needs columns.speaker, or turns.roles_by: position")

@@ -11,7 +11,9 @@ _CURES = {
     "where one text is wanted": "For lists of questions and answers set shape: intents",
     "names none of them": "Set source.each to that column for a row of each element, or one by its "
     "number",
-    "before the first role marker": "Name it under markers too",
+    "before the first role marker": "Set turns.before: system or leave_out, or "
+    "name it under markers too",
+    "names who speaks": "Say with turns.line what a line of a new turn looks like",
     "no text": "Name another column, or set columns.numbers_as_text: true for numbers",
     "tool_calls": "Name a recipe whose template takes tools, with --recipe",
     "not in '": "Set steps.filter.language.keep, or language: false",

@@ -30,6 +30,7 @@ OF_NO_PERSON = re.compile(
     r"[Tt]ubes?|[Ss]tages?|[Cc]riteria|[Cc]lassification|[Tt]ears?|[Ff]ever|[Vv]irus|[Bb]acillus|"
     r"[Tt]riad|[Dd]ystrophy|[Aa]taxia|[Dd]ementia|[Pp]henomenon|[Cc]ontracture|[Aa]neurysm|[Oo]perations?|"
     r"[Cc]atheter|[Pp]osition|[Rr]egime(?:n)?|[Aa]greements?|[Bb]ooks|[Aa]lgorithm|[Ee]quation|"
+    r"[Ss]cattering|(?:Space )?Telescope|"
     r"[Cc]onstant|[Dd]istribution|[Nn]umbers?|[Pp]aradox|albicans|"
     r"[Dd]isease|[Ss]yndrome|[Ss]cale|[Ii]nventory|[Ii]ndex|[Ee]ffect|[Ll]aw|[Tt]est|[Mm]odel|[Tt]heory|"
     r"sponge|salad|sandwich|knife|flask|hoover|tartan|potatoes|cocktail|pudding|"
@@ -39,6 +40,32 @@ OF_NO_PERSON = re.compile(
     r"|(?: [A-Z][\w-]*)?[\u00ae\u2122]"
 )
 
+# A medicine of whatever name: by its form or dose, or in what somebody takes.
+_FORMS = (
+    r"[Tt]ab(?:let)?s?|[Cc]aps?(?:ule)?s?|[Ii]nj(?:ection)?s?|[Ss]yrups?|[Cc]reams?|[Oo]intments?|"
+    r"[Dd]rops|[Gg]els?|[Ii]nhalers?|[Ss]prays?|[Pp]ills?|[Ll]otions?"
+)
+_ITEM = r"[A-Z][\w-]*(?: (?:[Pp]lus|[Ff]orte|\d+))?"
+DOSED_BEFORE = re.compile(
+    rf"\b(?:{_FORMS}|[Mm]edic(?:ine|ation)s?|[Dd]rugs?|[Aa]ntibiotics?|[Pp]ain ?killers?|"
+    r"[Bb]rands?)"
+    rf"\.?(?: (?:called|named|like|such as))? (?:{_ITEM},? (?:and |or |& )?)?\Z"
+)
+DOSED_AFTER = re.compile(
+    r"(?: (?:[Pp]lus|[Ff]orte|XR|SR|CR|DS|MR|XL|D))?"
+    r"(?:[ -]?\d+(?:\.\d+)? ?(?:mg|mcg|\u00b5g|g|ml|k|IU|units?)\b"
+    rf"| (?:{_FORMS})\b| [Pp]lus\b| forte\b)"
+)
+TAKEN_BEFORE = re.compile(
+    r"\b(?:takes?|taking|took|taken|prescribed|started on|stopped|dose of|mg of|course of)"
+    rf"(?: her| him| me)? (?:{_ITEM}(?:,|,? and|,? or| &|,? plus) )*\Z"
+)
+TAKEN_AFTER = re.compile(
+    rf"(?:(?:,|,? and|,? or| &|,? plus) {_ITEM})*"
+    r"(?:[.;)?!\s]*\Z|[.;)?!]| (?:for|daily|twice|once|thrice|every|at night|at bed|"
+    r"in the morning|since|till|until|regularly|as needed|before meals|after meals|"
+    r"with food|tablets?|capsules?|\d))"
+)
 # Before somebody of the writer's own, whatever a story has by that name: "my daughter Alexa".
 OWN_BEFORE = re.compile(
     r"\b(?:[Mm]y|[Oo]ur) (?:\w+ ){1,3}\Z|\b[Mm]y name is \Z|\bI am \Z|\bI['\u2019]m \Z"
@@ -53,3 +80,11 @@ OF_A_WORK = re.compile(
     r"|books?(?: written)? by|[Tt]he work of)"
     r" (?:Drs?\.? )?\Z"
 )
+
+
+def is_medicine(text: str, start: int, end: int) -> bool:
+    """Whether what looks like a name is dosed, taken or has a form where it stands."""
+    before = text[max(0, start - 60) : start]
+    if DOSED_BEFORE.search(before) or DOSED_AFTER.match(text, end):
+        return True
+    return bool(TAKEN_BEFORE.search(before) and TAKEN_AFTER.match(text, end))

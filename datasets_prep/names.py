@@ -16,6 +16,7 @@ from datasets_prep.name_context import (
     OF_NO_PERSON,
     OWN_BEFORE,
     PLACE_BEFORE,
+    is_medicine,
 )
 from datasets_prep.name_rules import (
     ALSO_WORDS,
@@ -77,11 +78,13 @@ class RuleNames:
                 matched = [s for s in matched if not _is_common(text[slice(*s)])]
             found += [s for s in matched if rule.near or not public.known(s[0])]
         found = [span for span in found if not public.made_up(span[0])]
+        medicines = _medicines(text, [*found, *_given(text)])
         if told:
             # A given name alone is a figure's, and so is a "girl called Mina".
             found = [span for span in found if OF_MINE.search(text, 0, span[0])]
         else:
             found += [span for span in _given(text) if not public.holds(*span)]
+            found = [span for span in found if _first(text, span) not in medicines]
             found += [span for _, end in found for span in _beside(text, end)]
         tail = max(0, len(text) - 200)
         sign_off = SIGN_OFF.search(text, tail) if MAY_BE_SIGNED.search(text, tail) else None
@@ -93,6 +96,15 @@ class RuleNames:
             if trimmed:
                 spans.append(trimmed)
         return spans
+
+
+def _first(text: str, span: tuple[int, int]) -> str:
+    return text[slice(*span)].split(" ", 1)[0].lower()
+
+
+def _medicines(text: str, spans: list[tuple[int, int]]) -> set[str]:
+    """What looks like names and is dosed, taken or has a form, in one place at least."""
+    return {_first(text, span) for span in spans if is_medicine(text, *span)}
 
 
 def _is_common(name: str) -> bool:
@@ -275,7 +287,8 @@ def trim_name(text: str, start: int, end: int, keep: frozenset[str]) -> NameSpan
         if _no_name(text[slice(*word)], keep):
             break
         kept.append(word)
-    if not kept:
+    if all(_INITIAL.fullmatch(text[slice(*word)]) for word in kept):
+        # "D and C."
         return None
     first, last = kept[0][0], kept[-1][1]
     # "Sarah's" keeps its ending; so does a full stop.

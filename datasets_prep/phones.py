@@ -58,11 +58,13 @@ _NO_PHONE_BEFORE = re.compile(
 )
 _UNIT_AFTER = re.compile(
     r"\s?(?:mg|ml|mcg|\u00b5g|kg|g|km|m|cm|mm|steps|calories|kcal|people|dollars|euros|pounds|years|days|"
-    r"hours|minutes|units|iu|times|words|percent|bytes|rows)\b|\s?[%\u00b0=*\u00d7]",
+    r"hours|minutes|units|iu|mmhg|mmol|kpa|bpm|times|words|percent|bytes|rows)\b|\s?[%\u00b0=*\u00d7]",
     re.IGNORECASE,
 )
 # A national drug code: labeller, product, package.
 _DRUG_CODE = re.compile(r"\d{4}-\d{4}-\d{2}|\d{5}-\d{3}-\d{2}|\d{5}-\d{4}-\d{1,2}")
+# A blood pressure, or a range of it: "130-135/90-100".
+_PRESSURE = re.compile(r"\d{2,3}(?: ?[-\u2013] ?\d{2,3})? ?/ ?\d{2,3}(?: ?[-\u2013] ?\d{2,3})?")
 # A free call to a public service, named before it, that nobody calls theirs. What is joined to such
 # a number by "or" is another of the same.
 _FREE = re.compile(r"(?:\+?1[-. ]?)?\(?8(?:00|33|44|55|66|77|88)\)?[-. )]|0\s?800\b|0808\b")
@@ -129,6 +131,7 @@ def find_phones(text: str, regions: list[str], keep: frozenset[str]) -> list[tup
         for start, end in [*said, *spans]
         if not _UNIT_AFTER.match(text, end)
         and not _DRUG_CODE.fullmatch(text[start:end].strip("() "))
+        and not _PRESSURE.fullmatch(text[start:end].strip("() "))
         and not is_kept(text[start:end], keep)
         and not stands_beside_help(text, start, end)
     ]

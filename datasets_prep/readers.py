@@ -16,6 +16,7 @@ from datasets_prep.opening import BROKEN_PACKING, encoding_of, format_of, open_t
 from datasets_prep.source import Source
 from datasets_prep.turn_lists import columns_to_rows
 from recipes.runner.core.errors import UserError
+from recipes.runner.core.patterns import search
 
 # A CSV row with more or fewer fields than the header, kept for the ledger under this key.
 RAGGED = "\0ragged"
@@ -188,15 +189,27 @@ def _table(rows: Iterable[list[Any]], path: Path, source: Source) -> Iterator[Ro
 
 
 def _read_txt(path: Path, source: Source) -> Iterator[Row]:
-    """A text for each block between blank lines, in the column ``text``."""
+    """Texts in the column ``text``: between blank lines, between separators, or the file as one."""
     block: list[str] = []
+    whole = source.separator == "none"
+    between = re.compile(source.separator) if source.separator and not whole else None
     with open_text(path, source, None) as file:
-        for line in chain(file, [""]):
-            if line.strip():
-                block.append(line.rstrip("\n"))
-            elif block:
-                yield {"text": "\n".join(block)}
+        for line in file:
+            if between:
+                ends = search(between, line, "source.separator") is not None
+            else:
+                ends = not (whole or line.strip())
+            if ends:
+                yield from _block(block)
                 block = []
+            block.append(line.rstrip("\n"))
+    yield from _block(block)
+
+
+def _block(lines: list[str]) -> Iterator[Row]:
+    text = "\n".join(lines).strip()
+    if text:
+        yield {"text": text}
 
 
 def _read_sheet(path: Path, source: Source) -> Iterator[Row]:

@@ -22,7 +22,7 @@ from datasets_prep.cells import (
 from datasets_prep.column_use import PROMPT_COLUMNS, needed, refuse_meaning
 from datasets_prep.conversation import Conversation, Ledger, Message, Span
 from datasets_prep.definition import Definition
-from datasets_prep.readers import AT, RAGGED
+from datasets_prep.readers import AT, FILE, RAGGED
 from datasets_prep.roles import CountingRoles
 from datasets_prep.turn_lists import message, sort_key, together, tool_of
 from datasets_prep.turn_reader import TurnReader
@@ -45,6 +45,7 @@ class Shaper:
         self.columns = definition.columns
         self.source_name = source_name
         self.reader = TurnReader(definition)
+        self._speakers: tuple[str, ...] = ()
         markers = sorted(definition.markers, key=len, reverse=True)
         self._marker = re.compile("|".join(re.escape(m) for m in markers) or r"(?!)")
 
@@ -56,6 +57,9 @@ class Shaper:
                 something would be left out.
         """
         found = {str(key) for row in rows for key in row if not str(key).startswith("\0")}
+        if self.definition.columns.conversation == FILE:
+            # A talk a file, and there is one: its rows need not say so.
+            found.add(FILE)
         wanted = needed(self.definition)
         missing = [n for n in dict.fromkeys(wanted) if not {n, n.split(".")[0]} & found]
         if missing:
@@ -73,14 +77,20 @@ class Shaper:
         Returns:
             How many of the rows hold each, for those that stand in several.
         """
-        if self.definition.shape != "text" or not all(m[-1] == ":" for m in self._markers()):
+        shape = self.definition.shape
+        if shape not in ("text", "transcript") or not all(m[-1] == ":" for m in self._markers()):
             return {}
         found: Counter[str] = Counter()
         for row in rows:
             text = cell(row, self.columns.text)
             if isinstance(text, str):
                 found.update(set(_LABEL.findall(text)) - self._markers())
-        return {label: count for label, count in found.items() if count >= _SEVERAL}
+        known = self.reader.roles if shape == "transcript" else ()
+        return {
+            label: count
+            for label, count in found.items()
+            if count >= _SEVERAL and label.rstrip(":").lower() not in known
+        }
 
     def _markers(self) -> set[str]:
         return {marker.strip() for marker in self.definition.markers}
@@ -130,6 +140,8 @@ class Shaper:
             if ragged:
                 raise Unusable(f"broken CSV row: {ragged}")
             conversation.messages = self._turns(unit)
+            if self.definition.shape == "transcript":
+                conversation.authors += self._speakers
             self._tools(conversation, parts[0])
             if self.definition.shape == "kto":
                 conversation.label = self._label(parts[0])
@@ -140,6 +152,9 @@ class Shaper:
             return False
         if self.definition.system_prompt and conversation.messages[0].role != "system":
             conversation.messages.insert(0, Message("system", self.definition.system_prompt))
+        if self.reader.left:
+            span = Span(0, 0, self.reader.left, "")
+            ledger.changed(conversation.id, "text before the first speaker left out", [span])
         spans = [Span(0, 0, text, "") for text in self.reader.nothing]
         ledger.changed(conversation.id, "cell that says nothing read as empty", spans)
         return True
@@ -181,6 +196,9 @@ class Shaper:
             return self._turn_rows(unit)
         if shape == "text":
             return self._marked(self._text(unit, columns.text))
+        if shape == "transcript":
+            said, self._speakers = self.reader.transcript(self._text(unit, columns.text))
+            return self._with_system(unit, said)
         if shape == "intents":
             if not unit.get("\0pair"):
                 raise Unusable("an intent without patterns or without responses")
@@ -350,15 +368,13 @@ class Shaper:
         marks = list(self._marker.finditer(text))
         if not marks:
             raise Unusable("none of the role markers stands in the text")
-        before = text[: marks[0].start()].strip()
-        if before:
-            start = before.splitlines()[0][:40]
-            raise Unusable(f"text before the first role marker ('{start}')")
+        before = self.reader.before(text[: marks[0].start()].strip(), "drop_row")
         ends = [mark.start() for mark in marks[1:]] + [len(text)]
-        return [
+        said = [
             Message(self.definition.markers[mark.group()], text[mark.end() : end].strip())
             for mark, end in zip(marks, ends, strict=True)
         ]
+        return [*before, *said]
 
 
 def unknown_role_error(shaper: Shaper, rows: Iterable[Row], role: str) -> UserError:

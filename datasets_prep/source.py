@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from datasets_prep.settings import Settings
+from recipes.runner.core.patterns import BadPattern, guarded
 
 Format = Literal["csv", "tsv", "jsonl", "json", "parquet", "xlsx", "txt"]
+
+
+def _pattern(value: str | None) -> str | None:
+    try:
+        with guarded():
+            re.compile(value or "")
+    except BadPattern as error:
+        raise ValueError(f"'{value}' {error}") from None
+    return value
 
 
 class Source(Settings):
@@ -20,6 +31,8 @@ class Source(Settings):
         header: of a CSV or a sheet: whether the first row names the columns; else they are
             ``column_1``, ``column_2`` and so on.
         records: where the rows stand in a JSON file.
+        separator: of a text file: the regular expression of the line that begins the next text;
+            ``none``: the file is one. Else blank lines stand between texts.
         each: a column that holds a list: every element of it makes a row.
     """
 
@@ -35,12 +48,18 @@ class Source(Settings):
     header: bool = True
     records: str = "item"
     each: str | None = None
+    separator: str | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> Source:
         if (self.hub is None) == (self.file is None):
             raise ValueError("give either hub or file")
         return self
+
+    @field_validator("separator")
+    @classmethod
+    def _a_pattern(cls, value: str | None) -> str | None:
+        return _pattern(value)
 
     @field_validator("encoding")
     @classmethod

@@ -23,6 +23,41 @@ READ_KEYS = frozenset(
 )
 
 
+# Keys of an element that holds a question and its answer.
+_PAIRS = (
+    ("input", "output"),
+    ("instruction", "output"),
+    ("question", "answer"),
+    ("prompt", "response"),
+    ("prompt", "completion"),
+    ("query", "response"),
+    ("human", "assistant"),
+    ("human", "gpt"),
+    ("user", "assistant"),
+    ("user", "bot"),
+    ("q", "a"),
+)
+
+
+def pairs_to_turns(items: list[Any]) -> list[Any]:
+    """A list of exchanges as a list of turns; any other list as it is.
+
+    A ``system`` of the first exchange is a turn before it.
+    """
+    if not all(isinstance(item, dict) for item in items):
+        return items
+    for asked, answered in _PAIRS:
+        if all(asked in item and answered in item for item in items):
+            turns: list[Any] = []
+            if plain(items[0].get("system")).strip():
+                turns.append({"role": "system", "content": items[0]["system"]})
+            for item in items:
+                turns.append({"role": "user", "content": item[asked]})
+                turns.append({"role": "assistant", "content": item[answered]})
+            return turns
+    return items
+
+
 def is_call(name: str) -> bool:
     """Whether a role is ShareGPT's for a call of a tool."""
     return name in _CALL_ROLES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 from datasets_prep.cells import Unusable, cell, parsed, plain, says_nothing, text_of
 from datasets_prep.conversation import Message
 from datasets_prep.definition import Definition
+from datasets_prep.given_names import is_common
 from datasets_prep.roles import DEFAULT_ROLES, UnknownRole, by_position
+from datasets_prep.transcripts import read_transcript
 from datasets_prep.turn_lists import (
     CONTENT_KEYS,
     READ_KEYS,
@@ -18,6 +21,7 @@ from datasets_prep.turn_lists import (
     first_key,
     is_call,
     message,
+    pairs_to_turns,
 )
 
 
@@ -27,6 +31,7 @@ class TurnReader:
     Attributes:
         roles: role by the speaker's name, lower case.
         nothing: cells of the present row that say nothing.
+        left: what stands before the first speaker of the present row.
         unread: keys of its turns that nothing reads.
     """
 
@@ -39,11 +44,14 @@ class TurnReader:
         for role, listed in definition.roles.items():
             self.roles.update({name.strip().lower(): role for name in listed})
         self.nothing: list[str] = []
+        self.left = ""
         self.unread: set[str] = set()
+        line = definition.turns.line
+        self._line = re.compile(line) if line else None
 
     def start(self, unread: set[str]) -> None:
         """Begin a row; ``unread`` takes the keys that nothing reads."""
-        self.nothing, self.unread = [], unread
+        self.nothing, self.left, self.unread = [], "", unread
 
     def role(self, name: Any) -> str:
         """The role of a speaker by name.
@@ -64,6 +72,9 @@ class TurnReader:
             Unusable: it holds none, or what is no text; names the turn.
             UnknownRole: a turn has a role that the definition does not map.
         """
+        between = self.definition.turns.separator
+        if isinstance(value, str) and between and between in value:
+            value = [turn.strip() for turn in value.split(between) if turn.strip()]
         if isinstance(value, str):
             value = parsed(value) if value.strip() else []
             if not isinstance(value, list | dict):
@@ -76,8 +87,43 @@ class TurnReader:
         if all(isinstance(item, list) for item in value):
             # A list for each run of one speaker.
             value = [item for run in value for item in run]
+        value = pairs_to_turns(value)
         role = self.role_of_speaker()
         return [self._one(item, index, role) for index, item in enumerate(value)]
+
+    def transcript(self, text: str) -> tuple[list[Message], tuple[str, ...]]:
+        """The turns of a talk that is written line by line, and its speakers' own names.
+
+        Raises:
+            Unusable: no line names a speaker.
+            UnknownRole: a speaker that the definition does not map.
+        """
+        by_name = self.definition.turns.roles_by == "name"
+        found = read_transcript(
+            text, lambda name: by_name and bool(self.roles.get(name.lower())), self._line
+        )
+        self.nothing += found.nothing
+        if not found.turns:
+            raise Unusable("no line names who speaks")
+        role = self.role_of_speaker()
+        speakers = tuple(dict.fromkeys(n for n, _ in found.turns if not is_common(n)))
+        before = self.before(found.left, "leave_out")
+        return [*before, *(Message(role(name), words) for name, words in found.turns)], speakers
+
+    def before(self, text: str, default: str) -> list[Message]:
+        """What stands before the first turn: a system turn, left out, or no good, as is said.
+
+        Raises:
+            Unusable: the row is to be dropped.
+        """
+        wanted = self.definition.turns.before or default
+        if text and wanted == "drop_row":
+            start = text.splitlines()[0][:40]
+            raise Unusable(f"text before the first role marker ('{start}')")
+        if text and wanted == "system":
+            return [Message("system", text)]
+        self.left = text
+        return []
 
     def role_of_speaker(self) -> Callable[[Any], str]:
         """How the speakers of one conversation become roles: as `Turns.roles_by` says."""

@@ -10,6 +10,8 @@ from datasets_prep.definition import Definition
 from recipes.runner.core.errors import UserError
 
 Unit = Row | list[Row]
+# Where an export of ChatGPT holds a talk: nodes by their ids, each with its parent and children.
+_MAPPING = "mapping"
 
 
 def units(rows: Iterable[Row], definition: Definition, name: str) -> Iterator[tuple[int, Unit]]:
@@ -70,12 +72,35 @@ def _paths(rows: Iterable[Row], definition: Definition, name: str) -> Iterator[R
             yield from walk(reply, path)
 
     for row in rows if columns.parent is None else _nested(rows, definition, name):
+        if isinstance(row.get(_MAPPING), dict):
+            yield {**{k: v for k, v in row.items() if k != _MAPPING},
+                   "\0path": _current(row), "\0tree": plain(row.get("title"))}  # fmt: skip
+            continue
         root = row.get("prompt") if isinstance(row.get("prompt"), dict) else row
         assert isinstance(root, dict)
         tree = plain(row.get(columns.conversation or "message_tree_id") or root.get("message_id"))
         for path in walk(root, []):
             yield {**{k: v for k, v in row.items() if k not in ("prompt", columns.replies)},
                    "\0path": path, "\0tree": tree}  # fmt: skip
+
+
+def _current(row: Row) -> list[Row]:
+    """The talk that was last on the screen, of an export of ChatGPT: its nodes name parents."""
+    nodes = {key: node for key, node in row[_MAPPING].items() if isinstance(node, dict)}
+    key = row.get("current_node")
+    if key not in nodes:
+        key = next(reversed([k for k, node in nodes.items() if not node.get("children")]), None)
+    path: list[Row] = []
+    while key in nodes and len(path) <= len(nodes):
+        message = nodes[key].get("message")
+        if isinstance(message, dict):
+            role = cell(message, "author.role")
+            content = message.get("content")
+            empty = not isinstance(content, dict) or not any(content.get("parts") or [])
+            if not (empty and role != "assistant"):
+                path.append({"role": role, "text": content})
+        key = nodes[key].get("parent")
+    return path[::-1]
 
 
 def _rank(reply: Row) -> tuple[int, float]:

@@ -477,6 +477,13 @@ def test_the_quick_look_before_urls_and_emails_misses_nothing(text: str) -> None
         ("Zubiri apologised and left.", ["Zubiri"]),
         ("My wife can see how Desmond talks to me.", ["Desmond"]),
         ("Muhammad hit me once.", ["Muhammad"]),
+        # Medicines by what stands around them, whoever is called so.
+        ("He has high blood pressure and takes Amlopress, Telma and Ecosprin.", []),
+        ("I took Allegra and Avil tablet. Avil makes me sleepy.", []),
+        ("Capsule Nano Leo for one month; then Estelle 2 mg.", []),
+        ("I took Maria to school and hugged Telma.", ["Maria", "Telma"]),
+        ("After the D and C. I bled, and paid 1000 Yuan.", []),
+        ("The James Webb Space Telescope sees far.", []),
         # Words of English, whatever stands around them.
         ("Patient's husband waited outside.", []),
         ("I'm Deaf and nobody signs.", []),
@@ -500,3 +507,19 @@ def test_common_words_and_given_names_are_apart() -> None:
     assert not given_names.COMMON & (given_names.EVERYWHERE | given_names.INSIDE)
     assert given_names.is_common("Apple Store") and not given_names.is_common("Apple Zubiri")
     assert given_names.without_marks("ay\u015feg\u00fcl \u0142ukasz") == "aysegul lukasz"
+
+
+def test_a_medicine_that_is_dosed_in_one_turn_is_one_in_all() -> None:
+    row = talk(
+        "My dad takes Telma 40 mg.", "Telma is fine.", "Is Telma safe?", "Yes, ask Telma's maker."
+    )
+    before = [m.content for m in row.messages]
+    Anonymiser(AnonymiseSettings())(row, Ledger("anonymise"))
+    assert [m.content for m in row.messages] == before
+
+
+@pytest.mark.parametrize("pressure", ["130-135/90-100 mmHg", "120/80", "118 / 76", "140-150/90"])
+def test_a_blood_pressure_is_no_phone(pressure: str) -> None:
+    text = f"My blood pressure is {pressure} since 2 weeks, my number is 415-555-0132."
+    found = [text[f.start : f.end] for f in Anonymiser(AnonymiseSettings()).find(text)]
+    assert found == ["415-555-0132"]

@@ -1,0 +1,120 @@
+"""Talks written line by line: exports of messengers, transcripts of sessions, scripts of plays.
+
+A turn begins where a line names its speaker, behind a time or not: ``[12/03/2021, 18:05:12] Ana:
+Hi`` (WhatsApp on a phone of Apple), ``12/03/2021, 18:05 - Ana: Hi`` (on others),
+``00:12 Speaker 1: Hi``, ``Doctor: Hi``, or ``Doctor:`` on a line by itself. Lines that name nobody
+go on with the turn.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from recipes.runner.core.patterns import search
+
+_DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
+_TIME = r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:[.,]\d{1,3})?(?:[\s\u202f][AaPp]\.?\s?[Mm]\.?)?"
+_STAMP = rf"(?:\[(?:{_DATE},? )?{_TIME}\]|(?:{_DATE},? )?{_TIME})"
+_STAMPED = re.compile(
+    rf"\u200e?{_STAMP}(?: ?[-\u2013\u2014])? (?:(?P<speaker>[^:\n]{{1,60}}):(?:\s|$))?(?P<text>.*)"
+)
+_NAMED = re.compile(
+    r"\s*(?:\*\*|__)?(?P<speaker>[^\W\d_][\w.'\u2019-]*(?: [\w.'\u2019&-]+){0,3})"
+    rf"(?: \({_TIME}\))?(?:\*\*|__)?:(?:\*\*|__)?(?:\s+|$)(?P<text>.*)"
+)
+# What an export puts in place of what was no text.
+_NO_TEXT = re.compile(
+    r"\u200e?(?:<[^<>\n]{3,40}>|(?:image|video|audio|sticker|GIF|document|contact card) omitted|"
+    r"(?:this message was|you) deleted(?: this message)?\.?|missed (?:voice|video) call|null)\s*",
+    re.IGNORECASE,
+)
+# WhatsApp writes it before words of its own.
+_NOTE = "\u200e"
+_EDITED = re.compile(r"\s*\u200e?<This message was edited>\s*\Z")
+
+
+@dataclass
+class Transcript:
+    """A talk: who said what, and what is none of it.
+
+    Attributes:
+        turns: speakers and their words, in order.
+        left: what stands before the first speaker.
+        nothing: notes of the program that wrote the file, and what was no text.
+    """
+
+    turns: list[tuple[str, str]] = field(default_factory=list)
+    left: str = ""
+    nothing: list[str] = field(default_factory=list)
+
+
+def read_transcript(
+    text: str, is_known: Callable[[str], bool], pattern: re.Pattern[str] | None = None
+) -> Transcript:
+    """The turns of a text.
+
+    Args:
+        text: the whole talk.
+        is_known: whether a name is a speaker's, where no time stands before it: "Note:" opens a
+            line of text. When none of the names is, those that open several lines are.
+        pattern: what a line of a new turn looks like, with the groups ``speaker`` and ``text``, in
+            place of the usual forms.
+    """
+    lines = text.splitlines()
+    # Else a time at the start of a line is a word of whoever speaks: "6:30 moving hurts".
+    timed = sum(bool(m and m["speaker"]) for m in map(_STAMPED.match, lines)) > 1
+    named = Counter(m["speaker"] for line in lines if (m := _NAMED.match(line)))
+    speakers = {name for name in named if is_known(name)}
+    speakers = speakers or {name for name, count in named.items() if count > 1}
+    found = Transcript()
+    before: list[str] = []
+    words: list[str] = []
+    open_turn = False
+
+    def close() -> None:
+        if open_turn:
+            said = _EDITED.sub("", "\n".join(words)).strip()
+            if _NO_TEXT.fullmatch(said):
+                found.nothing.append(said)
+                found.turns.pop()
+            else:
+                found.turns[-1] = (found.turns[-1][0], said)
+
+    for line in lines:
+        speaker, rest = _opening(line, speakers, pattern, timed)
+        if speaker is None:
+            (words if open_turn else before).append(line)
+        elif not speaker:
+            # A note of the program ends nobody's turn.
+            found.nothing.append(rest)
+        else:
+            close()
+            found.turns.append((speaker, ""))
+            words, open_turn = [rest], True
+    close()
+    found.left = "\n".join(before).strip()
+    return found
+
+
+def _opening(
+    line: str, speakers: set[str], pattern: re.Pattern[str] | None, timed: bool
+) -> tuple[str | None, str]:
+    """Who begins to speak in a line, and the rest of it.
+
+    None: nobody; empty: a time stands there, and nobody's name.
+    """
+    if pattern is not None:
+        match = search(pattern, line, "turns.line")
+        return (match["speaker"].strip(), match["text"]) if match else (None, line)
+    stamped = _STAMPED.match(line) if timed else None
+    if stamped:
+        if stamped["text"].startswith(_NOTE):
+            return "", stamped["text"]
+        return (stamped["speaker"] or "").strip(), stamped["text"]
+    named = _NAMED.match(line)
+    if named and named["speaker"] in speakers:
+        return named["speaker"], named["text"]
+    return None, line
