@@ -85,11 +85,36 @@ def odd_prompts() -> list[Messages]:
     return prompts
 
 
-def odd_prompt_ids(tokenizer: Any) -> list[list[int]]:
-    """Token ids of `odd_prompts`, as in training."""
+def askable_prompts(tokenizer: Any) -> list[Messages]:
+    """Those of `odd_prompts` that a chat template takes: some refuse a system message.
+
+    Raises:
+        UserError: it takes none.
+    """
+    from jinja2 import TemplateError
+
     from eval.generation.generate import prompt_ids
 
-    return [prompt_ids(tokenizer, messages) for messages in odd_prompts()]
+    taken, said = [], ""
+    for messages in odd_prompts():
+        try:
+            prompt_ids(tokenizer, messages)
+        except TemplateError as error:
+            said = str(error)
+        else:
+            taken.append(messages)
+    if not taken:
+        raise UserError(
+            f"can't be rendered: {said}", "chat_template", "Name another in the recipe, train again"
+        )
+    return taken
+
+
+def odd_prompt_ids(tokenizer: Any) -> list[list[int]]:
+    """Token ids of `askable_prompts`, as in training."""
+    from eval.generation.generate import prompt_ids
+
+    return [prompt_ids(tokenizer, messages) for messages in askable_prompts(tokenizer)]
 
 
 def ends_of(model: Any) -> list[int]:
@@ -107,7 +132,7 @@ def prove_tokens(server: LlamaCpp, tokenizer: Any, turns: TurnFormat | None, fil
     Raises:
         UserError: one differs; names it.
     """
-    prompts = odd_prompts()
+    prompts = askable_prompts(tokenizer)
     for number, (messages, wanted) in enumerate(
         zip(prompts, odd_prompt_ids(tokenizer), strict=True), 1
     ):
@@ -150,7 +175,7 @@ def prove_answers(
         UserError: as `refuse_answers`.
     """
     # A third of them says less: one answer in 17 that no longer ends is within the bar, two aren't.
-    asked = odd_prompts()[::3] if model.num_parameters() > _LARGE else odd_prompts()
+    asked = askable_prompts(tokenizer)[:: 3 if model.num_parameters() > _LARGE else 1]
     print(f"Answering {len(asked)} of them, in transformers and in llama.cpp ...", flush=True)
     answers = greedy_answers(model, tokenizer, asked, LONGEST, ends_of(model), merged)
     same, ended = 0, []
@@ -233,13 +258,15 @@ def held_out_loss(
         rows: token ids and labels of each conversation.
     """
     import numpy as np
+    import torch
     from scipy import stats
 
     from eval.generation.heldout import negative_log_likelihood
 
-    nats = np.array(
-        [[negative_log_likelihood(each, *row) for each in (model, merged)] for row in rows]
-    )
+    with torch.inference_mode():
+        nats = np.array(
+            [[negative_log_likelihood(each, *row) for each in (model, merged)] for row in rows]
+        )
     tokens = np.array([sum(label != -100 for label in labels[1:]) for _, labels in rows])
     mine, other = nats.sum(0) / tokens.sum()
     rise = mine - other

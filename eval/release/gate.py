@@ -123,6 +123,9 @@ class Gate:
         except Refused as error:
             seen.status = error.status
             await _send_json(send, error.status, error.body, error.headers)
+        except asyncio.CancelledError:  # told to stop, and the time for answers under way is over
+            await seen.break_off(Refused("the server is shutting down; ask again", 503))
+            raise
         finally:
             self.counts.requests[seen.status] += 1
             self.counts.seconds += time.monotonic() - began
@@ -177,6 +180,7 @@ class _Seen:
         self._events: Events | None = None
         self._stops: list[str] = []
         self._start: Message = {}
+        self._over = False
         self.status = 500
         self.prompt_tokens = self.completion_tokens = 0
 
@@ -184,6 +188,17 @@ class _Seen:
         """Say what kind of answer was asked for, and before which texts it ends."""
         self._stops = stops
         self._events = Events(self._path, stops, self._model) if streamed else None
+
+    async def break_off(self, error: Refused) -> None:
+        """Say in the API's shape why an answer is not whole: as a stream's end, or in its place."""
+        if self._over:
+            return
+        if self._events and self._start:
+            written = self._events.break_off(error)
+            await self._send({"type": "http.response.body", "body": written, "more_body": False})
+        else:
+            await _send_json(self._send, error.status, error.body)
+        self.status = error.status
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -195,6 +210,7 @@ class _Seen:
             await self._send(message)
             return
         piece, more = message.get("body", b""), message.get("more_body", False)
+        self._over = not more
         if self.status < 400 and self._events:
             await self._pass_on(self._events, piece, more)
             return

@@ -62,6 +62,10 @@ class Events:
         """What ends the stream."""
         return self._rest + _DATA + b"[DONE]" + _END
 
+    def break_off(self, error: Refused) -> bytes:
+        """What ends a stream that is not whole; what was no event yet is dropped."""
+        return _written(error.body) + _DATA + b"[DONE]" + _END
+
     def _event(self, event: bytes) -> bytes:
         if event.startswith(_ERROR):
             said = event[len(_ERROR) :].removesuffix(b'"}').decode(errors="replace")

@@ -63,7 +63,7 @@ BASES = (
     ),
     Base(
         "qwen2.5-7b-qlora", "Apache-2.0",
-        "29, Chinese, English, Spanish and Arabic among them", "Alibaba", "September 2024", "",
+        "over 29, Chinese, English, Spanish and Arabic among them", "Alibaba", "September 2024", "",
         "18,321, measured on an H200, its blocks alone",
     ),
     Base(
@@ -104,14 +104,17 @@ say once they are tuned. `make eval` with your own data decides.
 """
 _OUTRO = """
 Licence, languages and dates are those of each model's card, behind its name; context is that of
-its config.json. When the data end is published by Falcon-7B's makers alone (Common Crawl up to
-its dump of February 2023). Memory is that of the recipe; of Falcon-H1's state-space layers it
-is counted by their width, and may be far off. Speeds are those of plugins/falcon/NOTES.md, or
-half of an H100's peak where a base was not run; Falcon-H1 was trained here as a tiny model
-only, on a CPU. The kept shapes of Falcon2-11B, Falcon3-1B and Falcon-H1 were put together from
-cards, papers and other projects' copies of config.json, and agree with the published numbers of
-parameters to three digits (Falcon-H1-7B to the last); Falcon-H1-7B's multipliers, which change
-no shape, were not found.
+its config.json. They were checked in November 2026 against copies of the cards that others keep;
+only the months of Falcon-7B, Falcon2-11B and Qwen2.5 were found in none. Falcon-H1's cards say
+Falcon-LLM License, without a number. When the data end is published by Falcon-7B's makers alone
+(Common Crawl up to its dump of February 2023). Memory is that of the recipe; of Falcon-H1's
+state-space layers it is counted by their width, and may be far off. Speeds are those of
+plugins/falcon/NOTES.md, or half of an H100's peak where a base was not run; Falcon-H1 was trained
+here as a tiny model only, on a CPU. The kept shapes of Falcon2-11B, Falcon3-1B and Falcon-H1 were
+put together from cards, papers and other projects' copies of config.json, and agree with the
+published numbers of parameters to three digits (Falcon-H1-7B to the last); Falcon-H1-7B's
+multipliers, which change no shape, were not found, nor its tokenizer: that it ends a turn with
+`<|im_end|>` was read of Falcon-H1-Tiny's, and `<|pad|>` of Falcon3's.
 
 ## The recipes
 """

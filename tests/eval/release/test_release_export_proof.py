@@ -7,12 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tiny_chat import make_tokenizer
 
 from eval.answers import Answer
 from eval.release.export_proof import (
     LARGEST_RISE,
     Loss,
+    askable_prompts,
     count_answers,
+    odd_prompt_ids,
     odd_prompts,
     prove_answers,
     refuse_answers,
@@ -24,6 +27,9 @@ from recipes.runner.core.errors import UserError
 MODEL: Any = SimpleNamespace(
     num_parameters=lambda: 10, generation_config=SimpleNamespace(eos_token_id=2)
 )
+
+
+TOKENIZER: Any = SimpleNamespace(apply_chat_template=lambda *_, **__: [1])
 
 
 class Server:
@@ -59,12 +65,12 @@ def test_answers_that_end_by_themselves_still_do(
     monkeypatch.setattr("eval.generation.generate.generate", lambda *_: answers)
     server: Any = Server(ends)
     if kept:
-        found = prove_answers(server, MODEL, None, exact, "q4_0", Path("x.gguf"))
+        found = prove_answers(server, MODEL, TOKENIZER, exact, "q4_0", Path("x.gguf"))
         assert (found.asked, found.same, found.stopped_before) == (50, 50, before)
         assert found.lost == before - ends == found.no_longer_stop - found.newly_stop
         return
     with pytest.raises(UserError, match=f"in q4_0 {before - ends} of 50 answers .* run on") as said:
-        prove_answers(server, MODEL, None, exact, "q4_0", Path("x.gguf"))
+        prove_answers(server, MODEL, TOKENIZER, exact, "q4_0", Path("x.gguf"))
     assert ("make serve" if exact else "Take TYPE=q8_0,") in str(said.value)
 
 
@@ -107,15 +113,29 @@ def test_the_models_own_answers_are_given_once(
     assert given == [50, 50, 3, 50, 50]
 
 
+def test_a_template_without_a_place_for_the_system_is_asked_the_rest() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}"
+        "{% endif %}{{ m.content }}{% endfor %}"
+    )
+    taken = askable_prompts(tokenizer)
+    assert 30 < len(taken) < 50 and all(messages[0]["role"] == "user" for messages in taken)
+    assert len(odd_prompt_ids(tokenizer)) == len(taken)
+    tokenizer.chat_template = "{{ raise_exception('never') }}"
+    with pytest.raises(UserError, match="chat_template: can't be rendered: never"):
+        askable_prompts(tokenizer)
+
+
 def test_of_a_large_model_every_third_prompt_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [Answer("Yes.", True, 3)] * 17
     monkeypatch.setattr("eval.generation.generate.generate", lambda *_: answers)
     large = SimpleNamespace(**{**vars(MODEL), "num_parameters": lambda: 7_000_000_000})
     ending: Any = Server(17)
-    assert prove_answers(ending, large, None, False, "q4_0", Path("x.gguf")).asked == 17
+    assert prove_answers(ending, large, TOKENIZER, False, "q4_0", Path("x.gguf")).asked == 17
     lost: Any = Server(15)
     with pytest.raises(UserError, match="1 more may"):
-        prove_answers(lost, large, None, False, "q4_0", Path("x.gguf"))
+        prove_answers(lost, large, TOKENIZER, False, "q4_0", Path("x.gguf"))
 
 
 @pytest.mark.parametrize("rise", [LARGEST_RISE + 0.001, float("nan")])

@@ -339,3 +339,48 @@ def test_a_plain_answer_ends_before_a_stop_text_too(stub: Stub, gate: Gate) -> N
     stub.pieces = [json.dumps(answer).encode()]
     reply = ask(gate, {**asked, "stream": False}, PLAIN).json()["choices"][0]
     assert reply == {"text": "one ", "finish_reason": "stop"}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_what_is_broken_off_at_the_end_says_so(stream: bool) -> None:
+    """uvicorn cancels what is not answered when the time for it is over."""
+    reached = asyncio.Event()
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        if stream:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": chunk("Yes") + b'data: {"ha',
+                        "more_body": True})  # fmt: skip
+        reached.set()
+        await asyncio.Event().wait()
+
+    async def run() -> tuple[Gate, list[Any]]:
+        gate = Gate(endless, count, "m", context=20, limit=4)
+        body = json.dumps({**HELLO, "stream": stream}).encode()
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "path": CHAT, "method": "POST", "headers": []}
+        task = asyncio.create_task(gate(scope, receive, send))
+        await reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return gate, sent
+
+    gate, sent = asyncio.run(run())
+    start, *bodies = sent
+    assert start["status"] == (200 if stream else 503) and not bodies[-1].get("more_body")
+    text = b"".join(message["body"] for message in bodies).decode()
+    if stream:
+        first, error, *end = text.split("\n\n")
+        assert "Yes" in first and end == ["data: [DONE]", ""]
+        text = error.removeprefix("data: ")
+    assert json.loads(text)["error"]["message"] == "the server is shutting down; ask again"
+    assert gate.pending == 0 and gate.counts.requests == {503: 1}
