@@ -137,6 +137,9 @@ class Gate:
         try:
             async with asyncio.timeout(_BODY_WITHIN):
                 body = json.loads(await _read(receive))
+            json.dumps(body, ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # a ValueError too
+            raise Refused("the body holds half a surrogate pair, which is no text") from None
         except TimeoutError:
             raise Refused(f"the body did not come within {_BODY_WITHIN} s", 408) from None
         except (ValueError, RecursionError):

@@ -341,6 +341,18 @@ def test_a_plain_answer_ends_before_a_stop_text_too(stub: Stub, gate: Gate) -> N
     assert reply == {"text": "one ", "finish_reason": "stop"}
 
 
+@pytest.mark.parametrize(
+    "field", ['"content": "%s"', '"content": "Hi"}], "stop": ["%s"], "x": [{"y": 1']
+)
+def test_half_a_surrogate_pair_is_no_text(stub: Stub, gate: Gate, field: str) -> None:
+    body = '{"messages": [{"role": "user", ' + field % "\\ud83d" + "}]}"
+    assert json.loads(body)
+    response = ask(gate, body)
+    assert response.status_code == 400 and not stub.bodies
+    assert "half a surrogate pair" in response.json()["error"]["message"]
+    assert ask(gate, body.replace("\\ud83d", "\\ud83d\\ude2d")).status_code == 200
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_what_is_broken_off_at_the_end_says_so(stream: bool) -> None:
     """uvicorn cancels what is not answered when the time for it is over."""
