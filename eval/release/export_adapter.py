@@ -106,14 +106,19 @@ def read_pairs(run: Run) -> dict[str, tuple[Any, Any]]:
         UserError: the adapter trains something that llama.cpp's adapters can't hold.
     """
     from peft import LoraConfig
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     config = json.loads((run.path / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     kept = {key: value for key, value in config.items() if key in LoraConfig.__dataclass_fields__}
-    lora = LoraConfig(**kept)
+    try:
+        lora = LoraConfig(**kept)
+        weights = load_file(run.path / ADAPTER_WEIGHTS)
+    except (OSError, SafetensorError, TypeError, ValueError) as error:
+        said = (str(error).splitlines() or [repr(error)])[0][:200]
+        raise UserError(f"the adapter can't be read: {said}", display_path(run.path)) from None
     found = [key for key in _NO_PLACE if config.get(key)]
     found += ["bias"] if config.get("bias") not in (None, "none") else []
-    weights = load_file(run.path / ADAPTER_WEIGHTS)
     found += ["an adapter of embeddings"] if any("embedding" in key for key in weights) else []
     if found:
         raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from recipes.runner.core.recipe import display_path
 from recipes.runner.run.finished import Run
 
 _FOLDER = ".export.partial"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CUT = re.compile(r"\d+ requested and \d+ written")  # numpy's words of a write that was cut short
 
 
@@ -38,11 +40,24 @@ def half_made(run: Run) -> Iterator[Path]:
     except Timeout:
         raise UserError("is being exported by another process", display_path(run.path)) from None
     except (OSError, SafetensorError) as error:
-        # An error of the system has its words; a library raises OSError for what it can't read.
-        said = getattr(error, "strerror", None) or (str(error).splitlines() or [repr(error)])[0]
-        written = getattr(error, "strerror", None) or _CUT.search(said)
-        verb, todo = ("written", "Free some room") if written else ("exported", "")
-        raise UserError(f"can't be {verb}: {said[:300]}", display_path(run.path), todo) from None
+        merged = run.path / "merged"
+        todo = f"If {display_path(merged)} is damaged: make merge RUN={run.name} FORCE=1"
+        raise failed("exported", error, run.path, todo if merged.is_dir() else "") from None
+
+
+def failed(verb: str, error: OSError | SafetensorError, folder: Path, todo: str = "") -> UserError:
+    """One line for what the system or a library says.
+
+    Args:
+        verb: what can't be done.
+        error: what was said; a library raises OSError too for what it can't read.
+        folder: where.
+        todo: what to do, unless it is to make room.
+    """
+    said = getattr(error, "strerror", None) or (str(error).splitlines() or [repr(error)])[0]
+    full = getattr(error, "errno", None) in _FULL or "No space left" in said or _CUT.search(said)
+    where = display_path(folder)
+    return UserError(f"can't be {verb}: {said[:300]}", where, "Free some room" if full else todo)
 
 
 def keep(folder: Path, run: Run) -> None:

@@ -15,6 +15,7 @@ import psutil
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
+from eval.release.half_made import failed
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.files import write_json
 from recipes.runner.core.recipe import display_path
@@ -89,9 +90,7 @@ def _merge(run: Run, dtype: str) -> Path:
         (partial / FOLDER).rename(target)
         return target
     except (OSError, SafetensorError) as error:  # safetensors has errors of its own for a full disk
-        raise UserError(
-            f"can't be merged: {str(error).splitlines()[0]}", display_path(run.path)
-        ) from None
+        raise failed("merged", error, run.path) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -405,6 +405,18 @@ def test_an_adapter_that_llama_cpp_cannot_hold(
         export_adapter.export_adapter(copy)
 
 
+def test_a_damaged_adapter(run: Run, tmp_path: Path) -> None:
+    copy = Run(shutil.copytree(run.path, tmp_path / "copy"), run.record)
+    weights = copy.path / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UserError, match="the adapter can't be read: ") as caught:
+        export_adapter.export_adapter(copy)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="can't be merged: ") as caught:
+        export.export(copy, "f16")
+    assert "\n" not in str(caught.value) and "room" not in str(caught.value)
+
+
 def test_where_the_converter_cannot_be_had_the_commands_are_shown(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -459,6 +471,7 @@ def test_what_cannot_be_read_is_not_a_full_disk(run: Run, fetched: Path) -> None
     finally:
         (merged / "kept").rename(weights)
     assert "Free some room" not in str(caught.value) and "\n" not in str(caught.value)
+    assert "make merge RUN=tiny FORCE=1" in str(caught.value)
 
 
 def test_too_small_a_disk_is_said_before_any_work(
