@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import signal
@@ -17,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from openai import APIError, AsyncOpenAI, BadRequestError, NotFoundError, OpenAI
+from openai import AsyncOpenAI, BadRequestError, NotFoundError, OpenAI
 from tiny_chat import KNOWN
 
 from eval.generation.arms import attach_adapter
@@ -245,16 +244,13 @@ def test_fifty_clients_at_once_of_smollm2_and_a_clean_end(tmp_path: Path) -> Non
         assert asyncio.run(fifty(f"{root}/v1", "smollm2", asked, 5)) == []
         stream = client.chat.completions.create(
             model="smollm2", messages=[{"role": "user", "content": "Count to twenty."}],
-            temperature=0, max_tokens=12, stream=True,
+            temperature=0, max_tokens=30, stream=True,
         )  # fmt: skip
         first = next(iter(stream))
         assert first.choices
         process.send_signal(signal.SIGTERM)
-        pieces = []
-        # What was begun is answered to its end, or broken off in words where the machine is busy.
-        with contextlib.suppress(APIError):
-            pieces += [c.choices[0].delta.content or "" for c in stream if c.choices]
-        assert "".join(pieces) or "timeout graceful shutdown exceeded" in log.read_text()
+        pieces = [c.choices[0].delta.content or "" for c in stream if c.choices]
+        assert "".join(pieces)  # what was begun is answered to its end
         assert process.wait(timeout=600) == 0
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{root}/health")
