@@ -38,7 +38,7 @@ class PackedDPOTrainer(AxolotlDPOTrainer):
         Args:
             model: the causal language model, whose decoder keeps packed sequences apart.
         """
-        if reason := self._why_not_packed() or why_not_chunked(model):
+        if reason := self._why_not_packed(model) or why_not_chunked(model):
             note_fallback("preference.packing", "padded pairs and whole logits", reason)
             return
         put_before(LogProbabilities, model)
@@ -46,7 +46,12 @@ class PackedDPOTrainer(AxolotlDPOTrainer):
         self.data_collator = PackPairs(self.data_collator, ROWS_MULTIPLE if on_gpu else 1)
         self.packs = True
 
-    def _why_not_packed(self) -> str:
+    def _why_not_packed(self, model: Any) -> str:
+        deepspeed = self.accelerator.state.deepspeed_plugin
+        if self.is_fsdp_enabled or (deepspeed is not None and deepspeed.zero_stage == 3):
+            return "weights are cut into shards"
+        if getattr(model.config, "alibi", False):
+            return "this model has alibi positions, which packed sequences would share"
         if self.loss_types not in (["sigmoid"], ["ipo"]) or self.loss_weights != [1.0]:
             return "the loss is neither DPO's sigmoid nor IPO's"
         given = {

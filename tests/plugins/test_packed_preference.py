@@ -150,6 +150,26 @@ def test_what_the_packed_pass_does_not_know_is_left_to_trl(family, tmp_path, mon
     torch.testing.assert_close(step(trainer)[0], want)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda trainer, model: setattr(model.config, "alibi", True), "alibi positions"),
+        (lambda trainer, model: setattr(trainer, "is_fsdp_enabled", True), "into shards"),
+        (lambda trainer, model: model.lm_head.weight.requires_grad_(True), "head is trained"),
+    ],
+)
+def test_where_packing_would_be_wrong_pairs_stay_padded(
+    family, tmp_path, monkeypatch, change, words
+):
+    said = []
+    monkeypatch.setattr("plugins.preference.trainer.note_fallback", lambda *text: said.append(text))
+    trainer = trainer_of(family, tmp_path / "o")
+    model = family.plugin.find(trainer.model)
+    change(trainer, model)
+    trainer.pack_pairs(model)
+    assert not trainer.packs and words in said[0][2]
+
+
 def trained(family, folder, monkeypatch, micro, accumulation, merged=1):
     trainer = trainer_of(
         family, folder, gradient_accumulation_steps=accumulation, num_train_epochs=2,
