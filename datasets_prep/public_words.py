@@ -191,7 +191,11 @@ STORY = re.compile(
     r"(?:write|tell|compose|create|make up|invent|continue|finish|give|draft|generate)"
     r"(?: (?:me|us))?(?: (?:a|an|the|another|some|this|my))?(?: [\w-]+){0,4} "
     r"(?:story|stories|poem|scene|script|tale|fable|song|lyrics|limerick|haiku|screenplay|dialogue|"
-    r"fairy ?tale|chapter|novel|plot|ballad|sonnet|skit|fan ?fic(?:tion)?)\b",
+    r"fairy ?tale|chapter|novel|plot|ballad|sonnet|skit|fan ?fic(?:tion)?)\b"
+    # A part to play: who stands in it is a figure's.
+    r"|(?:\A|(?<=[.!?\n]) ?)(?:(?:imagine|pretend|suppose|assume)(?: that)? "
+    r"(?:you(?:'re|\u2019re| are| were)|to be) (?:an? |the |(?-i:[A-Z]))|role-?play\b|"
+    r"act as (?:an? |the |(?-i:[A-Z]))|you are (?:an? |the )[\w -]{3,60}? (?:in|from|of|on|who) )",
     re.IGNORECASE,
 )
 # "The Maxwell report", "an old Harley": a thing. "The Michael I knew" is a person.

@@ -523,3 +523,13 @@ def test_a_blood_pressure_is_no_phone(pressure: str) -> None:
     text = f"My blood pressure is {pressure} since 2 weeks, my number is 415-555-0132."
     found = [text[f.start : f.end] for f in Anonymiser(AnonymiseSettings()).find(text)]
     assert found == ["415-555-0132"]
+
+
+def test_a_part_to_play_names_nobody_and_my_own_people_stay_masked() -> None:
+    asked = "Imagine you are Isaac Newton. How did you meet Edmond?"
+    row = talk(asked, "Edmond came to Cambridge, and Catherine cooked for us.")
+    Anonymiser(AnonymiseSettings())(row, Ledger("anonymise"))
+    assert row.messages[0].content == asked and "[NAME" not in row.messages[1].content
+    row = talk("Imagine you are tired and my wife Catherine laughs.", "Catherine may be tired too.")
+    Anonymiser(AnonymiseSettings())(row, Ledger("anonymise"))
+    assert all("[NAME_1]" in m.content for m in row.messages)
