@@ -87,12 +87,11 @@ class Anonymiser:
         finders = list(self._of_language("\n".join(m.content for m in messages)))
         if finders and conversation.authors:
             finders.append(_author_names(conversation.authors))
-        told = bool(finders) and any(m.role == "user" and STORY.search(m.content) for m in messages)
-        by_role = {"user": [self._told], "assistant": []} if told else {}
-
-        raw = [
-            self._all(message.content, by_role.get(message.role, finders)) for message in messages
-        ]
+        raw = [self._all(message.content, finders) for message in messages]
+        named = any(finding.kind == "NAME" for found in raw for finding in found)
+        if named and any(m.role == "user" and STORY.search(m.content) for m in messages):
+            by_role: dict[str, list[NameFinder]] = {"user": [self._told], "assistant": []}
+            raw = [self._all(m.content, by_role.get(m.role, finders)) for m in messages]
         pairs = list(zip(messages, raw, strict=True))
         found = [_settled(message.content, all_found) for message, all_found in pairs]
         names = {

@@ -23,6 +23,7 @@ from datasets_prep.name_rules import (
     AND_NAME,
     CAPITALISED,
     CREDENTIAL,
+    GIVEN_NAMES,
     GIVEN_NAMES_INSIDE,
     MAY_BE_SIGNED,
     MEDICINES,
@@ -78,12 +79,13 @@ class RuleNames:
                 matched = [s for s in matched if not _is_common(text[slice(*s)])]
             found += [s for s in matched if rule.near or not public.known(s[0])]
         found = [span for span in found if not public.made_up(span[0])]
-        medicines = _medicines(text, [*found, *_given(text)])
+        given = _given(text)
+        medicines = _medicines(text, [*found, *given])
         if told:
             # A given name alone is a figure's, and so is a "girl called Mina".
             found = [span for span in found if OF_MINE.search(text, 0, span[0])]
         else:
-            found += [span for span in _given(text) if not public.holds(*span)]
+            found += [span for span in given if not public.holds(*span)]
             found = [span for span in found if _first(text, span) not in medicines]
             found += [span for _, end in found for span in _beside(text, end)]
         tail = max(0, len(text) - 200)
@@ -130,9 +132,18 @@ class ForeignNames:
         return [span for span in trimmed if span]
 
 
+def _may_be_given(word: str) -> bool:
+    """A quick look at a capitalised word, in lower case."""
+    if word in GIVEN_NAMES or word in GIVEN_NAMES_INSIDE or "-" in word:
+        return True
+    return not word.isascii()
+
+
 def _given(text: str) -> list[tuple[int, int]]:
     """Spans of words that are given names, with the surnames after them."""
-    found = []
+    found: list[tuple[int, int]] = []
+    if not any(map(_may_be_given, {word.lower() for word in CAPITALISED.findall(text)})):
+        return found
     end = 0
     for match in CAPITALISED.finditer(text):
         if match.start() < end:
