@@ -49,9 +49,9 @@ table: ## write recipes/README.md and launch/SIZING.md anew from the recipes
 	$(SETUP)
 	$(RUN_PYTHON) -m recipes table
 
-data: ## make a data set: a recipe's, or by its definition (RECIPE=, or DATASET= with ARGS="--source FILE")
+data: ## make a data set: a recipe's, or by its definition (RECIPE= or DATASET=, ARGS="--limit 50" or "--source FILE")
 	$(SETUP)
-	$(RUN_PYTHON) -m $(if $(DATASET),datasets_prep "$(DATASET)" $(ARGS),recipes data "$(RECIPE)")
+	$(RUN_PYTHON) -m datasets_prep $(if $(DATASET),"$(DATASET)",--recipe "$(RECIPE)") $(ARGS)
 
 eval: ## base against tuned, paired, in one page (RECIPE= or RUN=, ARGS="--limit 10")
 	$(SETUP)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 import xxhash
 import yaml
 from datasketch import MinHash
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prep_data import ROOT
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from datasets_prep import filters, phones, signatures
@@ -78,3 +81,10 @@ def test_a_tokenizer_that_remembers_makes_the_same() -> None:
     assert [ids("a b"), ids("a b"), ids("b c")] == [[0, 1], [0, 1], [1, 2]]
     quick.enable_truncation(1)
     assert ids("b c") == [1] and quick.get_vocab_size() == 3
+
+
+@pytest.mark.parametrize("what", ["RECIPE=smollm2-135m-qlora", "DATASET=my_data.yaml"])
+def test_make_data_hands_on_what_is_asked(what: str) -> None:
+    command = ["make", "-n", "data", what, "ARGS=--limit 50"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.rstrip().endswith("--limit 50"), done.stdout
