@@ -62,6 +62,8 @@ class FalconArchitecture:
     def final_norm(self, decoder: Any, hidden: torch.Tensor) -> torch.Tensor:
         """LayerNorm of [T, hidden], in its dtype."""
         norm, dtype = decoder.ln_f, hidden.dtype
+        if norm.weight.dtype == dtype:
+            return norm(hidden)  # the module, around which ZeRO-3 gathers its weights
         weight, bias = norm.weight.to(dtype), norm.bias.to(dtype)
         return F.layer_norm(hidden, norm.normalized_shape, weight, bias, norm.eps)
 

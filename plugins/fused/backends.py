@@ -15,6 +15,9 @@ from plugins.fused.fp8_backend import Fp8Backend
 from recipes.runner.core.fallbacks import note_fallback
 
 FSDP2 = "FSDP2"
+ZERO3 = "DeepSpeed ZeRO-3"
+GATHERING = (FSDP2, ZERO3)
+"""Those that gather the weights of a whole block as one, around its module (`gathered.py`)."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Choice:
         memory: how many blocks keep their activations: all (fast), none (low), or what fits (auto).
         offload: inputs of blocks that keep nothing else, in host memory.
         cuda_graphs: passes of a shape that comes again, recorded and replayed.
-        gathered: a fused block runs inside its module, around which FSDP2 gathers the weights.
+        gathered: a fused block runs inside its module, around which the weights are gathered.
         fp8: frozen products on the way back in fp8, in place of the dtype of training.
     """
 
@@ -88,10 +91,11 @@ class Machine:
         device: where the model trains.
         dtype: of the activations in training.
         head_dim: width of an attention head.
-        sharded: FSDP, `FSDP2` or ZeRO-3 by name, empty when parameters are whole on every device.
+        sharded: FSDP, `FSDP2` or `ZERO3` by name, empty when parameters are whole on every device.
         not_fused: why the blocks of this model can't be fused, empty when they can.
         attends_in_modules: whether ``grouped`` runs in transformers' modules too.
         not_fp8: why the frozen layers can't be multiplied in fp8, empty when they can.
+        deepspeed: whether DeepSpeed takes up the gradients.
     """
 
     device: torch.device
@@ -101,6 +105,7 @@ class Machine:
     not_fused: str = ""
     attends_in_modules: bool = False
     not_fp8: str = ""
+    deepspeed: bool = False
 
 
 def choose(options: FusedOptions, machine: Machine, name: str) -> Choice:
@@ -113,7 +118,7 @@ def choose(options: FusedOptions, machine: Machine, name: str) -> Choice:
     """
     device, sharded = machine.device, machine.sharded
     block = options.block == "auto"
-    if block and sharded and sharded != FSDP2:
+    if block and sharded and sharded not in GATHERING:
         note_fallback(f"{name}.block", "the modules", f"{sharded} gathers weights in their hooks")
         block = False
     if block and device.type != "cuda":
@@ -141,6 +146,10 @@ def choose(options: FusedOptions, machine: Machine, name: str) -> Choice:
     offload = block and options.offload and options.memory != "fast"
     # Elsewhere the program is told numbers by the GPU, or calls what can't be recorded.
     graphs = block and triton and attention == "grouped" and options.cuda_graphs and not sharded
+    if graphs and machine.deepspeed:
+        # On two H200 the norm after the first recorded pass was 3.5 times one GPU's.
+        note_fallback(f"{name}.cuda_graphs", "a launch for each kernel", "DeepSpeed's gradients")
+        graphs = False
     gathered = block and bool(sharded)
     fp8 = options.compute == "fp8"
     if fp8 and (reason := _why_not_fp8(machine, block, triton)):

@@ -1,7 +1,7 @@
-"""Fused blocks whose weights FSDP2 has cut: each runs inside its own module.
+"""Fused blocks whose weights FSDP2 or ZeRO-3 has cut: each runs inside its own module.
 
-FSDP2 gathers a module's weights when the module is called, lets go of them when it returns, and
-does both again around its backward. A block that ran beside its module would find shards. So the
+Both gather a module's weights when the module is called, let go of them when it returns, and
+do both again around its backward. A block that ran beside its module would find shards. So the
 module is called with what a block needs, and reads and runs its fused self while its weights are
 whole.
 """
@@ -34,12 +34,34 @@ class FusedLayer:
 
 
 def run_inside(layers: Any) -> None:
-    """Let the decoder's ``layers`` run fused when they are called, before FSDP2 wraps them."""
+    """Let the decoder's ``layers`` run fused when they are called, before they are wrapped."""
     _gather_adapters_with_their_block()
     for layer in layers:
         put_before(FusedLayer, layer)
         for module in layer.modules():
             setattr(module, _IN_BLOCK, True)
+
+
+def gather_whole_blocks(layers: Any) -> None:
+    """Let ZeRO-3 gather each of ``layers`` as one, where it would go by the modules inside."""
+    from deepspeed.utils import set_z3_leaf_module
+
+    for layer in layers:
+        set_z3_leaf_module(layer, True)
+        if any(parameter.requires_grad for parameter in layer.parameters()):
+            layer.register_forward_pre_hook(_with_gradient)
+
+
+def _with_gradient(layer: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Let the input of the lowest trained block want a gradient, which nobody reads.
+
+    ZeRO-3 takes up a block's gradients when that of its input is there, and where none comes, as
+    soon as that of its output is: too early, and weights are gone when gradients are added.
+    """
+    x, *others = args
+    if x.requires_grad or not torch.is_grad_enabled():
+        return args
+    return x.detach().requires_grad_(), *others
 
 
 _IN_BLOCK = "gathered_with_its_block"

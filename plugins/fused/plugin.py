@@ -10,9 +10,10 @@ from axolotl.integrations.base import BasePlugin
 from torch import nn
 
 from plugins.fused.args import FusedOptions
-from plugins.fused.backends import FSDP2, Choice, Machine, also_chosen, choose
+from plugins.fused.backends import FSDP2, ZERO3, Choice, Machine, also_chosen, choose
 from plugins.fused.causal_lm import FusedLoss
 from plugins.fused.fp8 import why_not_fp8
+from plugins.fused.gathered import gather_whole_blocks
 from plugins.fused.loss import WithTargetRows
 from plugins.fused.memory import bytes_of_low_memory_pass, free_bytes
 from plugins.fused.merge import merge_factor, merge_micro_batches
@@ -20,7 +21,6 @@ from plugins.fused.run import Architecture, pass_shape
 from recipes.runner.core.errors import UserError
 from recipes.runner.models.saved_adapter import MADE_BY_TRL
 
-ZERO3 = "DeepSpeed ZeRO-3"
 LORA_KERNELS = ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel")
 
 
@@ -144,10 +144,12 @@ class FusedPlugin(BasePlugin):
             device, training_dtype(cfg),
             head_dim or config.hidden_size // config.num_attention_heads,
             cut, self.why_not_fused(found), self.attends_in_modules,
-            self.why_not_fp8(found) if options.compute == "fp8" else "",
+            self.why_not_fp8(found) if options.compute == "fp8" else "", bool(cfg.deepspeed),
         )  # fmt: skip
         choice = choose(options, machine, self.architecture.name)
         self.install(model, choice)
+        if choice.gathered and cut == ZERO3:
+            gather_whole_blocks(self.architecture.layers(getattr(found, found.base_model_prefix)))
         if not choice.block and choice.memory != "fast" and device.type == "cuda":
             # The modules keep several times what the fused block keeps. Weights that ZeRO-3 takes
             # away between forward and backward stop all but the reentrant kind.

@@ -1,5 +1,8 @@
 """Plain paths without a GPU, and 4-bit gradients that survive an evaluation."""
 
+import copy
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +12,7 @@ from axolotl.utils.dict import DictDefault
 from bitsandbytes.functional import has_avx512bf16
 from bitsandbytes.nn import Linear4bit
 
-from plugins.hardware import HardwarePlugin, keep_gradients_on_cpu
+from plugins.hardware import HardwarePlugin, keep_gradients_on_cpu, with_dtype
 from recipes.runner.core.fallbacks import fallbacks_taken
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -99,3 +102,22 @@ def test_one_process_loads_straight_onto_its_gpu(keys, place, monkeypatch):
     cfg = DictDefault(keys)
     HardwarePlugin().load_datasets(cfg)
     assert cfg.device_map == place
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_shards_of_zero3_are_in_the_dtype_of_training(monkeypatch, read):
+    file = "recipes/accelerate/zero3.json"
+    own = json.loads(Path(file).read_text(encoding="utf-8"))
+    # Axolotl has read the file by then.
+    cfg = DictDefault(deepspeed=own if read else file, bf16=True, fp16=False)
+    before = copy.deepcopy(cfg.deepspeed)
+    HardwarePlugin().pre_model_load(cfg)
+    assert cfg.deepspeed == before  # no ZeRO-3 in this process
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "3")
+    HardwarePlugin().pre_model_load(cfg)
+    assert cfg.deepspeed == {**own, "bf16": {"enabled": True}, "fp16": {"enabled": False}}
+
+
+def test_a_dtype_that_deepspeeds_file_says_stays():
+    said = {"bf16": {"enabled": True}, "zero_optimization": {"stage": 3}}
+    assert with_dtype(said, bf16=False, fp16=True) == said

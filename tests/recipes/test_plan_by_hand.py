@@ -146,14 +146,13 @@ def test_inputs_of_fused_blocks_wait_in_host_memory() -> None:
     assert estimate(plain, LLAMA).activations == 4 * each
 
 
-def test_blocks_stay_fused_under_fsdp2_alone() -> None:
+def test_blocks_stay_fused_where_they_are_gathered_as_one() -> None:
     whole = block_of(OURS, LLAMA)
-    assert block_of({**OURS, **FSDP2}, LLAMA, sharded=True) == whole
-    for other in (
-        {**FSDP2, "fsdp_version": 1},
-        {"deepspeed": {"zero_optimization": {"stage": 3}}},
-    ):
-        assert way_through({**OURS, **other}, LLAMA, sharded=True) != "fused"
+    zero3 = {"deepspeed": {"zero_optimization": {"stage": 3}}}
+    for gathered in (FSDP2, zero3):
+        assert block_of({**OURS, **gathered}, LLAMA, sharded=True) == whole
+    fsdp1 = {**FSDP2, "fsdp_version": 1}
+    assert way_through({**OURS, **fsdp1}, LLAMA, sharded=True) != "fused"
 
 
 def test_a_name_that_matches_nothing_has_its_line(

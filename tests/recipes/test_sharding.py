@@ -130,11 +130,11 @@ def test_packed_weights_travel_in_a_dtype_that_nobody_casts():
     storage = "bnb_config_kwargs.bnb_4bit_quant_storage"
     bf16 = load_recipe("falcon7b-qlora").config
     fp16 = load_recipe("falcon7b-qlora-16gb-fp16").config
-    for name in ("zero3", "fsdp"):
-        assert strategy_settings(name, bf16, {})[storage] == "bfloat16"
-        assert strategy_settings(name, bf16, {})["bf16"] is True
-        assert strategy_settings(name, fp16, {})[storage] == "float16"
-    assert strategy_settings("zero2", bf16, {})[storage] == "uint8"
+    assert strategy_settings("zero3", bf16, {})[storage] == "bfloat16"
+    assert strategy_settings("zero3", bf16, {})["bf16"] is True
+    assert strategy_settings("zero3", fp16, {})[storage] == "float16"
+    for name in ("zero2", "fsdp"):
+        assert strategy_settings(name, bf16, {})[storage] == "uint8"
     assert storage not in strategy_settings("zero3", load_recipe("falcon7b-lora").config, {})
 
 

@@ -99,8 +99,13 @@ def way_through(config: Mapping[str, Any], shape: Architecture, sharded: bool = 
 
 
 def gathers_blocks(config: Mapping[str, Any]) -> bool:
-    """Whether weights in shards are whole while their block works: FSDP2, under which blocks stay
-    fused (plugins/fused/gathered.py); FSDP1 and ZeRO-3 gather them in the modules' hooks."""
+    """Whether weights in shards are whole while their block works, so that blocks stay fused
+    (plugins/fused/gathered.py): under FSDP2 and ZeRO-3, not under FSDP1."""
+    return bool(config.get("deepspeed")) or gathers_head(config)
+
+
+def gathers_head(config: Mapping[str, Any]) -> bool:
+    """Whether the head is whole where the loss is computed: under FSDP2."""
     fsdp = config.get("fsdp_config") or {}
     version = config.get("fsdp_version") or fsdp.get("fsdp_version")
     return bool(fsdp) and str(version) == "2" and not config.get("deepspeed")
@@ -303,7 +308,7 @@ def loss_of(config: Mapping[str, Any], shape: Architecture, sharded: bool = Fals
     if config.get("rl") and not packs_pairs(config, family):
         return "plain"
     if family.helped(config) and options.get("enabled", True):
-        cut = sharded and not gathers_blocks(config)
+        cut = sharded and not gathers_head(config)
         fused = family.fuses_loss(config, cut) and not trains_head(dict(config), shape)
         return "fused" if fused else "plain"
     if "liger_fused_linear_cross_entropy" in _liger(config):

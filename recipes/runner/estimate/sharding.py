@@ -108,6 +108,10 @@ def _parted_base(strategy: str, config: dict[str, Any]) -> Overrides:
             "load_in_4bit",
             "STRATEGY=zero2 or ddp keep it whole",
         )
+    if strategy == "fsdp":
+        # Bytes are copied as they are. Packed in 16 bits, FSDP2 would copy them as numbers by way
+        # of float32 (`torch._foreach_copy_` on a GPU), where pairs that look like NaN change.
+        return {_STORAGE: "uint8"}
     # Shards travel in the dtype of computing, and packed 4-bit weights must arrive as they left.
     if config.get("fp16"):
         return {_STORAGE: "float16"}

@@ -12,9 +12,10 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 from accelerate.utils import FullyShardedDataParallelPlugin
+from axolotl.monkeypatch import fsdp2_qlora
 from axolotl.monkeypatch.accelerate import fsdp2
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from plugins.falcon import model as falcon
 from plugins.fused.backends import Choice
@@ -31,8 +32,6 @@ RANKS = 2
 def make(family: str, folder: Path):
     """A model with its adapter, the module of its fused path, and its layers."""
     if family == "falcon_4bit":
-        from axolotl.monkeypatch import fsdp2_qlora
-
         fsdp2_qlora.apply_init_sharded_param_patch()
         fsdp2_qlora.apply_init_unsharded_param_patch()
         model = with_falcon_adapter(make_4bit_falcon(folder), rank=4).train()
@@ -62,8 +61,15 @@ def cut(model: torch.nn.Module, block: str) -> None:
     fsdp2.fsdp2_prepare_model(SimpleNamespace(state=state), model)
 
 
+def copy_as_on_a_gpu(targets, sources, non_blocking=False) -> None:
+    """`torch._foreach_copy_` of CUDA: numbers of 16 bits go by way of float32, and NaN is NaN."""
+    for target, source in zip(targets, sources, strict=True):
+        target.copy_(source.float() if source.is_floating_point() else source)
+
+
 def _rank(rank: int, family: str, memory: str, folder: Path) -> None:
     torch.set_num_threads(1)
+    torch._foreach_copy_ = copy_as_on_a_gpu
     # Made first: among ranks, transformers has one save for all.
     (whole, module, _), (model, _, layers) = (make(family, folder / str(rank)) for _ in range(2))
     module.install(whole)  # the modules, packed sequences apart
@@ -89,6 +95,9 @@ def _rank(rank: int, family: str, memory: str, folder: Path) -> None:
         for name, gradient in gradients.items():
             want = sum(found[name] for _, found in each) / RANKS
             assert relative(gradient.full_tensor(), want) < 1e-5, name
+        together = torch.nn.utils.clip_grad_norm_(model.parameters(), 1e9).full_tensor()
+        apart = [sum(found[name] for _, found in each) / RANKS for name in gradients]
+        assert together.item() == pytest.approx(torch.nn.utils.get_total_norm(apart).item(), 1e-5)
     assert ran and all(ran)
     dist.destroy_process_group()
 
@@ -99,6 +108,30 @@ def _rank(rank: int, family: str, memory: str, folder: Path) -> None:
 )
 def test_two_ranks_give_the_mean_of_both(tmp_path, family, memory) -> None:
     multiprocessing.spawn(_rank, (family, memory, tmp_path), nprocs=RANKS)
+
+
+def _carry(rank: int, folder: Path) -> None:
+    torch._foreach_copy_ = copy_as_on_a_gpu
+    fsdp2_qlora.apply_init_dtype_attrs_patch()  # as Axolotl does
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=RANKS,
+        timeout=timedelta(seconds=240),
+    )  # fmt: skip
+    codes = torch.arange(-(2**15), 2**15, dtype=torch.int16)
+    for dtype, whole in ((torch.bfloat16, False), (torch.uint8, True)):
+        layer = torch.nn.Linear(8, 8, bias=False, dtype=torch.bfloat16)
+        layer.packed = torch.nn.Parameter(codes.clone().view(dtype)[:, None], requires_grad=False)
+        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16)
+        fully_shard(layer, mesh=init_device_mesh("cpu", (RANKS,)), mp_policy=policy)
+        layer.unshard()
+        arrived = layer.packed.detach().reshape(-1).view(torch.int16)
+        assert torch.equal(arrived, codes) is whole
+    dist.destroy_process_group()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo over a file")
+def test_packed_weights_arrive_as_they_left_in_bytes_alone(tmp_path) -> None:
+    multiprocessing.spawn(_carry, (tmp_path,), nprocs=RANKS)
 
 
 def test_a_layer_that_is_called_by_transformers_is_its_own(tmp_path) -> None:
