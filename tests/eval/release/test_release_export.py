@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from eval.generation.generate import prompt_ids
-from eval.release import converter, export, export_adapter, quantise
+from eval.release import converter, export, export_adapter, merge, quantise
 from eval.release.__main__ import NOT_HERE, main
 from eval.release.half_made import half_made
 from eval.release.likely_tokens import compare_likelihoods, likelihoods_of
@@ -182,6 +183,53 @@ def test_a_disk_that_fills_in_the_middle(run: Run, fetched: Path, outtype: str) 
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(caught.value)
     assert not target.exists() and not list(run.path.glob(".export.partial"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 64 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root may mount a file system")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("what", "left"), [("f16", 2), ("q4_0", 2), ("q4_0", 10), ("lora", 2), ("merge", 2)]
+)
+def test_a_real_disk_that_others_fill_meanwhile(
+    run: Run, fetched: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch, what: str, left: int
+) -> None:
+    """There was room when it began, and then there are ``left`` MB."""
+    ensure_merged(run)
+    copy = Run(shutil.copytree(run.path, small_disk / "tiny"), run.record)
+    if what == "merge":
+        shutil.rmtree(copy.path / "merged")
+    for file in copy.path.glob("*.gguf"):
+        file.unlink()
+    module = {"lora": export_adapter, "merge": merge}.get(what, export)
+    check_room = module.check_room
+
+    def then_it_fills(done: str, needed: int, folder: Path) -> None:
+        check_room(done, needed, folder)
+        free = shutil.disk_usage(folder).free - left * 1_000_000
+        (small_disk / "others").write_bytes(bytes(free))
+
+    monkeypatch.setattr(module, "check_room", then_it_fills)
+    before = sorted(path.relative_to(copy.path) for path in copy.path.rglob("*"))
+    with pytest.raises(UserError, match=r"room") as caught:
+        if what == "lora":
+            export_adapter.export_adapter(copy)
+        elif what == "merge":
+            merge.merge(copy)
+        else:
+            export.export(copy, what)
+    assert "\n" not in str(caught.value)
+    left_over = {path.relative_to(copy.path) for path in copy.path.rglob("*")} - set(before)
+    assert left_over <= {Path(".export.lock"), Path(".merge.lock")}
 
 
 def test_a_template_that_llama_cpp_cannot_parse(
