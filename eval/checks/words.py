@@ -18,13 +18,41 @@ from typing import Any
 
 import numpy as np
 
-_TOKEN = re.compile(r"[\w']+")
+_TOKEN = re.compile(r"[\w']+|[.,;:!?]")
+_STOPS = frozenset(".,;:!?")
+_NEGATIONS = frozenset(
+    (
+        *("not", "no", "never", "nobody", "nothing", "none", "nor", "neither", "without"),
+        *("cannot", "can't", "cant", "won't", "wont", "don't", "dont", "doesn't", "didn't"),
+        *("isn't", "aren't", "wasn't", "shouldn't", "wouldn't", "couldn't", "needn't"),
+        *("mustn't", "shan't"),
+    )
+)
+_REACH = 5  # words behind a negation, up to the next stop, that count as negated too
 
 
 def grams(text: str) -> list[str]:
-    """Words and pairs of neighbours, in lower case. A question mark at the end decides nothing."""
-    words = _TOKEN.findall(text.replace("\u2019", "'").casefold())
-    return words + [f"{one} {two}" for one, two in pairwise(words)]
+    """Words, pairs of neighbours, and negated words once more as such ("not: take"), lower case.
+
+    A question mark at the end decides nothing.
+    """
+    tokens = _TOKEN.findall(text.replace("\u2019", "'").casefold())
+    words = [token for token in tokens if token not in _STOPS]
+    return [*words, *(f"{one} {two}" for one, two in pairwise(words)), *_negated(tokens)]
+
+
+def _negated(tokens: Sequence[str]) -> list[str]:
+    found, left = [], 0
+    for token in tokens:
+        if token in _STOPS:
+            left = 0
+            continue
+        if left:
+            found.append(f"not: {token}")
+            left -= 1
+        if token in _NEGATIONS:
+            left = _REACH
+    return found
 
 
 @dataclass(frozen=True)

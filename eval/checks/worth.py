@@ -37,19 +37,30 @@ class Worth:
     Attributes:
         recall: of the answers that do it, found.
         precision: of those found, that do it.
+        of_model: of what was found in a small model's answers to the suites, that does it; None
+            where nothing was. People write what a check is to be tried on; a model errs otherwise.
     """
 
     recall: Share
     precision: Share
+    of_model: Share | None = None
 
     @property
     def decides(self) -> bool:
-        """Whether a gate may rest on it; otherwise it informs."""
-        return min(self.recall.value, self.precision.value) >= DECIDES_FROM
+        """Whether a gate may rest on it; otherwise it informs.
+
+        On a model's answers, of which few do any of it, it must only not be surely worse.
+        """
+        written = min(self.recall.value, self.precision.value) >= DECIDES_FROM
+        return written and (self.of_model is None or self.of_model.high >= DECIDES_FROM)
 
     def __str__(self) -> str:
         """One clause for tables."""
-        return f"recall {self.recall}, precision {self.precision}"
+        said = f"recall {self.recall}, precision {self.precision}"
+        if self.of_model is None:
+            return said
+        right = round(self.of_model.value * self.of_model.n)
+        return f"{said}; of {self.of_model.n} seen in a small model's answers {right} were right"
 
 
 @cache
@@ -57,6 +68,6 @@ def measured() -> dict[str, Worth]:
     """The worth of every check of meaning, by the check's name."""
     raw: dict[str, Any] = json.loads(MEASURED.read_text(encoding="utf-8"))
     return {
-        name: Worth(Share(**one["recall"]), Share(**one["precision"]))
+        name: Worth(**{kind: Share(**share) for kind, share in one.items() if share})
         for name, one in raw["checks"].items()
     }

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from eval.checks.meaning import prefetch
 from eval.checks.worth import DECIDES_FROM, MEASURED, Worth
-from eval.labelled.measure import checks_measured, errors, milliseconds, worth_on
-from eval.labelled.rows import HANDS, UNSEEN_HANDS, labelled_rows
+from eval.labelled.measure import checks_measured, errors, milliseconds, of_model, worth_on
+from eval.labelled.rows import HANDS, MODEL_HAND, UNSEEN_HANDS, labelled_rows
 from eval.quiet import quiet_libraries
 from recipes.runner.core.errors import UserError, user_errors_exit
 from recipes.runner.core.files import write_text
@@ -37,10 +37,9 @@ def main() -> None:
             "--errors",
             did_you_mean(asked.errors, checks_measured()),
         )
-    if strangers := set(asked.hands) - set(HANDS + UNSEEN_HANDS):
-        raise UserError(
-            f"there is no writer {min(strangers)}", "--hands", f"Any of {HANDS + UNSEEN_HANDS}"
-        )
+    every = HANDS + UNSEEN_HANDS + MODEL_HAND
+    if strangers := set(asked.hands) - set(every):
+        raise UserError(f"there is no writer {min(strangers)}", "--hands", f"Any of {every}")
     if asked.write and asked.hands != UNSEEN_HANDS:
         parser.error("--write keeps the figures of the writers to whom nothing is fitted")
     quiet_libraries()
@@ -61,6 +60,12 @@ def main() -> None:
         if found := worth_on([row for row in rows if row.style == style]):
             console.print(f"{style}: {_means(found.values())}")
     console.print(f"{milliseconds(rows[:50]):.0f} ms an answer, one by one")
+    said_by_model = labelled_rows(MODEL_HAND)
+    worth = of_model(worth, said_by_model)
+    console.print(f"{len(said_by_model)} answers of a base and a tuned SmolLM2 to the suites:")
+    for name, found_worth in worth.items():
+        if found_worth.of_model:
+            console.print(f"{name}: of what it saw in them, right: {found_worth.of_model}")
     if asked.write:
         kept = {"rows": len(rows), "checks": {n: asdict(w) for n, w in worth.items()}}
         write_text(MEASURED, json.dumps(kept, indent=2) + "\n")

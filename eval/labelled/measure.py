@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from eval.answers import Answer, AnsweredConversation
@@ -46,16 +47,34 @@ def found_in(check: Check, yes_is_passing: bool, row: Row) -> bool:
 
 
 def worth_on(rows: Sequence[Row]) -> dict[str, Worth]:
-    """Every check's worth on these rows."""
-    result = {}
-    for name, (check, label, yes_is_passing) in checks_measured().items():
-        held = [row for row in rows if label in row.labels]
-        said = [found_in(check, yes_is_passing, row) for row in held]
-        true = [row.labels[label] for row in held]
-        both = sum(s and t for s, t in zip(said, true, strict=True))
-        if any(true) and any(said):
-            result[name] = Worth(share(both, sum(true)), share(both, sum(said)))
-    return result
+    """Every check's worth on these rows; not of one that none of them does or seems to do."""
+    counted = {name: _counted(*how, rows) for name, how in checks_measured().items()}
+    return {
+        name: Worth(share(both, does), share(both, seen))
+        for name, (both, does, seen) in counted.items()
+        if does and seen
+    }
+
+
+def of_model(worth: Mapping[str, Worth], rows: Sequence[Row]) -> dict[str, Worth]:
+    """The same, with the precision on a model's answers, where a check saw anything in them."""
+    counted = {name: _counted(*how, rows) for name, how in checks_measured().items()}
+    return {
+        name: replace(one, of_model=share(counted[name][0], counted[name][2]))
+        if counted[name][2]
+        else one
+        for name, one in worth.items()
+    }
+
+
+def _counted(
+    check: Check, label: str, yes_is_passing: bool, rows: Sequence[Row]
+) -> tuple[int, int, int]:
+    """(how many do it and are seen to, how many do, how many are seen to) of those labelled."""
+    held = [row for row in rows if label in row.labels]
+    said = [found_in(check, yes_is_passing, row) for row in held]
+    true = [row.labels[label] for row in held]
+    return sum(s and t for s, t in zip(said, true, strict=True)), sum(true), sum(said)
 
 
 def milliseconds(rows: Sequence[Row]) -> float:
