@@ -117,15 +117,22 @@ class Gate:
                 body = await self._checked(scope["path"], receive)
                 seen.expect(bool(body.get("stream")), body.get("stop") or [])
                 content = json.dumps(body).encode()
-                await self.app(_with_length(scope, content), _replay(content, receive), seen)
+                answering = asyncio.ensure_future(
+                    self.app(_with_length(scope, content), _replay(content, receive), seen)
+                )
+                try:
+                    await asyncio.shield(answering)
+                except asyncio.CancelledError:
+                    # Told to stop, and the time for answers under way is over. Said before the
+                    # server's own part ends, which waits for a thread that generates.
+                    await seen.break_off(Refused("the server is shutting down; ask again", 503))
+                    answering.cancel()
+                    raise
             finally:
                 self.pending -= 1
         except Refused as error:
             seen.status = error.status
             await _send_json(send, error.status, error.body, error.headers)
-        except asyncio.CancelledError:  # told to stop, and the time for answers under way is over
-            await seen.break_off(Refused("the server is shutting down; ask again", 503))
-            raise
         finally:
             self.counts.requests[seen.status] += 1
             self.counts.seconds += time.monotonic() - began
