@@ -104,8 +104,9 @@ say once they are tuned. `make eval` with your own data decides.
 """
 _OUTRO = """
 Licence, languages and dates are those of each model's card, behind its name; context is that of
-its config.json. They were checked in November 2026 against copies of the cards that others keep;
-only the months of Falcon-7B, Falcon2-11B and Qwen2.5 were found in none. Falcon-H1's cards say
+its config.json. They were checked in November 2026 against copies that others keep of cards, and
+where there was none against catalogues of models (Falcon-7B's context was not looked up);
+the months of Falcon-7B, Falcon2-11B and Qwen2.5 were found in neither. Falcon-H1's cards say
 Falcon-LLM License, without a number. When the data end is published by Falcon-7B's makers alone
 (Common Crawl up to its dump of February 2023). Memory is that of the recipe; of Falcon-H1's
 state-space layers it is counted by their width, and may be far off. Speeds are those of
