@@ -85,6 +85,6 @@ def test_a_tokenizer_that_remembers_makes_the_same() -> None:
 
 @pytest.mark.parametrize("what", ["RECIPE=smollm2-135m-qlora", "DATASET=my_data.yaml"])
 def test_make_data_hands_on_what_is_asked(what: str) -> None:
-    command = ["make", "-n", "data", what, "ARGS=--limit 50"]
+    command = ["make", "--no-print-directory", "-n", "data", what, "ARGS=--limit 50"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.rstrip().endswith("--limit 50"), done.stdout
