@@ -12,11 +12,10 @@ from itertools import pairwise
 from datasets_prep.conversation import Message, Span, replace_all
 from datasets_prep.crisis_lines import names_crisis_line, names_help
 from datasets_prep.glue import split_glued
-from datasets_prep.patterns import GAPS
+from datasets_prep.patterns import GAPS, MASKED_LINK
 from datasets_prep.sentences import sentences
 
-_LINK = re.compile(r"\[(?:URL|EMAIL|PHONE)\]")
-_LINKS = rf"{_LINK.pattern}(?:(?:,|;| and| or| &)? {_LINK.pattern})*"
+_LINKS = rf"{MASKED_LINK.pattern}(?:(?:,|;| and| or| &)? {MASKED_LINK.pattern})*"
 _IN_BRACKETS = re.compile(rf"\s*[(](?:see|at|via|here:?)?\s*{_LINKS}\s*[)]")
 _WITH_PREPOSITION = re.compile(
     rf"\s*(?:[:,-]|\b(?:(?:or|and) )?(?:at|via|on|through|see|visit))?\s*{_LINKS}"
@@ -55,7 +54,7 @@ _RELATIVE = re.compile(
 )
 # Where one clause ends and the next begins.
 _BOUNDARY = re.compile(
-    rf"\s*[;:]\s+(?!{_LINK.pattern})|,? \u2013 |,? - |\s*\u2014\s*|, (?=(?:I|you|we)\b)|"
+    rf"\s*[;:]\s+(?!{MASKED_LINK.pattern})|,? \u2013 |,? - |\s*\u2014\s*|, (?=(?:I|you|we)\b)|"
     r",? (?:and|or|but|so|then) (?:then |also )?"
     r"(?=(?:you|I|we|they|he|she|it|this|there|please|maybe|visit|go|check|look|see|read|call|text|"
     r"email|e-mail|contact|reach|click|find|feel|try|take|give|get|ask|talk|use|start|keep|learn|"
@@ -121,13 +120,13 @@ def without_dead_links(
     """
     gone: list[Span] = []
     cut: list[Span] = []
-    if not _LINK.search(message.content):
+    if not MASKED_LINK.search(message.content):
         return gone, cut
     text = replace_all(_IN_BRACKETS, "", message.content, turn, cut)
     pieces: list[str] = []
     for start, end in _pieces(text):
         piece = text[start:end]
-        if not _LINK.search(piece) and not _ANNOUNCED.search(piece):
+        if not MASKED_LINK.search(piece) and not _ANNOUNCED.search(piece):
             pieces.append(piece)
             continue
         help_is_named = _CRISIS.search(piece) or names_help(piece) or names_crisis_line(piece, keep)
@@ -149,7 +148,7 @@ def _advice(sentence: str) -> str:
     clauses = [text[a:b] for a, b in _clauses(text)]
     kept: list[str] = []
     for index, clause in enumerate(clauses):
-        said = not (_LINK.search(clause) or _ANNOUNCED.search(clause)) or _stands(clause)
+        said = not (MASKED_LINK.search(clause) or _ANNOUNCED.search(clause)) or _stands(clause)
         if len(kept) < index and (_SAID_BEFORE.search(clause) or (not kept and not _leads(clause))):
             # What it may mean by "it" is gone.
             said = False
@@ -192,8 +191,8 @@ def _stands(clause: str) -> bool:
     bare = _JOINT.sub("", _WITH_PREPOSITION.sub("", clause).strip())
     if _ANNOUNCED.search(clause):
         return False
-    if _LINK.search(clause):
-        spared = _LINK.search(_SPARE.sub("", clause)) is None and not _BY_COLON.search(clause)
+    if MASKED_LINK.search(clause):
+        spared = MASKED_LINK.search(_SPARE.sub("", clause)) is None and not _BY_COLON.search(clause)
         if not spared or _POINTS.search(bare) or _OPEN_END.search(bare):
             return False
     return len(bare.split()) >= _LEAST_WORDS and not _HANGS.match(bare)

@@ -151,9 +151,8 @@ def _given(text: str) -> list[tuple[int, int]]:
             continue
         word = match.group().lower()
         first, _, second = word.partition("-")
-        if is_given(word):
-            pass
-        elif is_given(second) or match.group()[len(first) + 1 :][:1].isupper():
+        two = is_given(second) or match.group()[len(first) + 1 :][:1].isupper()
+        if two and not is_given(word):
             # "Min-jun", "Mei-Ling".
             word = first
         inside = without_marks(word) in GIVEN_NAMES_INSIDE and MID_SENTENCE.search(

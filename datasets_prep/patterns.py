@@ -48,6 +48,8 @@ EMAIL = re.compile(
 _HOST_END = re.compile(rf"\.(?:{_TLDS}|{_BARE_TLDS})")
 _AT = re.compile(r"@|[\[(]\s?(?:at|email)")
 PLACEHOLDER = re.compile(r"\[(?:EMAIL|URL|PHONE|HANDLE|ADDRESS|CARD|SSN|IBAN|IP|NAME_\d+)\]")
+# Of these, what a reader could have followed.
+MASKED_LINK = re.compile(r"\[(?:URL|EMAIL|PHONE)\]")
 
 
 # What opens a sentence that was glued to a URL: after these, or after any capitalised word that

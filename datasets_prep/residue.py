@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from datasets_prep.conversation import Message, Span, replace_all
-from datasets_prep.patterns import PLACEHOLDER
+from datasets_prep.patterns import MASKED_LINK, PLACEHOLDER
 
 _GREETING = re.compile(
     r"\A(?:Hi|Hello|Hey|Dear)(?: there)?,? (?=[^,.!:\n]{0,40}\[NAME_\d+\])[^,.!:\n-]{1,40}"
@@ -36,7 +36,6 @@ _CLOSING = re.compile(
     re.IGNORECASE,
 )
 _CLOSING_COMMA = re.compile(r"[\s,~-]+\Z")
-_LINK = re.compile(r"\[(?:URL|EMAIL|PHONE)\]")
 
 
 def without_greeting(message: Message, turn: int) -> list[Span]:
@@ -55,7 +54,7 @@ def without_signature(message: Message, turn: int) -> list[Span]:
         return []
     body = message.content[: match.start()].rstrip()
     signed = match.group()
-    if _LINK.search(signed) and "[NAME" not in signed:
+    if MASKED_LINK.search(signed) and "[NAME" not in signed:
         return []
     if signed.strip().count("\n") > _SIGNED_LINES or _BRAND.search(signed):
         return []

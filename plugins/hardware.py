@@ -99,11 +99,11 @@ def with_dtype(config: dict[str, Any] | str, bf16: bool, fp16: bool) -> dict[str
     The Trainer fills in ``auto`` when the model has long been built, and DeepSpeed would hold a
     16-bit base in float32: twice the memory, and twice as much on its way.
     """
+    filled: dict[str, Any]
     if isinstance(config, str):
-        content = json.loads(Path(config).read_text(encoding="utf-8"))
+        filled = json.loads(Path(config).read_text(encoding="utf-8"))
     else:
-        content = dict(config)
-    filled: dict[str, Any] = copy.deepcopy(dict(content))
+        filled = copy.deepcopy(dict(config))
     for key, enabled in (("bf16", bf16), ("fp16", fp16)):
         if (filled.get(key) or {}).get("enabled") == "auto":
             filled[key]["enabled"] = enabled

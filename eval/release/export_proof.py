@@ -132,10 +132,11 @@ def prove_tokens(server: LlamaCpp, tokenizer: Any, turns: TurnFormat | None, fil
     Raises:
         UserError: one differs; names it.
     """
+    from eval.generation.generate import prompt_ids
+
     prompts = askable_prompts(tokenizer)
-    for number, (messages, wanted) in enumerate(
-        zip(prompts, odd_prompt_ids(tokenizer), strict=True), 1
-    ):
+    for number, messages in enumerate(prompts, 1):
+        wanted = prompt_ids(tokenizer, messages)
         found = {"the file's template in llama.cpp": server.prompt_ids(messages)}
         if turns is not None and not (turns.trims and _spaced(messages)):
             found["the Modelfile's template"] = server.token_ids(turns.render(messages))

@@ -23,6 +23,7 @@ from torch import nn
 from plugins.falcon import model as falcon
 from plugins.falcon.benchmark.cases import LLAMA_LINEARS
 from plugins.fused.backends import Choice
+from plugins.fused.memory import GIB
 from plugins.llama import model as llama
 from recipes.runner.core.fallbacks import fallbacks_taken
 
@@ -40,7 +41,6 @@ TARGETS = {
     "falcon": ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"],
     "llama": LLAMA_LINEARS,
 }
-GIB = 2**30
 SEQUENCES = 4  # of a row
 WARM_UP = 4  # compiled in the first, recorded in the second
 
@@ -189,7 +189,7 @@ def number_of(words: list[str], name: str) -> float | None:
 def hold(gib: float | None) -> None:
     """Let PyTorch have so much of the card, all of it for None."""
     total = torch.cuda.get_device_properties(0).total_memory / GIB
-    torch.cuda.set_per_process_memory_fraction(1.0 if gib is None else gib / total)
+    torch.cuda.set_per_process_memory_fraction(1.0 if gib is None else min(1.0, gib / total))
 
 
 def longest_row(model: Any, words: list[str], limits: list[float]) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,6 @@ over the same model. ``tiny`` among the words shows on any machine that all runs
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import tempfile
 import time
@@ -29,12 +28,12 @@ from transformers import TrainerCallback
 from plugins.falcon.benchmark import blocks, stand_in
 from plugins.falcon.plugin import FalconPlugin
 from plugins.fused.backends import chosen
+from plugins.fused.memory import GIB
 from plugins.preference.pack import pack_pairs
 from plugins.preference.reference import keep_in_fp32
 from plugins.preference.trainer import PackedDPOTrainer
 from recipes.runner.core.fallbacks import fallbacks_taken
 
-GIB = 2**30
 PAIRS = 8  # of an optimizer step
 RANK = 32
 
@@ -211,12 +210,9 @@ def compare(folder: Path, side: int, tiny: bool) -> dict[str, Any]:
 
 def fresh(limit: float | None) -> None:
     """An empty card, of which the process may take ``limit`` GiB."""
-    gc.collect()
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, (limit or 1e4) * GIB / total))
+        blocks.fresh()
+        blocks.hold(limit)
 
 
 def _allocated() -> int:

@@ -23,7 +23,11 @@ from recipes.runner.core.nearest import nearest
 from recipes.runner.core.paths import ROOT, is_file, is_folder
 from recipes.runner.core.recipe import load_recipe, recipe_paths
 from recipes.runner.core.yaml_file import KeyPath
-from recipes.runner.models.saved_adapter import MADE_BY_TRL, PREFERENCE_PLUGIN
+from recipes.runner.models.saved_adapter import (
+    MADE_BY_TRL,
+    PREFERENCE_PLUGIN,
+    names_preference_plugin,
+)
 from recipes.runner.run.finished import ADAPTER_CONFIG, ADAPTER_WEIGHTS, same_model
 
 _PAIRED = ("dpo", "ipo", "orpo", "simpo")
@@ -42,7 +46,7 @@ def check_preferences(config: dict[str, Any], ready: bool = False) -> Iterator[F
         return
     if rl in MADE_BY_TRL:
         yield from _beta(config)
-        if config.get("lora_model_dir") and PREFERENCE_PLUGIN not in (config.get("plugins") or []):
+        if config.get("lora_model_dir") and not names_preference_plugin(config):
             what = f"is not read by Axolotl under rl: {rl}: training would begin from the base"
             level: Level = "error" if is_ours(config) else "warning"
             yield Finding(

@@ -21,7 +21,7 @@ from recipes.runner.check.finding import Finding, Level
 from recipes.runner.check.references import importable
 from recipes.runner.core.nearest import did_you_mean, nearest
 from recipes.runner.core.yaml_file import KeyPath
-from recipes.runner.models.saved_adapter import PREFERENCE_PLUGIN
+from recipes.runner.models.saved_adapter import names_preference_plugin
 
 _PACKAGE = "axolotl.prompt_strategies"
 # The package of each `rl` but those whose data sets are the user's own functions.
@@ -62,8 +62,8 @@ def check_strategy(
 
 def _is_provided(config: dict[str, Any], kind: str, rl: str) -> bool:
     """Whether our plugin adds this kind to Axolotl's (`datasets_prep.kto_chat`)."""
-    names = config.get("plugins") or []
-    return rl == "kto" and kind == "chat_template.default" and PREFERENCE_PLUGIN in names
+    known = rl == "kto" and kind == "chat_template.default"
+    return known and names_preference_plugin(config)
 
 
 # What Axolotl fills in: `prompters.py`, `dpo/user_defined.py`, `kto/user_defined.py`.

@@ -16,7 +16,7 @@ from recipes.runner.check.conditions import is_given
 from recipes.runner.check.finding import Finding, listed, mapping, words
 from recipes.runner.core.nearest import did_you_mean
 from recipes.runner.core.yaml_file import KeyPath
-from recipes.runner.models.saved_adapter import PREFERENCE_PLUGIN
+from recipes.runner.models.saved_adapter import names_preference_plugin
 
 _OF_DPO = ("dpo", "ipo")
 _GENERATING = ("grpo", "gdpo", "ebft")
@@ -59,7 +59,7 @@ def check_trainers(config: dict[str, Any]) -> Iterator[Finding]:
         what = f"is refused by Axolotl under rl: {rl}: its rows are not packed"
         yield Finding(("sample_packing",), what, "Write sample_packing: false")
     if isinstance(rl, str) and rl and not own:
-        passed_on = _PASSED_ON if PREFERENCE_PLUGIN in (config.get("plugins") or ()) else ()
+        passed_on = _PASSED_ON if names_preference_plugin(config) else ()
         for key in _OF_SFT:
             if is_given(config.get(key)) and key not in passed_on:
                 yield _unread((key,), rl, ())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from recipes.runner.models.families import Family
-from recipes.runner.models.saved_adapter import PREFERENCE_PLUGIN
+from recipes.runner.models.saved_adapter import names_preference_plugin
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,8 @@ def gives_rewards(config: Mapping[str, Any]) -> bool:
 def packs_pairs(config: Mapping[str, Any], family: Family) -> bool:
     """Whether chosen and rejected are laid end to end, and take no whole logits
     (plugins/preference/trainer.py)."""
-    named = PREFERENCE_PLUGIN in (config.get("plugins") or [])
-    options = config.get(str(family.options)) or {}
-    enabled = family.helped(config) and options.get("enabled", True)
-    return bool(named and enabled and config.get("rl") in ("dpo", "ipo"))
+    paired = config.get("rl") in ("dpo", "ipo")
+    return paired and family.fused_path(config) and names_preference_plugin(config)
 
 
 def copies_reference(config: Mapping[str, Any]) -> bool:

@@ -22,7 +22,7 @@ from recipes.runner.estimate.shards import estimate_shared, loading_bytes, own_s
 from recipes.runner.estimate.trained import Tensor, trained_tensors
 from recipes.runner.models.architecture import Architecture, architecture
 from recipes.runner.models.families import family_of
-from recipes.runner.models.saved_adapter import PREFERENCE_PLUGIN
+from recipes.runner.models.saved_adapter import names_preference_plugin
 
 # FLOPs a parameter and token: forward, backward to the inputs, and to a weight that is trained.
 _FORWARD, _TO_INPUTS, _TO_WEIGHTS = 2, 2, 2
@@ -182,7 +182,7 @@ def _work(
 def _asked(config: dict[str, Any], sequences: int) -> str:
     """The passes without gradients that a row takes beside its own."""
     how = "a second copy" if copies_reference(config) else "the base without its adapter"
-    if config.get("lora_model_dir") and PREFERENCE_PLUGIN in (config.get("plugins") or []):
+    if config.get("lora_model_dir") and names_preference_plugin(config):
         how = "the SFT adapter, frozen"
     return f"and {sequences} more a row without gradients, by the reference: {how}"
 

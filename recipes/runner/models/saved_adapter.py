@@ -32,6 +32,11 @@ PREFERENCE_PLUGIN = "plugins.preference.PreferencePlugin"
 """Starts such a trainer from `lora_model_dir`, and keeps that for the reference."""
 
 
+def names_preference_plugin(config: Mapping[str, Any]) -> bool:
+    """Whether a recipe names `PREFERENCE_PLUGIN`."""
+    return PREFERENCE_PLUGIN in (config.get("plugins") or ())
+
+
 def with_saved_adapter(config: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe's keys with those of the saved adapter in place of its own.
 
