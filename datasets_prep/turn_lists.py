@@ -44,7 +44,7 @@ def pairs_to_turns(items: list[Any]) -> list[Any]:
 
     A ``system`` of the first exchange is a turn before it.
     """
-    if not all(isinstance(item, dict) for item in items):
+    if not items or not all(isinstance(item, dict) for item in items):
         return items
     for asked, answered in _PAIRS:
         if all(asked in item and answered in item for item in items):
