@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,8 @@ import pytest
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.overrides import parse_overrides
 from recipes.runner.core.recipe import ROOT, load_recipe
+from recipes.runner.core.terminal import Terminal
+from recipes.runner.launch import jobs, train
 from recipes.runner.launch.jobs import JobsOutcome
 from recipes.runner.sweep import close as closing
 from recipes.runner.sweep import sweep
@@ -249,6 +252,46 @@ def test_jobs_end_when_their_time_is_up():
                           timeout=600)  # fmt: skip
     assert done.stdout.strip().endswith("False True")
     assert "job1" not in done.stdout
+
+
+WHY = """
+import time
+from recipes.runner.launch.jobs import time_is_up
+print("begun", time_is_up(), flush=True)
+try:
+    time.sleep(600)
+except KeyboardInterrupt:
+    print("time is up:", time_is_up(), flush=True)
+"""
+
+
+def test_a_job_knows_whether_its_time_was_up_or_somebody_stopped_it():
+    words = (
+        "import sys; from recipes.runner.launch.jobs import Job, run_jobs; "
+        f"run_jobs([Job('one', [sys.executable, '-c', {WHY!r}])], [{{}}], print, print, SECONDS)"
+    )
+    late = subprocess.run([sys.executable, "-c", words.replace("SECONDS", "12.0")], cwd=ROOT,
+                          capture_output=True, text=True, timeout=600)  # fmt: skip
+    assert "begun False" in late.stdout and "time is up: True" in late.stdout
+    process = subprocess.Popen([sys.executable, "-c", words.replace("SECONDS", "600.0")], cwd=ROOT,
+                               stdout=subprocess.PIPE, text=True)  # fmt: skip
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("begun"):
+        pass
+    os.kill(process.pid, signal.SIGINT)
+    assert "time is up: False" in process.communicate(timeout=600)[0]
+
+
+@pytest.mark.parametrize(("passed", "said"), [(True, "stopped: its time is up"), (False, "error:")])
+def test_a_run_that_the_budget_stops_is_no_error(monkeypatch, capsys, tmp_path, passed, said):
+    until = time.monotonic() + (-1 if passed else 600)
+    monkeypatch.setenv(jobs.UNTIL_VARIABLE, str(until))
+    screen = Terminal()
+    screen.steps_seen = 7
+    train._explain(130, deque(), screen, tmp_path / "train.log", None)
+    out, err = capsys.readouterr()
+    assert said in out + err and "goes on from the last checkpoint" in out + err
+    assert ("error" in out + err) is not passed
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

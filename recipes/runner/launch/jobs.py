@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from recipes.runner.core.processes import end_with_parent
 # A training command stops its ranks within 25 s; past this it is killed with all below it.
 _PATIENCE = 40.0
 _LONGEST_LINE = 2**20
+UNTIL_VARIABLE = "FALCON_RECIPES_UNTIL"
+"""Of a job with a time limit: when it ends, by the clock that all processes share, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,12 @@ def run_jobs(
     return asyncio.run(_Runner(jobs, slots, announce, ended).run(seconds))
 
 
+def time_is_up() -> bool:
+    """Whether this process is a job whose time limit has passed."""
+    until = os.environ.get(UNTIL_VARIABLE)
+    return until is not None and time.monotonic() >= float(until)
+
+
 class _Runner:
     def __init__(
         self,
@@ -80,11 +89,16 @@ class _Runner:
         self._announce, self._ended = announce, ended
         self._stop = asyncio.Event()
         self._late = False
+        self._limit: dict[str, str] = {}
         self._codes: dict[str, int] = {}
 
     async def run(self, seconds: float | None) -> JobsOutcome:
         loop = asyncio.get_running_loop()
-        timer = None if seconds is None else loop.call_later(seconds, self._end_late)
+        timer = None
+        if seconds is not None:
+            # Before the timer, which then never ends a job that thinks it has time left.
+            self._limit = {UNTIL_VARIABLE: str(time.monotonic() + seconds)}
+            timer = loop.call_later(seconds, self._end_late)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop.set)
         await asyncio.gather(*(self._work(slot) for slot in self._slots))
@@ -108,7 +122,7 @@ class _Runner:
         # A session of its own: Ctrl-C reaches it once, from here, and not from the terminal too.
         process = await asyncio.create_subprocess_exec(
             *job.command,
-            env={**os.environ, **slot},
+            env={**os.environ, **slot, **self._limit},
             stdin=DEVNULL,
             stdout=output,
             stderr=output and STDOUT,

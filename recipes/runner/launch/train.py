@@ -19,6 +19,7 @@ from recipes.runner.core.processes import end_with_parent, stop_group
 from recipes.runner.core.recipe import ROOT, Recipe, display_path
 from recipes.runner.estimate.sharding import refuse_uninstalled, strategy_settings
 from recipes.runner.launch.failed_rank import find_failed_rank, how_it_ended, last_words
+from recipes.runner.launch.jobs import time_is_up
 from recipes.runner.launch.run_log import RunLog
 from recipes.runner.launch.strategy import Launch
 
@@ -206,7 +207,12 @@ def _explain(
 ) -> None:
     again = "the same command goes on from the last checkpoint" if screen.steps_seen else ""
     rank = find_failed_rank(tail)
-    if code == 130:
+    if code == 130 and time_is_up():
+        # Nobody's error: the sweep that set the limit goes on to say so.
+        text = "stopped: its time is up" + (f"; {again}" if again else "")
+        screen.show({"kind": "status", "text": text})
+        lines = []
+    elif code == 130:
         lines = ["interrupted" + (f"; {again}" if again else "")]
     elif screen.errors and not (rank and rank.by_signal):
         lines = []
