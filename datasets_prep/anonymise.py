@@ -30,6 +30,7 @@ from datasets_prep.patterns import (
     EMAIL,
     PLACEHOLDER,
     URL,
+    is_software,
     may_hold_email,
     may_hold_url,
     url_span,
@@ -175,6 +176,7 @@ class Anonymiser:
             f
             for f in found
             if not is_crisis_site(text[f.start : f.end])
+            and not is_software(text[f.start : f.end])
             and not stands_beside_help(text, f.start, f.end)
         ]
         if settings.handles and ("@" in text or "u/" in lower or ": " in text):

@@ -310,15 +310,22 @@ class _Run:
         head = list(islice(rows, _LOOK_AHEAD))
         if not head:
             raise UserError("holds no rows", part.name, "Give a source with rows")
-        shaper.check_columns(head)
+        watch = shaper.check_columns(head)
         for label, count in shaper.unmarked(head).items():
             self.warnings.append(
                 f"in {count} of the first {len(head)} rows a line opens with '{label}', which is "
                 "no marker: it stays in the turn before. If somebody speaks there, name it under "
                 f"{'roles' if part.definition.shape == 'transcript' else 'markers'}"
             )
+        for column in shaper.written_lists(head):
+            self.warnings.append(
+                f"column '{column}' holds lists or objects written as text, and is taken as it is "
+                f"written. For one of their texts name its place, such as {column}.0"
+            )
         yield from head
-        yield from rows
+        for row in rows:
+            watch.see(row)
+            yield row
 
     def _unique(self, lines: list[bytes], seen: set[int], part: PartPlan) -> None:
         for line in lines:

@@ -26,6 +26,9 @@ _STYLES = frozenset(
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _PART_KEYS = ("text", "value", "content")
 _THOUGHT_PARTS = ("thinking", "reasoning")
+# A text as Python writes it, and where NumPy has no comma between two objects.
+_LITERAL = re.compile(r"'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"", re.S)
+_NEXT_OBJECT = re.compile(r"\}\s+\{")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -91,10 +94,28 @@ def parsed(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         pass
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
-        return None
+    for written in (_with_commas(text.strip()), text.strip()):
+        try:
+            return ast.literal_eval(written)
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            continue
+    return None
+
+
+def _with_commas(text: str) -> str:
+    """NumPy's text of an array, which has no commas, as Python's of a list.
+
+    Read as it is, ``['a' 'b']`` would be one text: Python joins literals that follow each other.
+    """
+    if text[:1] != "[":
+        return text
+    pieces: list[str] = []
+    end = 0
+    for match in _LITERAL.finditer(text):
+        gap = text[end : match.start()]
+        pieces += [_NEXT_OBJECT.sub("}, {", gap) if gap.strip() or not end else ", ", match[0]]
+        end = match.end()
+    return "".join(pieces) + _NEXT_OBJECT.sub("}, {", text[end:])
 
 
 def says_nothing(text: str, *, spoken: bool = False) -> bool:
@@ -137,11 +158,14 @@ def text_of(value: Any, what: str, *, parts: bool = False, numbers: bool = False
     if value is None or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, str):
+        written = parsed(value) if value[:1] == "[" and "type" in value else None
+        if written and are_parts(written):
+            return text_of(written, what, parts=parts, numbers=numbers)
         return "" if says_nothing(value, spoken=parts) else without_surrogates(value)
     if isinstance(value, dict):
         return _part(value, what)
     if isinstance(value, list):
-        if len(value) > 1 and not parts:
+        if len(value) > 1 and not parts and not are_parts(value):
             raise Unusable(f"{what} is a list of {len(value)}, where one text is wanted")
         texts = [text_of(part, f"a part of {what}", parts=True) for part in value]
         styled = any(isinstance(p, dict) and p.get("type") in _STYLES for p in value)
@@ -150,6 +174,17 @@ def text_of(value: Any, what: str, *, parts: bool = False, numbers: bool = False
         return str(value)
     kind = "true or false" if isinstance(value, bool) else "a number"
     raise Unusable(f"{what} is {kind} ('{value}'), no text")
+
+
+def are_parts(value: Any) -> bool:
+    """Whether a value is a text in OpenAI's content parts: each an object that says its type."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(part, dict) for part in value)
+        and all(isinstance(part.get("type"), str) and {*_PART_KEYS} & part.keys() for part in value)
+        and any(part["type"] in _TEXT_PARTS for part in value)
+    )
 
 
 def _part(value: dict[str, Any], what: str) -> str:

@@ -15,6 +15,7 @@ from datasets_prep.conversation import Conversation, Ledger, Span, changed_span,
 from datasets_prep.glue import split_glued
 from datasets_prep.markup import is_page, strip_markup
 from datasets_prep.settings import CleanSettings
+from datasets_prep.tables import in_table
 
 _Cleaning = Callable[[str, int, dict[str, list[Span]]], str]
 _FTFY = ftfy.TextFixerConfig(
@@ -56,11 +57,6 @@ _CAPITALS = re.compile(r"[.!?]\s+[A-Z]")
 _RUNS = re.compile(r"(?<=\S) {2,}(?=\S)|[ \t]+(?=\n)|\n{3,}|(?<=\n) (?=[^\s*+|\-\d])")
 _MAY_RUN = re.compile(r"[ \t\n][ \n]")
 _BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
-# Columns set with spaces, or with marks: the gaps are the table.
-_COLUMNS = re.compile(r"^(?=.*\S(?: {3,}|\t)\S).*$", re.M)
-_TABLE_LINE = re.compile(
-    r"\S(?: {3,}|\t)\S.*\S(?: {3,}|\t)\S|^\s*\||\|\s*$|\S {3,}[-+$\u20ac\u00a3]?\d"
-)
 
 
 class Cleaner:
@@ -194,20 +190,8 @@ def _joiner(match: re.Match[str]) -> str:
     return match.group() if _SPELT_WITH_JOINERS.search(around) else ""
 
 
-def _in_table(match: re.Match[str]) -> bool:
-    """Whether a gap stands in a line of a table, or in a text whose lines have gaps like it."""
-    text = match.string
-    if "   " not in text and "\t" not in text and "|" not in text:
-        return False
-    if len(_COLUMNS.findall(text)) > 1:
-        return True
-    start = text.rfind("\n", 0, match.start()) + 1
-    end = text.find("\n", match.end())
-    return _TABLE_LINE.search(text[start : len(text) if end < 0 else end]) is not None
-
-
 def _plain_space(match: re.Match[str]) -> str:
-    return match.group() if "\t" in match.group() and _in_table(match) else " "
+    return match.group() if "\t" in match.group() and in_table(match.string, *match.span()) else " "
 
 
 def _one_gap(match: re.Match[str]) -> str:
@@ -218,4 +202,4 @@ def _one_gap(match: re.Match[str]) -> str:
     text = match.string
     if text[match.end() : match.end() + 1] == "\n" or text[match.start() - 1] == "\n":
         return ""
-    return run if _in_table(match) else " "
+    return run if in_table(match.string, *match.span()) else " "

@@ -87,18 +87,22 @@ def code_spans(text: str) -> list[Span]:
         for pattern in (_FENCED_INSIDE, _INLINE):
             found = [m.span() for m in pattern.finditer(text)]
             spans += [span for span in found if not overlaps(span, spans)]
-    return sorted(spans + [span for span in _bare_code(text) if not overlaps(span, spans)])
+    bare = _bare_code(text, marked=bool(spans))
+    return sorted(spans + [span for span in bare if not overlaps(span, spans)])
 
 
-def _bare_code(text: str) -> list[Span]:
-    """Runs of lines that are code without a fence, with the indented lines that belong to them."""
+def _bare_code(text: str, marked: bool) -> list[Span]:
+    """Runs of lines that are code without a fence, with the indented lines that belong to them.
+
+    A text that marks its code elsewhere (``marked``) is no program from end to end.
+    """
     lines: list[tuple[int, str]] = []
     at = 0
     for line in text.split("\n"):
         lines.append((at, line))
         at += len(line) + 1
     marks = [bool(_CODE_LINE.match(line)) for _, line in lines]
-    if _is_program(line for _, line in lines):
+    if not marked and _is_program(line for _, line in lines):
         return [(0, len(text))]
     if not any(marks):
         return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datasets_prep.cells import Row
 from datasets_prep.columns import SHAPES
 from datasets_prep.definition import Definition
+from datasets_prep.turn_lists import flag_of
 from datasets_prep.where import parse_condition
 from recipes.runner.core.errors import UserError
 
@@ -53,44 +54,88 @@ def used(definition: Definition) -> set[str]:
     return {name.split(".")[0] for name in read}
 
 
-def refuse_meaning(rows: list[Row], definition: Definition, where: str) -> None:
-    """Stop at columns that mean something for training and would be left out in silence.
+# Columns that mean something for training, which no row may hold unread.
+_PAIR = frozenset(["chosen", "rejected"])
+_SHOWN = frozenset(["image", "images", "audio", "audios", "video", "videos"])
+_CALLS = frozenset(["tool_calls", "function_call", "function_calls"])
+_FLAGS = frozenset(["weight", "train", "loss_weight"])
+_MEANING = _PAIR | _SHOWN | _CALLS | _FLAGS | {"label"}
+
+
+class Watch:
+    """Looks at rows for what means something and would be left out in silence.
+
+    Args:
+        rows: the first ones, which tell whether a ``label`` is a flag or the name of a class.
+        definition: the source's own.
+        where: its name, for the message.
 
     Raises:
-        UserError: names them and what to do.
+        UserError: names the columns and what to do.
     """
-    left = {str(key) for row in rows for key, value in row.items() if value is not None}
-    left = {key for key in left if not key.startswith("\0")} - used(definition)
-    kind = definition.kind
+
+    def __init__(self, rows: list[Row], definition: Definition, where: str) -> None:
+        """Look at the first rows together."""
+        self._definition, self._where = definition, where
+        self._names = _MEANING - used(definition)
+        _refuse(rows, self._names, definition, where)
+        if any(row.get("label") is not None for row in rows):
+            # Its values are those of a class: two of them alone, further on, make no flag.
+            self._names -= {"label"}
+
+    def see(self, row: Row) -> None:
+        """Look at one row further on.
+
+        Raises:
+            UserError: as above.
+        """
+        if not self._names.isdisjoint(row):
+            _refuse([row], self._names, self._definition, self._where)
+
+
+def _refuse(rows: list[Row], names: frozenset[str], definition: Definition, where: str) -> None:
+    held = {name: [row[name] for row in rows if _holds(row.get(name))] for name in names}
+    left = {name for name, values in held.items() if values}
     ignore = "or name them under columns.ignore to leave them out"
-    pair = sorted(left & {"chosen", "rejected"})
-    if pair and kind != "preference":
+    pair = sorted(left & _PAIR)
+    if pair and definition.kind != "preference":
         raise UserError(
             f"the rows hold preferences ({', '.join(pair)}), which shape {definition.shape} "
             "would leave out",
             where,
             f"Set shape: preference, {ignore}",
         )
-    values = [row["label"] for row in rows if row.get("label") is not None]
-    if "label" in left and kind != "kto" and all(value in (True, False) for value in values):
+    labels = [flag_of(value) for value in held.get("label", ())]
+    if labels and definition.kind != "kto" and all(value in (0, 1) for value in labels):
         raise UserError(
             f"column 'label' says which answers are wanted, and shape {definition.shape} would "
             "train on all",
             where,
             f"Set shape: kto, a condition such as where: label == true, {ignore}",
         )
-    shown = sorted(left & {"image", "images", "audio", "audios", "video", "videos"})
-    if shown and any(row.get(name) for row in rows for name in shown):
+    shown = sorted(left & _SHOWN)
+    if shown and any(value for name in shown for value in held[name]):
         raise UserError(
             f"the rows hold {', '.join(shown)}, which a text model can't be shown",
             where,
             "Take a source of text, " + ignore,
         )
-    flags = sorted(left & {"weight", "train"})
-    off = [name for name in flags if any(row.get(name) in (0, False) for row in rows)]
+    calls = sorted(name for name in left & _CALLS if any(held[name]))
+    if calls:
+        raise UserError(
+            f"column '{calls[0]}' holds calls of tools, which shape {definition.shape} would leave "
+            "out",
+            where,
+            f"Put them into turns and set shape: messages, {ignore}",
+        )
+    off = sorted(name for name in left & _FLAGS if any(flag_of(v) == 0 for v in held[name]))
     if off:
         raise UserError(
             f"column '{off[0]}' is 0 for some rows, and they would be trained on all the same",
             where,
             f"Set where: {off[0]} != 0, {ignore}",
         )
+
+
+def _holds(value: object) -> bool:
+    return value is not None and value != "" and value == value

@@ -97,8 +97,8 @@ class Conversation:
         return any(m.calls or m.role == "tool" for m in self.messages)
 
     def answers(self) -> str:
-        """All assistant turns, one a line."""
-        return "\n".join(m.content for m in self.messages if m.role == "assistant")
+        """All assistant turns and the rejected one, one a line: what tells rows apart."""
+        return "\n".join(m.content for m in self.messages if m.role in ("assistant", "rejected"))
 
     def size(self) -> tuple[int, int, int]:
         """Turns, words in all, and words of the assistant."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
+from datasets_prep.code import code_spans, without_code
 from datasets_prep.conversation import Message, Span, replace_all
 from datasets_prep.crisis_lines import names_crisis_line, names_help
 from datasets_prep.glue import split_glued
-from datasets_prep.patterns import GAPS, MASKED_LINK
+from datasets_prep.patterns import GAPS, MASKED_LINK, joined
 from datasets_prep.sentences import sentences
+from datasets_prep.tables import is_table_line
 
 _LINKS = rf"{MASKED_LINK.pattern}(?:(?:,|;| and| or| &)? {MASKED_LINK.pattern})*"
 _IN_BRACKETS = re.compile(rf"\s*[(](?:see|at|via|here:?)?\s*{_LINKS}\s*[)]")
@@ -123,10 +125,13 @@ def without_dead_links(
     if not MASKED_LINK.search(message.content):
         return gone, cut
     text = replace_all(_IN_BRACKETS, "", message.content, turn, cut)
+    # What the code of an answer says of links is the program's.
+    prose = without_code(text)
     pieces: list[str] = []
     for start, end in _pieces(text):
         piece = text[start:end]
-        if not MASKED_LINK.search(piece) and not _ANNOUNCED.search(piece):
+        said = prose[start:end]
+        if not MASKED_LINK.search(said) and not _ANNOUNCED.search(said):
             pieces.append(piece)
             continue
         help_is_named = _CRISIS.search(piece) or names_help(piece) or names_crisis_line(piece, keep)
@@ -136,9 +141,12 @@ def without_dead_links(
         else:
             gone.append(Span(turn, start, piece, ""))
             rest = "\n" if piece.endswith("\n") else ""
-        pieces.append(rest)
-    rest = split_glued(GAPS.sub(" ", "".join(pieces)).strip(), turn, cut)
-    message.content = f"{rest}." if rest[-1:].isalnum() else rest
+        pieces.append(GAPS.sub(" ", rest))
+    rest = joined(*pieces).strip()
+    if not code_spans(rest):
+        rest = split_glued(rest, turn, cut)
+    open_ended = rest[-1:].isalnum() and not is_table_line(rest[rest.rfind("\n") + 1 :])
+    message.content = f"{rest}." if open_ended else rest
     return gone, cut
 
 

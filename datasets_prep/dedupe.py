@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 
 import numpy as np
@@ -21,11 +22,19 @@ def dedupe_rows(rows: WholeSet) -> None:
     """The step: as the definition sets it."""
     if rows.definition.steps.dedupe:
         ledger = rows.ledger("dedupe")
-        rows.warnings += dedupe(rows.store, rows.keep, rows.definition.steps.dedupe, ledger)
+        patterns = {p.part for p in rows.definition.parts() if p.shape == "intents"}
+        settings = rows.definition.steps.dedupe
+        rows.warnings += dedupe(rows.store, rows.keep, settings, ledger, patterns)
         ledger.flush()
 
 
-def dedupe(store: Store, keep: Mask, settings: DedupeSettings, ledger: Ledger) -> list[str]:
+def dedupe(
+    store: Store,
+    keep: Mask,
+    settings: DedupeSettings,
+    ledger: Ledger,
+    patterns: Collection[str] = (),
+) -> list[str]:
     """Switch off in ``keep`` every row that an earlier kept row repeats.
 
     Args:
@@ -33,12 +42,13 @@ def dedupe(store: Store, keep: Mask, settings: DedupeSettings, ledger: Ledger) -
         keep: shape (rows,); changed in place.
         settings: what counts as the same.
         ledger: gets a line for every row dropped.
+        patterns: names of sources whose answers are given to several questions on purpose.
 
     Returns:
         What a user should know, in sentences without a full stop.
     """
     notes: list[str] = []
-    whole = _by_exchange(store, keep, settings, notes)
+    whole = _by_exchange(store, keep, settings, notes, patterns)
     if settings.exact:
         _drop_exact(store, keep, whole, ledger)
     if settings.near:
@@ -46,7 +56,13 @@ def dedupe(store: Store, keep: Mask, settings: DedupeSettings, ledger: Ledger) -
     return notes
 
 
-def _by_exchange(store: Store, keep: Mask, settings: DedupeSettings, notes: list[str]) -> Mask:
+def _by_exchange(
+    store: Store,
+    keep: Mask,
+    settings: DedupeSettings,
+    notes: list[str],
+    patterns: Collection[str],
+) -> Mask:
     """Which rows count as the same only when their question is the same too; shape (rows,)."""
     whole: Mask = np.full(len(store), settings.by == "exchange", bool)
     if settings.by != "auto" or not len(store):
@@ -57,6 +73,9 @@ def _by_exchange(store: Store, keep: Mask, settings: DedupeSettings, notes: list
     given = hashes(store.answer)
     for name, number in store.parts.items():
         rows = np.flatnonzero(keep & (parts == number))
+        if name in patterns:
+            whole[rows] = True
+            continue
         different = len(np.unique(given[rows]))
         if len(rows) >= _LABELS_ROWS and different < _LABELS_SHARE * len(rows):
             whole[rows] = True

@@ -13,7 +13,7 @@ from datasets_prep.conversation import Conversation, Ledger, Message, Span
 from datasets_prep.crisis import detect_crisis, human_help_in
 from datasets_prep.crisis_lines import digits_of, names_crisis_line, names_help
 from datasets_prep.dead_links import without_dead_links
-from datasets_prep.patterns import GAPS
+from datasets_prep.patterns import joined
 from datasets_prep.residue import (
     has_placeholder,
     without_greeting,
@@ -299,6 +299,6 @@ def _cut(message: Message, turn: int, pieces: list[tuple[int, int]]) -> list[Spa
         tail = text[end:]
         # The gap before a cut sentence stays; a cut at a line's end keeps the line break.
         newline = "\n" if text[start:end].endswith("\n") and tail else ""
-        text = text[:start] + newline + tail
-    message.content = (text if code else GAPS.sub(" ", text)).strip()
+        text = joined(text[:start], newline + tail)
+    message.content = text.strip()
     return spans

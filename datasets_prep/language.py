@@ -23,6 +23,7 @@ from lingua import Language, LanguageDetector, LanguageDetectorBuilder
 from datasets_prep.code import without_code
 from datasets_prep.patterns import PLACEHOLDER
 from datasets_prep.sentences import sentences
+from datasets_prep.tables import is_table_line, line_around
 from datasets_prep.words import word_count
 from recipes.runner.core.errors import UserError
 
@@ -180,7 +181,7 @@ class LanguageFinder:
         """
         spans = sentences(text)
         plain = PLACEHOLDER.sub(lambda m: " " * len(m.group()), without_code(text))
-        verdicts = [self.verdict(plain[start:end]) for start, end in spans]
+        verdicts = [self._verdict_at(plain, start, end) for start, end in spans]
         result: list[Segment] = []
         for index, (start, end) in enumerate(spans):
             verdict = verdicts[index]
@@ -190,6 +191,13 @@ class LanguageFinder:
                 verdict = before[-1] if before else (after[0] if after else True)
             result.append(Segment(start, end, verdict))
         return result
+
+    def _verdict_at(self, text: str, start: int, end: int) -> bool | None:
+        """The verdict on a sentence; cells of a table are words, of which only the script tells."""
+        verdict = self.verdict(text[start:end])
+        if verdict is False and is_table_line(line_around(text, start, end).rstrip("\n")):
+            return self._foreign_script(text[start:end])
+        return verdict
 
     def other_script(self, text: str) -> bool:
         """Whether a text is written in letters that the kept language has not."""

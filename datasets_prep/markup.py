@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from datasets_prep.conversation import Span, replace_all
+from datasets_prep.tables import line_around
 
 _New = str | Callable[[re.Match[str]], str]
 _PAIRED = (
@@ -50,6 +51,7 @@ _BREAK = re.compile(
     r"|<(?:hr|p)\b[^<>]{0,500}>",
     re.I,
 )
+_BAR_ROW = re.compile(r"\s*\|[^\n]*\|\s*")
 _PROSE = re.compile(r">\s*[A-Z\u00c0-\u00de][^<>{};=]{25,}[.!?:]")
 _SEAL = {ord("<"): "\ue000", ord(">"): "\ue001", ord("&"): "\ue002"}
 _UNSEAL = {0xE000: "<", 0xE001: ">", 0xE002: "&"}
@@ -113,8 +115,12 @@ def _tags(text: str, turn: int, spans: list[Span], whole: bool) -> str:
     drop(_CELL, " | ", "td th")
     if "li" in gone:
         text = _lists(text, turn, spans)
-    drop(_BREAK, "\n")
-    return replace_all(_TAG, lambda m: "" if m[2].lower() in gone else m.group(), text, turn, spans)
+    drop(_BREAK, _line_break)
+
+    def bare(match: re.Match[str]) -> str:
+        return "" if match[2].lower() in gone and not _in_bar_row(match) else match[0]
+
+    return replace_all(_TAG, bare, text, turn, spans)
 
 
 def _goes(text: str, whole: bool) -> set[str]:
@@ -133,6 +139,17 @@ def _goes(text: str, whole: bool) -> set[str]:
     void = set(_VOID.split("|")) & set(opened)
     gone |= void | {n for n in _OPEN_ENDED.split("|") if n in loose} | (set(closed) - set(opened))
     return gone | (set(opened) if whole else set())
+
+
+def _line_break(match: re.Match[str]) -> str:
+    return match[0] if _in_bar_row(match) else "\n"
+
+
+def _in_bar_row(match: re.Match[str]) -> bool:
+    """Whether a break stands in a row of a table set with bars: there Markdown has no other."""
+    if not match[0].lower().startswith("<br"):
+        return False
+    return _BAR_ROW.fullmatch(line_around(match.string, *match.span())) is not None
 
 
 def _raised(match: re.Match[str]) -> str:

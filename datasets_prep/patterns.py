@@ -71,6 +71,15 @@ _WWW = re.compile(r"[A-Za-z]+\.?(?=www\.)")
 GAPS = re.compile(r"(?<=\S)[ \t]{2,}")
 
 
+def joined(*pieces: str) -> str:
+    """What stands on the sides of cuts, with one space where each side brought its own."""
+    kept: list[str] = []
+    for piece in filter(None, pieces):
+        gap = bool(kept) and kept[-1][-1:] in (" ", "\t") and piece[0] in " \t"
+        kept.append(piece.lstrip(" \t") if gap else piece)
+    return "".join(kept)
+
+
 def may_hold_url(lower: str) -> bool:
     """Whether `URL` can match a text, given in lower case."""
     return (
@@ -81,6 +90,15 @@ def may_hold_url(lower: str) -> bool:
 def may_hold_email(lower: str) -> bool:
     """Whether `EMAIL` can match a text, given in lower case."""
     return _AT.search(lower) is not None
+
+
+# Names of software that look like hosts.
+_SOFTWARE = re.compile(r"(?:asp|vb|ado|ml|json|paint|(?:n?hi|fluent nhi)bernate|accord)\.net", re.I)
+
+
+def is_software(host: str) -> bool:
+    """Whether what looks like a host is the name of a program: ASP.NET."""
+    return _SOFTWARE.fullmatch(host) is not None
 
 
 def url_span(match: re.Match[str]) -> tuple[int, int]:

@@ -19,12 +19,12 @@ from datasets_prep.cells import (
     text_of,
     without_surrogates,
 )
-from datasets_prep.column_use import PROMPT_COLUMNS, needed, refuse_meaning
+from datasets_prep.column_use import PROMPT_COLUMNS, Watch, needed
 from datasets_prep.conversation import Conversation, Ledger, Message, Span
 from datasets_prep.definition import Definition
 from datasets_prep.readers import AT, FILE, RAGGED
 from datasets_prep.roles import CountingRoles
-from datasets_prep.turn_lists import message, sort_key, together, tool_of
+from datasets_prep.turn_lists import flag_of, message, sort_key, together, tool_of
 from datasets_prep.turn_reader import TurnReader
 from datasets_prep.units import Unit, units
 from recipes.runner.core.errors import UserError
@@ -49,8 +49,11 @@ class Shaper:
         markers = sorted(definition.markers, key=len, reverse=True)
         self._marker = re.compile("|".join(re.escape(m) for m in markers) or r"(?!)")
 
-    def check_columns(self, rows: list[Row]) -> None:
+    def check_columns(self, rows: list[Row]) -> Watch:
         """Compare the columns that the definition names with those of the first rows.
+
+        Returns:
+            What looks at the rows that follow.
 
         Raises:
             UserError: a column is not there (names the nearest one that is), or one that means
@@ -69,7 +72,7 @@ class Shaper:
                 f"missing column '{missing[0]}'. {hint}Found: {', '.join(sorted(found))}",
                 self.source_name,
             )
-        refuse_meaning(rows, self.definition, self.source_name)
+        return Watch(rows, self.definition, self.source_name)
 
     def unmarked(self, rows: list[Row]) -> dict[str, int]:
         """What opens lines of texts as a speaker's name would, and is no marker.
@@ -91,6 +94,18 @@ class Shaper:
             for label, count in found.items()
             if count >= _SEVERAL and label.rstrip(":").lower() not in known
         }
+
+    def written_lists(self, rows: list[Row]) -> list[str]:
+        """Columns of questions and answers whose cells are lists, or objects, written as text."""
+        columns = self.columns
+        read = [*columns.prompts(), columns.response, columns.instruction, columns.output]
+        found = []
+        for name in filter(None, read):
+            cells = [c for c in (cell(row, name) for row in rows) if isinstance(c, str) and c]
+            lists = [c for c in cells if c[:1] + c.rstrip()[-1:] in ("[]", "{}") and parsed(c)]
+            if len(lists) >= _SEVERAL and 2 * len(lists) > len(cells):
+                found.append(name)
+        return found
 
     def _markers(self) -> set[str]:
         return {marker.strip() for marker in self.definition.markers}
@@ -142,7 +157,7 @@ class Shaper:
             conversation.messages = self._turns(unit)
             if self.definition.shape == "transcript":
                 conversation.authors += self._speakers
-            self._tools(conversation, parts[0])
+            self._tools(conversation, parts[0], ledger)
             if self.definition.shape == "kto":
                 conversation.label = self._label(parts[0])
         except Unusable as reason:
@@ -342,23 +357,29 @@ class Shaper:
     def _label(self, row: Row) -> bool:
         value = cell(row, self.columns.label)
         if isinstance(value, str):
-            words = {"true": 1, "1": 1, "yes": 1, "good": 1, "desirable": 1, "chosen": 1}
-            words |= {"false": 0, "0": 0, "no": 0, "bad": 0, "undesirable": 0, "rejected": 0}
-            value = words.get(value.strip().lower(), value)
+            words = {"good": 1, "desirable": 1, "chosen": 1}
+            words |= {"bad": 0, "undesirable": 0, "rejected": 0}
+            value = words.get(value.strip().lower(), flag_of(value))
         if value not in (0, 1):
             raise Unusable(f"column '{self.columns.label}' is neither true nor false ('{value}')")
         return bool(value)
 
-    def _tools(self, conversation: Conversation, row: Row) -> None:
-        """Take the list of tools along, or drop the row where no template takes them."""
-        if not conversation.uses_tools():
-            return
-        if self.definition.tools != "keep":
-            raise Unusable(f"tool_calls: {self.definition.why_no_tools}")
+    def _tools(self, conversation: Conversation, row: Row, ledger: Ledger) -> None:
+        """Take the list of tools along, or drop the row where no template takes them.
+
+        Where none is called the talk stands without them, too.
+        """
         tools = cell(row, self.columns.tools or "tools") or cell(row, "functions")
         tools = parsed(tools) if isinstance(tools, str) else tools
-        listed = tools if isinstance(tools, list) else []
-        conversation.tools = [tool_of(tool) for tool in listed if isinstance(tool, dict)]
+        tools = tools if isinstance(tools, list) else []
+        listed = [tool for tool in tools if isinstance(tool, dict)]
+        if self.definition.tools == "keep":
+            conversation.tools = [tool_of(tool) for tool in listed]
+        elif conversation.uses_tools():
+            raise Unusable(f"tool_calls: {self.definition.why_no_tools}")
+        elif listed:
+            span = Span(0, 0, plain(listed), "")
+            ledger.changed(conversation.id, "tools that nobody calls left out", [span])
 
     def _with_system(self, row: Row, turns: list[Message]) -> list[Message]:
         system = self._text(row, self.columns.system) if self.columns.system else ""

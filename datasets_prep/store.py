@@ -93,8 +93,9 @@ def opening(row: dict[str, Any]) -> str:
 
 
 def answers(row: dict[str, Any]) -> str:
-    """The normalised assistant turns of a row."""
-    texts = (m["content"] for m in turns_of(row) if m["role"] == "assistant")
+    """The normalised assistant turns of a row, and the rejected one of a preference."""
+    texts = [m["content"] for m in turns_of(row) if m["role"] == "assistant"]
+    texts += [row["rejected"]["content"]] if "rejected" in row else []
     return signatures.normalise("\n".join(texts))
 
 

@@ -12,13 +12,20 @@ from datasets_prep.signatures import normalise
 # A ShareGPT turn is {from, value}; the others are the keys that turn lists in the wild use.
 ROLE_KEYS = ("role", "from", "speaker", "author", "sender", "name")
 CONTENT_KEYS = ("content", "value", "text", "utterance", "message")
-TRAIN_KEYS = ("weight", "train", "training", "trainable")
+TRAIN_KEYS = (
+    *("weight", "train", "training", "trainable", "train_on_turn", "loss_weight", "loss_mask"),
+)
+# A flag, or what a model lost there: only the first says anything.
+_LOSS = "loss"
+# Which parts of a turn are trained, or a mask whose sense differs from source to source.
+_UNCLEAR = ("mask", "masked", "train_detail", "training_detail")
+_SAID = {"true": True, "false": False, "yes": True, "no": False}
 _REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
 _CALL_ROLES = ("function_call", "tool_call")
 TOOL_ROLES = ("tool", "observation", "function", "function_response", "tool_response", "ipython")
 # Keys of a turn that are read, or that mean nothing for training.
 READ_KEYS = frozenset(
-    {*ROLE_KEYS, *CONTENT_KEYS, *TRAIN_KEYS, *_REASONING_KEYS}
+    {*ROLE_KEYS, *CONTENT_KEYS, *TRAIN_KEYS, _LOSS, *_UNCLEAR, *_REASONING_KEYS}
     | {"tool_calls", "tool_call_id", "function_call"}
 )
 
@@ -69,17 +76,31 @@ def train_of(item: dict[str, Any], where: str) -> bool:
     Raises:
         Unusable: a weight between 0 and 1, which no trainer here can give to a turn.
     """
-    for key in TRAIN_KEYS:
-        value = item.get(key)
-        if value is None:
+    for key in _UNCLEAR:
+        if item.get(key):
+            raise Unusable(
+                f"{where} has '{key}', which may mean either: say train: true or false instead"
+            )
+    for key in (*TRAIN_KEYS, _LOSS):
+        value = flag_of(item.get(key))
+        if value is None or (key == _LOSS and value not in (0, 1)):
             continue
-        if isinstance(value, str):
-            value = {"true": True, "false": False, "0": 0, "1": 1}.get(value.strip().lower(), value)
         if value not in (0, 1):
             raise Unusable(f"{where} has the {key} {value}: a turn is trained on or not, 0 or 1")
         if not value:
             return False
     return True
+
+
+def flag_of(value: Any) -> Any:
+    """A flag or a weight that may stand there as text ("False", "0.0"), by its value."""
+    if not isinstance(value, str):
+        return value
+    word = value.strip().lower()
+    try:
+        return _SAID[word] if word in _SAID else float(word)
+    except ValueError:
+        return value if word else None
 
 
 def calls_of(item: dict[str, Any], role: str, text: Any) -> list[dict[str, Any]]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Any
 
 from datasets_prep.cells import Row, cell, parsed, plain
 from datasets_prep.definition import Definition
+from datasets_prep.readers import AT, FILE
 from recipes.runner.core.errors import UserError
 
 Unit = Row | list[Row]
 # Where an export of ChatGPT holds a talk: nodes by their ids, each with its parent and children.
 _MAPPING = "mapping"
+_HEAD = 200
 
 
 def units(rows: Iterable[Row], definition: Definition, name: str) -> Iterator[tuple[int, Unit]]:
@@ -20,7 +23,9 @@ def units(rows: Iterable[Row], definition: Definition, name: str) -> Iterator[tu
     Raises:
         UserError: a conversation comes back after another one.
     """
-    if definition.shape == "turn_rows":
+    if definition.shape == "turn_rows" and definition.columns.conversation == FILE:
+        yield from _gathered(_with_files(iter(rows)), FILE, name)
+    elif definition.shape == "turn_rows":
         yield from _gathered(rows, definition.columns.conversation or "", name)
     elif definition.shape == "tree":
         yield from enumerate(_paths(rows, definition, name), 1)
@@ -51,6 +56,23 @@ def _gathered(rows: Iterable[Row], key: str, name: str) -> Iterator[tuple[int, l
         group.append(row)
     if group:
         yield first, group
+
+
+def _with_files(rows: Iterator[Row]) -> Iterator[Row]:
+    """Rows under the name of the file that they come from.
+
+    A column of that name is another thing, unless every row has it: messages of Telegram with a
+    picture say in ``file`` where it is.
+    """
+    head = list(islice(rows, _HEAD))
+    own = all(row.get(FILE) and row[FILE] != _file_of(row) for row in head)
+    for row in chain(head, rows):
+        yield row if own else {**row, FILE: _file_of(row)}
+
+
+def _file_of(row: Row) -> str:
+    """Of several files, the name of a row's own."""
+    return str(row.get(AT, "")).rpartition("#")[0]
 
 
 def _paths(rows: Iterable[Row], definition: Definition, name: str) -> Iterator[Row]:

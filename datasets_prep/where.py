@@ -96,6 +96,11 @@ def _same(found: Any, wanted: Any) -> bool:
         return plain(found).strip().lower() in (
             ("true", "1", "yes") if wanted else ("false", "0", "no")
         )
+    if isinstance(wanted, int | float) and isinstance(found, str):
+        try:
+            return float(found) == wanted
+        except ValueError:
+            return False
     return plain(found).strip() == plain(wanted).strip()
 
 
