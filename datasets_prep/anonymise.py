@@ -61,11 +61,17 @@ _author_names = lru_cache(maxsize=4096)(AuthorNames)
 
 
 class Anonymiser:
-    """Finds and masks personal data as its settings say."""
+    """Finds and masks personal data as its settings say.
 
-    def __init__(self, settings: AnonymiseSettings) -> None:
+    Args:
+        settings: the kinds, and how names are found.
+        language: ISO code of the language that the filter keeps.
+    """
+
+    def __init__(self, settings: AnonymiseSettings, language: str = "en") -> None:
         """Build the finders; a spaCy model is loaded here when one is wanted."""
         self.settings = settings
+        self._english = language == "en"
         check_regions(settings.phone_regions)
         self._keep_phones = crisis_numbers() | {digits_of(n) for n in settings.keep_phones}
         keep_names = frozenset(name.lower() for name in settings.keep_names)
@@ -151,9 +157,13 @@ class Anonymiser:
         """What finds names in a text: the rules for English, or those for what is none."""
         if not self._finders:
             return []
-        from datasets_prep.language import is_foreign_latin
+        from datasets_prep.language import is_foreign_latin, main_language
 
-        return self._foreign if is_foreign_latin(text) else self._finders
+        if self._english:
+            return self._foreign if is_foreign_latin(text) else self._finders
+        # Of a set in another language, only what is English as a whole goes by English rules: those
+        # would take every noun of German for a name.
+        return self._finders if main_language(text) == "en" else self._foreign
 
     def _all(self, text: str, finders: Sequence[NameFinder]) -> list[Finding]:
         """Everything that any finder finds, overlaps and code too."""

@@ -90,6 +90,11 @@ class Steps(Settings):
     def _bare_step_means_defaults(cls, value: Any) -> Any:
         return {} if value is None or value is True else value
 
+    def kept_language(self) -> str:
+        """ISO code of the language that the filter keeps; English where it keeps all."""
+        language = self.filter.language if self.filter else False
+        return language.keep if language else "en"
+
 
 class Part(Settings):
     """One source, how its rows become conversations, and how many of them are wanted.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from datasets_prep.foreign_names import foreign_names
-from datasets_prep.given_names import is_common, without_marks
+from datasets_prep.given_names import COMMON, is_common, without_marks
 from datasets_prep.name_context import (
     IN_A_PLACE,
     MID_SENTENCE,
@@ -236,6 +236,8 @@ class SpreadNames:
                     patterns.add(rf"(?:(?<=[a-z,] )|(?<=\n)(?=\w+,)){re.escape(part)}")
                 else:
                     patterns.add(f"{re.escape(part)}|{re.escape(part.upper())}")
+                    if len(part) > 3 and lower not in COMMON:
+                        patterns.add(re.escape(lower))
         longest = sorted(patterns, key=lambda p: (-len(p), p))
         self._pattern = (
             re.compile(rf"(?<![\w@/.-])(?:{'|'.join(longest)})(?![\w@]|-[a-z])")

@@ -35,6 +35,12 @@ _CLOSING = re.compile(
     r"(?: to (?:you|all)(?: (?:both|all|two)| and your \w+)?| to (?:both|all) of you)?[\s,.!~-]*\Z",
     re.IGNORECASE,
 )
+# Of these, what says nothing without a name under it; a line of its own.
+_FORMAL = re.compile(
+    r"\n[ \t]*(?:(?:all the |with )?best|(?:kind(?:est)?|best|warm(?:est)?|with)? ?regards|"
+    r"(?:yours )?(?:sincerely|truly|respectfully)|yours|warmly|cheers)[\s,.!~-]*\Z",
+    re.IGNORECASE,
+)
 _CLOSING_COMMA = re.compile(r"[\s,~-]+\Z")
 
 
@@ -52,7 +58,8 @@ def without_signature(message: Message, turn: int) -> list[Span]:
     match = _SIGNATURE.search(message.content, max(0, len(message.content) - 250))
     if match is None or match.start() == 0:
         return []
-    body = message.content[: match.start()].rstrip()
+    message_text = message.content
+    body = message_text[: match.start()].rstrip()
     signed = match.group()
     if MASKED_LINK.search(signed) and "[NAME" not in signed:
         return []
@@ -60,9 +67,10 @@ def without_signature(message: Message, turn: int) -> list[Span]:
         return []
     if not _is_signature(body, signed):
         return []
-    closed = _CLOSING_COMMA.sub("", body)
+    closed = _CLOSING_COMMA.sub("", _FORMAL.sub("", body).rstrip())
     message.content = closed if closed[-1:] in '.!?\u2026"\u201d)' else f"{closed}."
-    return [Span(turn, len(body), match.group(), "")]
+    start = min(len(closed), len(body))
+    return [Span(turn, start, message_text[start:], message.content[start:])]
 
 
 def _is_signature(body: str, signed: str) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-from datasets_prep.words import tokens
+from datasets_prep.words import has_unspaced, tokens
 
 # Answers, threshold 0.8, 3-word shingles: 20 bands of 6 find a pair at 0.8 with p = 0.998.
 ANSWER_BANDS, ANSWER_ROWS, ANSWER_SHINGLE = 20, 6, 3
@@ -40,8 +40,14 @@ def normalise(text: str) -> str:
 
 
 def shingles(normal: str, size: int) -> set[str]:
-    """Runs of ``size`` words; a shorter text is one shingle."""
+    """Runs of ``size`` words; a shorter text is one shingle.
+
+    Where words have no spaces, the pairs of characters that stand for them are the runs: longer
+    ones would take a copy with two characters changed in forty for another text.
+    """
     words = normal.split()
+    if has_unspaced(normal):
+        return set(words)
     if len(words) <= size:
         return {normal}
     return {" ".join(words[i : i + size]) for i in range(len(words) - size + 1)}

@@ -49,6 +49,8 @@ def row_keys(definition: Definition, basis: Any) -> dict[str, str]:
             settings = dumped["steps"].get(step.name)
             if isinstance(settings, dict):
                 settings = {k: v for k, v in settings.items() if k not in _TOKEN_LIMITS}
+            if step.name == "anonymise":
+                settings = [settings, definition.steps.kept_language()]
             key = digest([key, step.name, settings])
         keys[stage] = key
     return keys

@@ -14,6 +14,7 @@ from datasets_prep.settings import SplitSettings
 from datasets_prep.signatures import jaccard
 from datasets_prep.store import Mask, Store, hashes, opening
 from datasets_prep.whole import Labels, WholeSet
+from datasets_prep.words import has_unspaced
 from recipes.runner.core.errors import UserError
 
 SPLITS = ("train", "validation", "test")
@@ -121,6 +122,11 @@ def _ties(rows: Pairs, values: npt.NDArray[np.uint64]) -> Pairs:
     return np.stack([rows[first][inverse], rows], axis=1) if len(rows) else np.zeros((0, 2), int)
 
 
+# One character changed changes two pairs, and a word is one or two characters: texts without
+# spaces between their words are as alike at this share of the threshold.
+UNSPACED_SHARE = 0.7
+
+
 def near_questions(store: Store, distinct: Pairs, threshold: float) -> Pairs:
     """Pairs of questions whose sets of words are alike.
 
@@ -139,20 +145,31 @@ def near_questions(store: Store, distinct: Pairs, threshold: float) -> Pairs:
     def words(index: int) -> set[str]:
         return set(opening(store.row(index)).split())
 
+    @lru_cache(maxsize=20_000)
+    def least(index: int) -> float:
+        return _least(opening(store.row(index)), threshold)
+
     found = [
         (left, right)
         for left, right in candidate_pairs(store.question_bands(), distinct).tolist()
-        if jaccard(words(left), words(right)) >= threshold
+        if jaccard(words(left), words(right)) >= min(least(left), least(right))
     ]
     return np.array(found, np.int64).reshape(-1, 2)
+
+
+def _least(question: str, threshold: float) -> float:
+    """The least similarity at which another question is near to this one."""
+    return threshold * UNSPACED_SHARE if has_unspaced(question) else threshold
 
 
 def all_pairs(store: Store, distinct: Pairs, threshold: float) -> Pairs:
     """As `near_questions`, by comparing the word sets of every two questions."""
     vocabulary: dict[str, int] = {}
+    asked = [opening(store.row(index)) for index in distinct.tolist()]
+    least = np.array([_least(words, threshold) for words in asked])
     columns = [
         [vocabulary.setdefault(word, len(vocabulary)) for word in set(words.split())]
-        for words in (opening(store.row(index)) for index in distinct.tolist())
+        for words in asked
     ]
     if not vocabulary:
         return np.zeros((0, 2), np.int64)
@@ -162,7 +179,8 @@ def all_pairs(store: Store, distinct: Pairs, threshold: float) -> Pairs:
     for start in range(0, len(distinct), 256):
         shared = (matrix[start : start + 256] @ matrix.T).toarray()
         union = sizes[start : start + 256, None] + sizes[None, :] - shared
-        left, right = np.nonzero((shared >= threshold * union) & (union > 0))
+        wanted = np.minimum(least[start : start + 256, None], least[None, :]) * union
+        left, right = np.nonzero((shared >= wanted) & (union > 0))
         left += start
         found.append(np.stack([distinct[left[left < right]], distinct[right[left < right]]], 1))
     return np.concatenate(found)

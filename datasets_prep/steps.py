@@ -70,7 +70,8 @@ def _clean(definition: Definition, _: str) -> RowWork | None:
 def _anonymise(definition: Definition, _: str) -> RowWork | None:
     from datasets_prep.anonymise import Anonymiser
 
-    return Anonymiser(definition.steps.anonymise) if definition.steps.anonymise else None
+    settings = definition.steps.anonymise
+    return Anonymiser(settings, definition.steps.kept_language()) if settings else None
 
 
 def _turns(definition: Definition, _: str) -> RowWork | None:
