@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.release.greedy import greedy_answers
+from eval.release.half_made import shown
 from eval.release.likely_tokens import (
     compare_likelihoods,
     likelihoods_of,
@@ -17,7 +18,6 @@ from eval.release.llama_server import LlamaCpp, installed, llama_cpp
 from eval.release.modelfile import Messages, TurnFormat
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.fallbacks import note_fallback
-from recipes.runner.core.recipe import display_path
 
 _PROMPTS = Path(__file__).with_name("odd_prompts.json")
 LARGEST_RISE = 0.10
@@ -146,7 +146,7 @@ def prove_tokens(server: LlamaCpp, tokenizer: Any, turns: TurnFormat | None, fil
                 raise UserError(
                     f"prompt {number} ({said!r}) has other tokens by {where} than in training:"
                     f" {_first_difference(ids, wanted)}; the file was not kept",
-                    display_path(file),
+                    shown(file),
                     "The tokenizer or the template is not what llama.cpp takes it for",
                 )
     return len(prompts)
@@ -235,7 +235,7 @@ def refuse_answers(found: Answers, exact: bool, outtype: str, file: Path) -> Non
         f"in {outtype} {found.no_longer_stop} of {found.asked} answers that ended by themselves run"
         f" on in llama.cpp, and {found.newly_stop} the other way (chance {found.chance:.2g});"
         f" {allowed} more may; the file was not kept",
-        display_path(file),
+        shown(file),
         "Take the merged model (make serve)" if exact else more_bits(outtype),
     )
 
@@ -288,7 +288,7 @@ def refuse_loss(loss: Loss, outtype: str, file: Path) -> None:
         raise UserError(
             f"{outtype} adds {loss.rise:.3f} nats a token to the held-out loss ({loss.low:.3f} to"
             f" {loss.high:.3f}), and {LARGEST_RISE} is allowed; the file was not kept",
-            display_path(file),
+            shown(file),
             more_bits(outtype),
         )
 
@@ -355,7 +355,7 @@ def in_llama_cpp(
             flush=True,
         )
         if effect is not None:
-            refuse_likelihoods(likely, effect, display_path(made))
+            refuse_likelihoods(likely, effect, shown(made))
         exact = effect is not None
         answers = prove_answers(server, model, tokenizer, exact, outtype, made, merged)
     print(

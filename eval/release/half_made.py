@@ -60,6 +60,12 @@ def failed(verb: str, error: OSError | SafetensorError, folder: Path, todo: str 
     return UserError(f"can't be {verb}: {said[:300]}", where, "Free some room" if full else todo)
 
 
+def shown(file: Path) -> str:
+    """The path under which a half-made file would be kept: where it lies now is gone soon."""
+    kept = file.parent.parent / file.name if file.parent.name == _FOLDER else file
+    return display_path(kept)
+
+
 def keep(folder: Path, run: Run) -> None:
     """Move files into the run's folder, the large ones last: a GGUF is there with its proof."""
     files = [path for path in folder.iterdir() if path.is_file()]

@@ -17,8 +17,9 @@ from typing import IO, Any
 
 import httpx
 
+from eval.release.half_made import shown
 from recipes.runner.core.errors import UserError
-from recipes.runner.core.recipe import ROOT, display_path
+from recipes.runner.core.recipe import ROOT
 
 PACKAGE = "xllamacpp"
 _CONTEXT = 4096
@@ -96,11 +97,14 @@ def llama_cpp(file: Path, adapter: Path | None = None) -> Iterator[LlamaCpp]:
             address = process.stdout.readline().strip()
             if not address.startswith("http://127.0.0.1:"):
                 process.wait()
-                raise UserError(f"llama.cpp can't load it: {_reason(said)}", display_path(file))
+                why = _reason(said)
+                todo = "Write it in plainer Jinja and train again, or serve it (make serve)"
+                todo = todo if "chat template" in why else ""
+                raise UserError(f"llama.cpp can't load it: {why}", shown(file), todo)
             yield LlamaCpp(address)
         except httpx.HTTPError as error:
             raise UserError(
-                f"llama.cpp gave no answer: {error}: {_reason(said)}", display_path(file)
+                f"llama.cpp gave no answer: {error}: {_reason(said)}", shown(file)
             ) from None
         finally:
             process.kill()

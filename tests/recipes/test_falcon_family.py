@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 
 from recipes.runner.check.against_model import check_against_model
 from recipes.runner.check.finding import Finding
@@ -14,6 +17,7 @@ from recipes.runner.core.overrides import Overrides
 from recipes.runner.core.recipe import load_recipe
 from recipes.runner.estimate.sharding import strategy_settings
 from recipes.runner.models.architecture import architecture
+from recipes.runner.models.families import FAMILIES
 
 H1 = "falcon-h1-7b-qlora"
 PUBLISHED = {  # parameters, as the Hub counts them
@@ -76,6 +80,35 @@ def test_however_it_is_named(targets: Any) -> None:
     (finding,) = found(H1, lora_target_modules=targets)
     assert finding.level == "error" and "a LoRA on out_proj is never used" in finding.what
     assert not found(H1, lora_target_modules=targets, lora_exclude_modules=["out_proj"])
+
+
+def test_kernels_that_stop_at_its_attention_are_refused_for_falcon_h1() -> None:
+    unset = dict.fromkeys(("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel"))
+    (finding,) = found(H1, **unset)
+    assert finding.level == "error" and finding.place == ("adapter",)
+    assert "stop at falcon_h1's attention" in finding.what
+    (finding,) = found(H1, lora_o_kernel=True)
+    assert finding.place == ("lora_o_kernel",)
+    assert not found(H1, **{**unset, "lora_embedding_kernel": False}), "one key leaves all off"
+    assert not found("falcon2-11b-qlora"), "our plugin switches them off"
+    (finding,) = found("falcon2-11b-qlora", falcon={"enabled": False})
+    assert "stop at falcon's attention" in finding.what
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_which_attention_axolotls_kernels_know(model_type: str) -> None:
+    """As they look for it: three lines of the source of its forward."""
+    from axolotl.monkeypatch.lora_kernels import ORIGINAL_O_CODE, QKV_PATCHES
+    from axolotl.monkeypatch.utils import detab_code
+
+    module = import_module(transformers.CONFIG_MAPPING[model_type].__module__.replace(
+        ".configuration_", ".modeling_"
+    ))  # fmt: skip
+    block = FAMILIES[model_type].block or ""
+    attention = getattr(module, block.replace("DecoderLayer", "Attention"))
+    source, _ = detab_code(inspect.getsource(attention.forward))
+    known = any(lines in source for lines, _ in QKV_PATCHES) and ORIGINAL_O_CODE in source
+    assert known == FAMILIES[model_type].lora_kernels
 
 
 def test_out_proj_of_falcon_h1_stays_in_16_bits() -> None:

@@ -31,6 +31,7 @@ def check_against_model(config: dict[str, Any]) -> Iterator[Finding]:
     """What a recipe says about layers, tokens and lengths that its base model hasn't."""
     yield from _needed_plugin(config)
     yield from _state_space(config)
+    yield from _lora_kernels(config)
     yield from _adapter(config)
     modules = modules_of(config)
     if modules is not None:
@@ -89,6 +90,29 @@ def _state_space(config: dict[str, Any]) -> Iterator[Finding]:
                     " not tried here)"
                 )
                 yield Finding((key,), what, todo)
+
+
+def _lora_kernels(config: dict[str, Any]) -> Iterator[Finding]:
+    """Axolotl's LoRA kernels rewrite the source of attention; another one stops a run on a GPU."""
+    family = family_of(model_type(config) or "")
+    # Our fused path switches them off, and a Falcon without it is told to take it.
+    without = family.own_linear and not family.helped(config)
+    if family.lora_kernels or family.fused_path(config) or without:
+        return
+    keys = [f"lora_{part}_kernel" for part in ("qkv", "o", "mlp", "embedding")]
+    said = [key for key in keys[:2] if config.get(key)]
+    by_itself = (
+        config.get("adapter") in ("lora", "qlora")
+        and not (config.get("adapter") == "lora" and config.get("load_in_8bit"))
+        and not (config.get("rl") or config.get("trust_remote_code"))
+        and all(config.get(key) is None for key in keys)
+    )
+    if said or by_itself:
+        how = "are on" if said else "are switched on by Axolotl itself"
+        what = f"its LoRA kernels {how}, and on a GPU they stop at {family.model_type}'s attention"
+        todo = f"Set {', '.join(keys[:3])} to false"
+        level: Level = "error" if is_ours(config) else "warning"
+        yield Finding((said[0],) if said else ("adapter",), what, todo, level)
 
 
 def _bypassed(config: dict[str, Any], modules: Modules) -> Iterator[Finding]:

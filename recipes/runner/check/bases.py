@@ -113,9 +113,11 @@ state-space layers it is counted by their width, and may be far off. Speeds are 
 plugins/falcon/NOTES.md, or half of an H100's peak where a base was not run; Falcon-H1 was trained
 here as a tiny model only, on a CPU. The kept shapes of Falcon2-11B, Falcon3-1B and Falcon-H1 were
 put together from cards, papers and other projects' copies of config.json, and agree with the
-published numbers of parameters to three digits (Falcon-H1-7B to the last); Falcon-H1-7B's
-multipliers, which change no shape, were not found, nor its tokenizer: that it ends a turn with
-`<|im_end|>` was read of Falcon-H1-Tiny's, and `<|pad|>` of Falcon3's.
+published numbers of parameters to three digits (Falcon-H1-7B to the last). Falcon-H1-7B's
+multipliers were not found; they change no shape, and training, merging and exporting take them from
+the base's own config.json, as tests of a tiny Falcon-H1 with every one of them set show. Nor was
+its tokenizer: that it ends a turn with `<|im_end|>` was read of Falcon-H1-Tiny's, and `<|pad|>` of
+Falcon3's.
 
 ## The recipes
 """

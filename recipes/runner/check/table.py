@@ -26,7 +26,8 @@ does the same as `make train RECIPE=X`.
 
 {bases}
 Memory is estimated (`make plan RECIPE=X` shows it part by part); how near that comes to what was
-measured stands at the end.
+measured stands at the end. The card is the smallest that this fits into; what a recipe says of
+itself, below the table, leaves some room.
 
 | recipe | model | method | trained parameters | memory, about | for which card |
 |---|---|---|---|---|---|

@@ -93,7 +93,8 @@ def way_through(config: Mapping[str, Any], shape: Architecture, sharded: bool = 
     if ours and options.get("enabled", True) and options.get("block") != "plain":
         return "fused" if config.get("adapter") else "modules"
     wanted = all(config.get(f"lora_{part}_kernel") is not False for part in ("qkv", "o", "mlp"))
-    able = family.projections == "separate" and family.activation in ("swiglu", "geglu")
+    able = family.lora_kernels and family.projections == "separate"
+    able = able and family.activation in ("swiglu", "geglu")
     quiet = config.get("rl") or config.get("trust_remote_code") or not config.get("adapter")
     return "kernels" if wanted and able and not quiet else "modules"
 

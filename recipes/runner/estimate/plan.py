@@ -174,6 +174,8 @@ def _work(
     fused = way_through(config, shape, strategy in PARTS_WEIGHTS and gpus > 1) != "modules"
     share = _SHARE if fused or not family.own_linear else _SHARE_OF_MODULES
     lines.append(f"Time, estimated at {share:.0%} of each card's peak:")
+    if family.state_space:
+        lines.append("  (of state-space kernels, not tried here; without them many times as long)")
     for card, teraflops in _CARDS.items():
         lines.append(f"  {card:<16}{duration(flops / (gpus * teraflops * 1e12 * share))}")
     return lines

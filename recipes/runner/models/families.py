@@ -32,6 +32,8 @@ class Family:
             there is never used (PEFT refuses it); Axolotl loads them unquantised.
         state_space: its layers carry a state along the row, so that packed conversations would run
             into one another, and need kernels of their own to be quick and small.
+        lora_kernels: Axolotl's LoRA kernels can rewrite its attention. Where they can't, a run on a
+            GPU that leaves them on stops ("Original QKV code not found").
         plugin: of the fused path, as a recipe names it; None where the family has none of ours.
         options: key of a recipe under which the fused path's options stand.
         names: regular expression of the names that its models have on the Hub, for where their
@@ -46,6 +48,7 @@ class Family:
     own_linear: bool = False
     bypassed: tuple[str, ...] = ()
     state_space: bool = False
+    lora_kernels: bool = True
     plugin: str | None = None
     options: str | None = None
     names: str = ""
@@ -89,6 +92,7 @@ FAMILIES: dict[str, Family] = {
             activation="gelu",
             projections="joined",
             own_linear=True,
+            lora_kernels=False,
             plugin="plugins.falcon.FalconPlugin",
             options="falcon",
             names=r"tiiuae/falcon-(rw-)?\d+b(-instruct)?",
@@ -100,13 +104,14 @@ FAMILIES: dict[str, Family] = {
         Family("gemma", "GemmaDecoderLayer", activation="geglu"),
         Family("gemma2", "Gemma2DecoderLayer", activation="geglu"),
         Family("gemma3_text", "Gemma3DecoderLayer", activation="geglu"),
-        Family("phi3", "Phi3DecoderLayer", projections="joined"),
-        Family("olmo2", "Olmo2DecoderLayer"),
+        Family("phi3", "Phi3DecoderLayer", projections="joined", lora_kernels=False),
+        Family("olmo2", "Olmo2DecoderLayer", lora_kernels=False),
         Family(
             "falcon_h1",
             "FalconH1DecoderLayer",
             bypassed=("out_proj", "conv1d"),
             state_space=True,
+            lora_kernels=False,
         ),
     )
 }
