@@ -117,7 +117,7 @@ lint: ## ruff and mypy
 
 test: ## every test (ARGS="-k falcon" for some)
 	$(SETUP) --extras dev,pii
-	OMP_NUM_THREADS=1 $(RUN_PYTHON) -m pytest -n 2 --dist loadfile --durations 15 $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN_PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15 $(ARGS)
 
 clean: ## remove caches; asks before it touches runs or data
 	$(PYTHON) recipes/runner/setup/clean.py

@@ -26,6 +26,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, so that no worker is left with one while the other has none."""
+    items.sort(key=lambda item: "end_to_end" not in item.path.parts)
+
+
 @pytest.fixture(autouse=True)
 def no_fallbacks() -> None:
     """A process keeps what it fell back to; a test starts without what others did."""
