@@ -171,6 +171,11 @@ class EveryRow(BatchSampler):
         return sequences
 
 
+def compile_packing() -> None:
+    """Compile Axolotl's packing in this process: processes forked from it have it compiled."""
+    pack_parallel(np.ones(1, dtype=np.int32), 2, group_size=1, bin_size=1, num_processes=1)
+
+
 def _cut(total: int, parts: int, part: int) -> slice:
     """The ``part``-th of ``parts`` slices of ``total`` things: as even as can be, the rest last."""
     start, stop = (-(-total * place // parts) for place in (part, part + 1))

@@ -29,6 +29,17 @@ class PackingPlugin(BasePlugin):
 
         return EveryRowTrainer
 
+    def load_datasets(self, cfg: Any, preprocess: bool = False) -> None:
+        """Compile the packing before Axolotl packs to estimate a run's steps.
+
+        It does so eight times, each time in processes of their own; forked from one that has
+        compiled it, they need not.
+        """
+        if cfg.sample_packing:
+            from plugins.packing.order import compile_packing
+
+            compile_packing()
+
     def get_training_args(self, cfg: Any) -> dict[str, Any]:
         """Divide a step's loss by the trained tokens of all ranks, not each rank by its own.
 

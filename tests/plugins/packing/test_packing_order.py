@@ -5,10 +5,11 @@ from collections import Counter
 import numpy as np
 import pytest
 from accelerate.data_loader import BatchSamplerShard
+from axolotl.utils.samplers.multipack import MultipackBatchSampler, pack_group
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugins.packing.order import EveryRow, Packing, Share
+from plugins.packing.order import EveryRow, Packing, Share, compile_packing
 
 LENGTHS = np.random.default_rng(0).integers(20, 900, size=137)
 PACKED = Packing(capacity=1024)
@@ -121,3 +122,15 @@ def test_any_data_on_any_ranks_is_seen_once(
     steps = steps_of(order)
     assert all(steps), "a step without a row has no loss"
     assert sum(steps, Counter()) == Counter(range(len(lengths)))
+
+
+def test_what_is_compiled_is_what_axolotl_calls() -> None:
+    """Otherwise each process that it starts to pack would compile it again."""
+    compile_packing()
+    compiled = list(pack_group.signatures)
+    sampler = MultipackBatchSampler(
+        range(len(LENGTHS)), batch_size=1, batch_max_len=1024, lengths=LENGTHS, bin_size=200,
+        num_processes=1,
+    )  # fmt: skip
+    assert len(sampler) > 1
+    assert pack_group.signatures == compiled
