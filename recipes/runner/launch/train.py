@@ -85,7 +85,7 @@ def train(run: NewRun, launch: Launch) -> int:
     _check_plugin_modules(run.recipe)
     config_file = display_path(run.recipe.path)
     command = [
-        *_accelerate(), "launch", "--quiet", *launch.flags,
+        *_accelerate_launch(), "--quiet", *launch.flags,
         "-m", "axolotl.cli.train", config_file, *as_flags({**run.overrides, **settings}),
     ]  # fmt: skip
     environment = {
@@ -140,9 +140,13 @@ _QUIET = {
 }
 
 
-def _accelerate() -> list[str]:
-    """accelerate of the environment that this Python belongs to."""
-    return [sys.executable, "-m", "accelerate.commands.accelerate_cli"]
+def _accelerate_launch() -> list[str]:
+    """`accelerate launch` of the environment that this Python belongs to.
+
+    By its own module: the command line of all of accelerate's commands imports transformers first,
+    which takes seconds.
+    """
+    return [sys.executable, "-m", "accelerate.commands.launch"]
 
 
 def _check_plugin_modules(recipe: Recipe) -> None:
