@@ -74,14 +74,15 @@ def main(argv: list[str] | None = None) -> int:
         if args.judge and not args.judge_model:
             raise UserError("names no model", "--judge", "Give --judge-model NAME")
         quiet_libraries()
+        from recipes.runner.run.finished import find_run
+
+        run = find_run(args.run, args.recipe)  # before what takes seconds to import
         from rich.console import Console
 
         from eval.release.card import renew_card
         from eval.report.console import print_end, print_summary
-        from recipes.runner.run.finished import find_run
 
         console = Console()
-        run = find_run(args.run, args.recipe)
         summary = _with_votes(args, run) if args.votes else _evaluate(args, run, console)
         renew_card(run.path)
         print_summary(summary, console)
