@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,33 @@ def read_back(file: Path, merged: Path, converter: Path) -> Any:
     if not transformers_reads(config):
         return _put_back(file, load_merged(merged, "fp32"), rows_of(converter, merged))
     # Its reader draws a bar of its own, whatever transformers' own switch says.
-    with contextlib.redirect_stderr(io.StringIO()):
+    with contextlib.redirect_stderr(io.StringIO()), _read_once():
         model = AutoModelForCausalLM.from_pretrained(
             file.parent, gguf_file=file.name, dtype=torch.float32, attn_implementation="eager"
         )
     return model.eval()
+
+
+@contextlib.contextmanager
+def _read_once() -> Iterator[None]:
+    """While the block runs, gguf parses a file once, and from a plain array.
+
+    transformers has it parsed three times, and gguf cuts its memory map at each of 150,000 tokens,
+    merges and types: ten seconds, most of them to make every piece a memory map of its own.
+    """
+    import gguf
+    import numpy as np
+
+    class FromArray(gguf.GGUFReader):
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value.view(np.ndarray) if name == "data" else value)
+
+    own = gguf.GGUFReader
+    gguf.GGUFReader = functools.cache(FromArray)  # type: ignore[assignment, misc]
+    try:
+        yield
+    finally:
+        gguf.GGUFReader = own  # type: ignore[misc]
 
 
 def transformers_reads(config: dict[str, Any]) -> bool:
