@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import sys
@@ -29,6 +30,11 @@ absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first, so that no worker is left with one while the other has none."""
     items.sort(key=lambda item: "end_to_end" not in item.path.parts)
+
+
+def pytest_collection_finish() -> None:
+    """Leave all that is imported by now out of the garbage collections that tests cause."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
