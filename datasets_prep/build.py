@@ -32,6 +32,7 @@ from datasets_prep.steps import NAMES, SET_STEPS, SetStep
 from datasets_prep.store import Store
 from datasets_prep.tally import Tally
 from datasets_prep.token_lengths import Tokens
+from datasets_prep.where import parse_condition
 from datasets_prep.whole import WholeSet
 from datasets_prep.worker import Batch
 from datasets_prep.workspace import work_folder
@@ -39,6 +40,8 @@ from recipes.runner.core.errors import UserError
 from recipes.runner.core.recipe import Recipe, display_path
 
 _LOOK_AHEAD = 200
+# A preview of 50 rows looks for them among the first 10,000.
+_NEAR = 200
 
 
 @dataclass(frozen=True)
@@ -248,7 +251,12 @@ class _Run:
 
     def _rows(self, part: PartPlan) -> Iterator[Row]:
         rows = read_rows(part.source, part.files)
-        return islice(rows, self.limit) if self.limit else rows
+        if self.limit is None:
+            return rows
+        # A look at rows that meet the conditions, if they are not too far from the start.
+        tested = [parse_condition(text) for text in part.definition.where]
+        near = islice(rows, self.limit * _NEAR if tested else self.limit)
+        return islice((row for row in near if all(c.holds(row) for c in tested)), self.limit)
 
     def _set_step(self, step: SetStep, rows: WholeSet, key: str | None) -> None:
         """Run a step, or take what an earlier run kept of it."""

@@ -63,7 +63,7 @@ class CardFacts:
         Tokens are estimated from the assistant's words, at the ratio that the proof measured.
         """
         counts = self.tally.flow.get(step)
-        if counts is None:
+        if counts is None or not counts[0]:
             return {"turns": None, "words": None, "tokens": None}
         turns, words, spoken = counts
         last = self.tally.flow.get("prove", [0, 0, 0])[2]

@@ -25,6 +25,9 @@ def needed(definition: Definition) -> list[str]:
     if shape in ("preference", "kto"):
         optional += ["messages", "conversations"]
     wanted += [name for key in optional for name in [getattr(columns, key)] if name]
+    # A row that lacks the column meets "!=": only the others can never be met.
+    tested = [parse_condition(text) for text in definition.where]
+    wanted += [c.column for c in tested if c.compare not in ("!=", "not in")]
     return [name for name in (*wanted, *columns.author, *columns.group) if name]
 
 

@@ -21,6 +21,8 @@ _CONDITION = re.compile(
     r"\s*(?P<value>.+?)\s*\Z",
     re.S,
 )
+# A second comparison behind the first: ``a > 5 and b == true``.
+_SECOND = re.compile(r"\s(?:and|or|&&?|\|\|?)\s+[^\s\"']+\s*(?:[=!<>]=|[<>])", re.I)
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
@@ -117,6 +119,8 @@ def parse_condition(text: str) -> Condition:
             f"'{text}' is no condition. Write COLUMN == VALUE, with ==, !=, <, <=, >, >=, in, "
             "not in, contains or matches"
         )
+    if _SECOND.search(match["value"]):
+        raise ValueError(f"'{text}' is two conditions: write them as a list, [first, second]")
     function = match["function"]
     if function is not None and function not in _FUNCTIONS:
         raise ValueError(f"'{function}' is unknown in '{text}'. Known: {', '.join(_FUNCTIONS)}")

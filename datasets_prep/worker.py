@@ -65,10 +65,11 @@ class RowSteps:
         self._dedupe = definition.steps.dedupe or None
         self._keep = keep
         names = list(ROW_STAGES)
-        self._stages: dict[str, list[tuple[str, RowWork]]] = {}
+        # None for a step that is off: what goes through it is counted all the same.
+        self._stages: dict[str, list[tuple[str, RowWork | None]]] = {}
         for stage in names[names.index(done) + 1 if done else 0 :]:
             made = [(step.name, step.make(definition, source_name)) for step in ROW_STAGES[stage]]
-            self._stages[stage] = [(name, work) for name, work in made if work is not None]
+            self._stages[stage] = made
 
     def __call__(self, units: list[Unit]) -> RowBatch:
         """Run every row-wise step on a batch.
@@ -103,7 +104,7 @@ class RowSteps:
                     if talk is None:
                         break
                     ledger = Ledger(name)
-                    kept = work(talk, ledger)
+                    kept = work is None or work(talk, ledger)
                     lines += ledger.lines
                     if not kept:
                         talk = None

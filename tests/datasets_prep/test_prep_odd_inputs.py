@@ -142,3 +142,28 @@ def test_telegram_with_a_picture(tmp_path: Path) -> None:
     [row] = all_rows(out)
     assert [m["content"] for m in row["messages"]] == ["Can you help?", "Yes.", "How?", "So."]
     assert not [line for line in read(out / "ledger.jsonl") if line["action"] == "dropped"]
+
+
+@pytest.mark.parametrize("condition", ["words(a) > 5 and ok == true", "a > 1 or b < 2"])
+def test_two_conditions_in_one(tmp_path: Path, condition: str) -> None:
+    with pytest.raises(UserError, match="two conditions"):
+        load(tmp_path, where=condition)
+
+
+def test_card_and_preview_of_several_sources(tmp_path: Path) -> None:
+    """A source without a step is counted in it; a preview shows rows that meet the conditions."""
+    rows = questions(40)
+    jsonl(tmp_path / "a.jsonl", rows[:20])
+    jsonl(tmp_path / "b.jsonl", rows[20:])
+    part = {"shape": "prompt_response", "columns": {"prompt": "q", "response": "a"}}
+    sources = [
+        {"name": "a", "source": {"file": "a.jsonl"}, **part, "where": "topic == panic"},
+        {"name": "b", "source": {"file": "b.jsonl"}, **part, "steps": {"anonymise": False}},
+    ]
+    file = tmp_path / "d.yaml"
+    file.write_text(yaml.safe_dump({"name": "two", "sources": sources}), encoding="utf-8")
+    card = (prepare(file, out=tmp_path / "out", workers=1) / "card.md").read_text(encoding="utf-8")
+    lines = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in card.splitlines()}
+    assert lines["anonymise"][4:6] == lines["clean"][4:6] == ["24", "48"]
+    out = prepare(file, out=tmp_path / "preview", workers=1, limit=3)
+    assert len(all_rows(out)) == 6
