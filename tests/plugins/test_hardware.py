@@ -1,6 +1,7 @@
 """Plain paths without a GPU, and 4-bit gradients that survive an evaluation."""
 
 import copy
+import gc
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -121,3 +122,13 @@ def test_shards_of_zero3_are_in_the_dtype_of_training(monkeypatch, read):
 def test_a_dtype_that_deepspeeds_file_says_stays():
     said = {"bf16": {"enabled": True}, "zero_optimization": {"stage": 3}}
     assert with_dtype(said, bf16=False, fp16=True) == said
+
+
+@pytest.mark.parametrize("hook", ["load_datasets", "pre_model_load"])
+def test_garbage_collections_pass_over_what_is_there_before_the_model(hook):
+    before = [[]]
+    getattr(HardwarePlugin(), hook)(DictDefault())
+    after = [[]]
+    walked = gc.get_objects()
+    assert any(thing is after for thing in walked)
+    assert not any(thing is before for thing in walked)
