@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -21,7 +22,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from eval.generation.generate import prompt_ids
-from eval.release import converter, export, export_adapter, merge, quantise
+from eval.release import converter, export, export_adapter, greedy, merge, quantise
 from eval.release.__main__ import NOT_HERE, main
 from eval.release.half_made import half_made
 from eval.release.likely_tokens import compare_likelihoods, likelihoods_of
@@ -77,6 +78,47 @@ def fetched() -> Path:
         pytest.skip(str(error))
 
 
+Converted = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Converted]:
+    """What the converter has made so far, by model and type: files in a folder, and rows."""
+    return tmp_path_factory.mktemp("converted"), {}
+
+
+@pytest.fixture
+def asked_once(converted: tuple[Path, Converted], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The converter makes the same of the same model: it is started once for each, then copied."""
+    folder, rows = converted
+
+    def convert(place: Path, model: Path, target: Path, outtype: str) -> None:
+        kept = folder / f"{contents_of(model)}-{outtype}.gguf"
+        if not kept.exists():
+            converter.convert(place, model, kept, outtype)
+        shutil.copyfile(kept, target)
+
+    def rows_of(place: Path, model: Path) -> Converted:
+        name = contents_of(model)
+        if name not in rows:
+            rows[name] = converter.rows_of(place, model)
+        return rows[name]
+
+    monkeypatch.setattr(export, "convert", convert)
+    monkeypatch.setattr(export_adapter, "convert", convert)
+    monkeypatch.setattr(export_adapter, "rows_of", rows_of)
+
+
+def contents_of(model: Path) -> str:
+    """A hash of a model's folder, but for the answers that an export keeps there."""
+    found = hashlib.sha256()
+    for path in sorted(model.iterdir()):
+        if path.name != greedy.FILE:
+            found.update(path.name.encode() + path.read_bytes())
+    return found.hexdigest()
+
+
+@pytest.mark.usefixtures("asked_once")
 def test_the_file_is_read_back_and_kept(
     run: Run, fetched: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,6 +142,7 @@ def test_the_file_is_read_back_and_kept(
     assert proof["answers"]["asked"] == 50
 
 
+@pytest.mark.usefixtures("asked_once")
 @pytest.mark.parametrize("outtype", ["q8_0", "q5_1", "q4_0"])
 def test_fewer_bits(run: Run, fetched: Path, outtype: str) -> None:
     from gguf import GGMLQuantizationType, GGUFReader
@@ -168,17 +211,15 @@ def test_a_full_disk_leaves_nothing_half_written(
     assert not list(run.path.glob(".export.partial"))
 
 
-@pytest.mark.parametrize("outtype", ["bf16", "q4_0"])
-def test_a_disk_that_fills_in_the_middle(run: Run, fetched: Path, outtype: str) -> None:
+def test_a_disk_that_fills_in_the_middle(run: Run, fetched: Path) -> None:
     """A real one as far as the files go: no process may write more than 2 MB into one."""
     ensure_merged(run)
-    target = run.path / f"tiny-{outtype.replace('bf16', 'f16')}.gguf"
-    target.unlink(missing_ok=True)  # from a test before this one
+    target = run.path / "tiny-f16.gguf"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
     try:
         with pytest.raises(UserError, match=r"write only \d+ of \d+ bytes") as caught:
-            export.export(run, outtype if outtype == "q4_0" else "f16")
+            export.export(run, "f16")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(caught.value)
@@ -313,6 +354,7 @@ def test_a_first_token_that_ends_inside_a_character(fetched: Path, tmp_path: Pat
     assert found.same == 1 and found.relative < 0.01
 
 
+@pytest.mark.usefixtures("asked_once")
 def test_the_quantiser_on_path_is_called(
     run: Run, fetched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -400,6 +442,7 @@ def test_the_falcon_family_in_llama_cpp(
     assert ("falcon.rope.freq_base" in fields) == (kind == "falcon2")
 
 
+@pytest.mark.usefixtures("asked_once")
 def test_an_adapter_apart_from_its_base(
     run: Run, fetched: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -421,7 +464,7 @@ def test_an_adapter_apart_from_its_base(
 
 
 def test_rows_of_an_adapter_in_the_models_order_are_not_kept(
-    run: Run, fetched: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, fetched: Path, asked_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a plain conversion would write: queries and keys without llama.cpp's order of rows."""
     real = export_adapter.rows_of
