@@ -27,6 +27,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hypothesis looks for what refers to a generator, and what is frozen does not show."""
+    config.addinivalue_line("filterwarnings", "ignore:It looks like `register_random`")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first, so that no worker is left with one while the other has none."""
     items.sort(key=lambda item: "end_to_end" not in item.path.parts)
