@@ -47,6 +47,7 @@ _PLAIN_WORDS = re.compile(r"[a-z]+(?:'[a-z]+)?")
 _PLAIN = re.compile("[\x00-\x7f\u00a0\u2013\u2014\u2018\u2019\u201c\u201d\u2026\u2022]*")
 # A line drawn with marks, which a detector takes for letters.
 _RULE = re.compile(r"[^\w\s]{4,}")
+_TABLE_WIDTH = 120
 # No other language opens a question so; two words are enough to tell.
 _SPANISH_MARK = re.compile(r"[\u00bf\u00a1](?=[^\W\d_])")
 # Languages that are not written in Latin letters, by the first word of their letters' names in
@@ -195,8 +196,11 @@ class LanguageFinder:
     def _verdict_at(self, text: str, start: int, end: int) -> bool | None:
         """The verdict on a sentence; cells of a table are words, of which only the script tells."""
         verdict = self.verdict(text[start:end])
-        if verdict is False and is_table_line(line_around(text, start, end).rstrip("\n")):
-            return self._foreign_script(text[start:end])
+        if verdict is False:
+            line = line_around(text, start, end).strip("\n")
+            # Texts that lost their line ends have gaps as well.
+            if len(line) <= _TABLE_WIDTH and is_table_line(line):
+                return self._foreign_script(text[start:end])
         return verdict
 
     def other_script(self, text: str) -> bool:

@@ -31,13 +31,15 @@ _MARK = re.compile(r"[-\u2013\u2014~*]")
 _CREDENTIALS = re.compile(r"\][,\s]+(?:[A-Z][A-Za-z]?\.? ?){2,}|\]\s*[,(|]\s*[A-Z]")
 _CLOSING = re.compile(
     r"\b(?:best|wishes|regards|warmly|sincerely|cheers|blessings|namaste|take care|luck|"
-    r"be well|with care|yours|truly|respectfully|in health|peace|love|hugs|xoxo|thanks|thank you)"
+    r"(?:this|that|it) helps|be well|with care|yours|truly|respectfully|in health|peace|love|hugs|"
+    r"xoxo|thanks|thank you)"
     r"(?: to (?:you|all)(?: (?:both|all|two)| and your \w+)?| to (?:both|all) of you)?[\s,.!~-]*\Z",
     re.IGNORECASE,
 )
-# Of these, what says nothing without a name under it; a line of its own.
+# Of these, what says nothing without a name under it; a line or a sentence of its own.
 _FORMAL = re.compile(
-    r"\n[ \t]*(?:(?:all the |with )?best|(?:kind(?:est)?|best|warm(?:est)?|with)? ?regards|"
+    r"(?:\n[ \t]*|(?<=[.!?)])\s*)"
+    r"(?:(?:all the |with )?best|(?:kind(?:est)?|best|warm(?:est)?|with)? ?regards|"
     r"(?:yours )?(?:sincerely|truly|respectfully)|yours|warmly|cheers)[\s,.!~-]*\Z",
     re.IGNORECASE,
 )

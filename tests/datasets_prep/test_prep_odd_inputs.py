@@ -167,3 +167,25 @@ def test_card_and_preview_of_several_sources(tmp_path: Path) -> None:
     assert lines["anonymise"][4:6] == lines["clean"][4:6] == ["24", "48"]
     out = prepare(file, out=tmp_path / "preview", workers=1, limit=3)
     assert len(all_rows(out)) == 6
+
+
+def test_spanish_goes_where_the_lines_are_lost(tmp_path: Path) -> None:
+    english = "It is good to   talk with   your mother about it."
+    spanish = "Es bueno que hables con tu madre sobre   tus problemas y   tus miedos de cada día."
+    row = talk("How do I tell my mother?", f"{english} {spanish} {spanish.replace('madre', 'tía')}")
+    answer = answer_after(load(tmp_path), row)
+    assert "good to" in answer
+    assert "madre" not in answer
+
+
+@pytest.mark.parametrize(
+    "closing", ["Hope that helps,\nAllison", "Good luck! Warmly,Angela Topcu, MFT"]
+)
+def test_closings_are_not_signed(tmp_path: Path, closing: str) -> None:
+    row = talk(
+        "How can I sleep?", f"Go to bed at ten. {closing}", authors=("Angela Topcu", "Allison")
+    )
+    answer = answer_after(load(tmp_path), row)
+    assert answer.startswith("Go to bed at ten.")
+    assert "NAME" not in answer
+    assert "Warmly" not in answer
