@@ -37,6 +37,15 @@ TOXIC_WORDS = (
     *("care about you", "without you", "die", "be dead", "hurt yourself", "cut yourself", "suffer"),
     *("nigger", "faggot", "kike", "spic", "tranny", "chink", "end your life"),
 )
+# The same for ``lexicons/promotion.yaml``.
+PROMOTION_WORDS = (
+    *("call me", "contact me", "mail me", "text me", "phone me", "reach me", "out to me"),
+    *("my ", "contactar", "llamar", "a call", "a line", "an email", "with me", "with us"),
+    *("by calling", "online at", "me at", "us at", "me on", "us on", "me through", "us through"),
+    *("me via", "us via", "me by", "us by", "i offer ", "i provide ", "free 15", "free 20"),
+    *("free 30", "free consultation", "for more information", "call [phone]"),
+    *("currently providing", "i can offer you", "i would be ", "to work with you"),
+)
 _LEXICONS = Path(__file__).parent / "lexicons"
 
 
@@ -104,7 +113,7 @@ class Filter:
             for turn, message in enumerate(conversation.messages):
                 if message.role != "assistant" or not self._may_be_toxic(message.content):
                     continue
-                match = search(self._toxic, message.content, "filter.toxic_phrases")
+                match = self._toxic_in(message.content)
                 if match:
                     spoiled[turn] = f"toxic assistant turn: '{match.group()}'"
         if settings.language:
@@ -177,7 +186,16 @@ class Filter:
             ledger.changed(conversation.id, f"{what} removed", spans)
 
     def _promotes(self, text: str) -> bool:
-        return search(self._promotion, text, "filter.promotion_phrases") is not None
+        if self.settings.promotion_phrases:
+            return search(self._promotion, text, "filter.promotion_phrases") is not None
+        # Phrases of our own need no guard, and most texts no look for them.
+        lower = text.lower()
+        return any(w in lower for w in PROMOTION_WORDS) and bool(self._promotion.search(text))
+
+    def _toxic_in(self, text: str) -> re.Match[str] | None:
+        if self.settings.toxic_phrases:
+            return search(self._toxic, text, "filter.toxic_phrases")
+        return self._toxic.search(text)
 
     def _promote(
         self, conversation: Conversation, spoiled: dict[int, str], ledger: Ledger

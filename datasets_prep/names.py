@@ -90,7 +90,9 @@ class RuleNames:
             found += [span for _, end in found for span in _beside(text, end)]
         tail = max(0, len(text) - 200)
         sign_off = SIGN_OFF.search(text, tail) if MAY_BE_SIGNED.search(text, tail) else None
-        if sign_off:
+        if sign_off and not (
+            _QUOTED.search(text, 0, sign_off.start(1)) and public.known(sign_off.start(1))
+        ):
             found.append(sign_off.span(1))
         spans = []
         for start, end in found:
@@ -98,6 +100,10 @@ class RuleNames:
             if trimmed:
                 spans.append(trimmed)
         return spans
+
+
+# What a quotation ends with, and the dash before who said it.
+_QUOTED = re.compile(r"[\"\u201d]\s*[-\u2013\u2014~]+ ?\Z")
 
 
 def _first(text: str, span: tuple[int, int]) -> str:

@@ -8,7 +8,7 @@ import pytest
 from prep_data import reasons, talk
 
 from datasets_prep.conversation import Conversation, Ledger
-from datasets_prep.filters import TOXIC_WORDS, Filter
+from datasets_prep.filters import PROMOTION_WORDS, TOXIC_WORDS, Filter
 from datasets_prep.language import LanguageFinder
 from datasets_prep.sentences import sentences
 from datasets_prep.settings import FilterSettings
@@ -382,3 +382,45 @@ def test_a_title_ends_no_sentence_and_plain_english_needs_no_detector(
 )
 def test_sentences_with_words_that_english_shares_are_foreign(text: str) -> None:
     assert LanguageFinder("en").verdict(text) is False
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "Please call me.",
+            "Feel free to e-mail me.",
+            "You can reach out to me.",
+            "Visit my site.",
+        ),
+        *("Favor de llamar pronto.", "Drop us a line.", "Book a session with me.", "Call us on 5."),
+        *("Schedule a call online at X.", "Make an appointment at my place, or by calling."),
+        *("You may reach us through him.", "See my own blog.", "Much more in my free course."),
+        *(
+            'It stands in my latest book, "On".',
+            "I offer free consultations.",
+            "A free 15-minute consult.",
+        ),
+        *("A free consultation with us.", "For more information go to [URL].", "Call [PHONE]."),
+        *(
+            "I am currently providing online therapy.",
+            "Connect with me directly.",
+            "My most recent post.",
+        ),
+        *(
+            "I can offer you sessions via Zoom.",
+            "My private practice offers it.",
+            "In my practice I offer it.",
+        ),
+        *(
+            "I would be glad to work with you.",
+            "It is an honor to work with you.",
+        ),
+    ],
+)
+def test_what_sells_is_looked_for(text: str) -> None:
+    answer = f"{text} {ENGLISH}"
+    assert any(word in answer.lower() for word in PROMOTION_WORDS)
+    row = talk("I feel low, what now?", answer)
+    run(row)
+    assert text not in row.messages[1].content

@@ -189,3 +189,9 @@ def test_closings_are_not_signed(tmp_path: Path, closing: str) -> None:
     assert answer.startswith("Go to bed at ten.")
     assert "NAME" not in answer
     assert "Warmly" not in answer
+
+
+def test_who_said_a_quotation_stays(tmp_path: Path) -> None:
+    answer = 'As she put it: "Nobody can make you feel small." - Eleanor Roosevelt'
+    row = talk("How can I feel better about myself?", answer)
+    assert answer_after(load(tmp_path), row) == answer
