@@ -185,7 +185,7 @@ def test_a_definition_adds_phrases_and_a_broken_one_is_named() -> None:
         ("Hi [NAME_1], you are right to ask.", "You are right to ask."),
         ("Hello, [NAME_1]. It takes time.", "It takes time."),
         ("It takes time. Be well. [NAME_1], DBH, LPCC", "It takes time. Be well."),
-        ("It takes time. Warm regards,[NAME_1], M.S.", "It takes time. Warm regards."),
+        ("It takes time. Warm regards,[NAME_1], M.S.", "It takes time."),
         ("It takes time! ~[NAME_1] ([URL] and [URL])", "It takes time!"),
         ("It takes time. Dr. [NAME_1]", "It takes time."),
         ("It takes time. [NAME_1] needs to hear it.", "It takes time. [NAME_1] needs to hear it."),
