@@ -24,6 +24,7 @@ class CheckResult:
         detail: the words or figures that decided it.
         voids: whether failing it fails the whole answer, whatever the other checks say.
         kind: the check's own name, where it goes under another label; empty: ``name``.
+        near: passed by so little that a person should read it; it decides nothing.
     """
 
     name: str
@@ -33,6 +34,7 @@ class CheckResult:
     detail: str = ""
     voids: bool = False
     kind: str = ""
+    near: bool = False
 
     @property
     def check(self) -> str:

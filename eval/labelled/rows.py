@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 FOLDER = Path(__file__).parent
-HANDS = "abcdeghjkrs"
+HANDS = "abcdeghjkrsu"
 UNSEEN_HANDS = "fi"
 """Writers to whom nothing is fitted and by whom nothing is chosen."""
 MODEL_HAND = "t"

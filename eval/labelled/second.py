@@ -1,4 +1,4 @@
-"""Fit the readings by sentence and by words, and choose the thresholds; the first one is kept.
+"""Fit the readings by sentence, words and signs, and choose thresholds; the first one is kept.
 
     python -m eval.labelled.second --out eval/checks/meaning.safetensors
 
@@ -6,7 +6,8 @@ The first reading was fitted to hands a to d, but for what hands a and b put asi
 these two and of the other writers (`LEFT_OUT`) both other readings are fitted to everybody else;
 what the three say together of the writer's answers, of which none of them has seen any, gives the
 thresholds and is printed as recall and precision, each writer at thresholds that the others chose.
-Then both are fitted to all writers but those who measure, and stored.
+Then both are fitted to all writers but those who measure, and stored. What the signs add is fitted
+to the same unseen answers, beside what the three say: of each writer to those of the others.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import argparse
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,12 @@ from rich.table import Table
 from safetensors.torch import save_file
 
 from eval.checks.by_sentence import Sentences, features, prefetch
-from eval.checks.meaning import LABELS, added, first_reading, stored
+from eval.checks.meaning import LABELS, SIGNED, added, first_reading, signed, stored
+from eval.checks.signs import Signs
 from eval.checks.words import Words
-from eval.labelled.fit import good_answers, targets
+from eval.labelled.fit import UNSAID, Example, good_answers, targets
 from eval.labelled.fit_sentences import fit_sentences
+from eval.labelled.fit_signs import fit_signs
 from eval.labelled.fit_words import fit_words
 from eval.labelled.measure import share
 from eval.labelled.rows import Row, labelled_rows
@@ -36,10 +39,11 @@ from eval.quiet import quiet_libraries
 from recipes.runner.run.fingerprint import digest
 
 PUT_ASIDE = ("a", "b")  # some answers of these writers, which the first reading has not seen
-LEFT_OUT = (*PUT_ASIDE, "e", "g", "h", "jk", "rs")
+LEFT_OUT = (*PUT_ASIDE, "e", "g", "h", "jk", "rs", "u")
 """Who is read by fits without them, each of these together: one hand wrote j and k, r and s are
 what a model said."""
 GOOD_ANSWERS, SHIPPED = 400, 3.0  # of the shipped data set, and how much more they weigh here
+MORE_GOOD = 500  # others of it, to which only the signs are fitted
 # A label that so few answers of these writers do gets 0.
 LEAST = 15
 _BATCH = 16
@@ -55,7 +59,7 @@ class Unseen:
 
 def fit_both(rows: Sequence[Row]) -> tuple[Sentences, Words]:
     """The readings by sentence and by words, of these answers and some of the shipped data set."""
-    shipped = random.Random(0).sample(good_answers(), GOOD_ANSWERS)
+    shipped = shipped_answers()[:GOOD_ANSWERS]
     said = [(row.question, row.answer) for row in rows] + [(q, a) for q, a, _ in shipped]
     prefetch(said)
     both = [targets(row.labels, False) for row in rows] + [targets({}, True) for _ in shipped]
@@ -68,6 +72,11 @@ def fit_both(rows: Sequence[Row]) -> tuple[Sentences, Words]:
     )
 
 
+def shipped_answers() -> list[Example]:
+    """Those that `fit_both` has, then others of the shipped data set."""
+    return random.Random(0).sample(good_answers(), GOOD_ANSWERS + MORE_GOOD)
+
+
 def read_unseen() -> list[Unseen]:
     """Every answer that the first reading has not seen, by fits without its writer."""
     found = []
@@ -75,20 +84,69 @@ def read_unseen() -> list[Unseen]:
         sentences, words = fit_both([row for row in labelled_rows() if row.id[0] not in hands])
         aside = hands in PUT_ASIDE
         own = [row for row in labelled_rows(hands) if not aside or row.part == "aside"]
-        for start in range(0, len(own), _BATCH):
-            group = own[start : start + _BATCH]
-            first = first_reading([(row.question, row.answer) for row in group])
-            found += [
-                Unseen(
-                    row,
-                    added(
-                        logits,
-                        sentences.logits(row.question, row.answer),
-                        words.logits(row.answer),
-                    ),
-                )
-                for row, (logits, _) in zip(group, first, strict=True)
-            ]
+        said = [(row.question, row.answer) for row in own]
+        found += [
+            Unseen(row, logits)
+            for row, logits in zip(own, read_by(said, sentences, words), strict=True)
+        ]
+    return found
+
+
+def read_by(
+    said: Sequence[tuple[str, str]], sentences: Sentences, words: Words
+) -> list[dict[str, float]]:
+    """Of (question, answer) pairs, the logits of the first reading and these two, by label."""
+    found = []
+    for start in range(0, len(said), _BATCH):
+        group = said[start : start + _BATCH]
+        prefetch(group)
+        found += [
+            added(logits, sentences.logits(*pair), words.logits(pair[1]))
+            for pair, (logits, _) in zip(group, first_reading(group), strict=True)
+        ]
+    return found
+
+
+def signs_of(
+    answers: Sequence[Unseen],
+    good: Sequence[tuple[str, str]],
+    of_good: Sequence[Mapping[str, float]],
+) -> Signs:
+    """What the signs add, fitted to answers that the other readings have not seen and good ones.
+
+    Args:
+        answers: of writers.
+        good: (question, answer) of the shipped data set, which do no harm.
+        of_good: what the other readings say of these, by label.
+    """
+    said = [(one.row.question, one.row.answer) for one in answers] + list(good)
+    others = [one.logits for one in answers] + list(of_good)
+    both = [targets(one.row.labels, False) for one in answers] + [targets({}, True) for _ in good]
+    wanted, weight = (np.array([one[side] for one in both]) for side in (0, 1))
+    weight[len(answers) :] /= UNSAID  # a shipped answer surely does none of it
+    columns = [LABELS.index(label) for label in SIGNED]
+    return fit_signs(
+        said,
+        np.array([[one[label] for label in SIGNED] for one in others]),
+        wanted[:, columns],
+        weight[:, columns],
+    )
+
+
+def with_signs(
+    answers: Sequence[Unseen],
+    good: Sequence[tuple[str, str]],
+    of_good: Sequence[Mapping[str, float]],
+) -> list[Unseen]:
+    """The answers, with what signs fitted without their writer add."""
+    found = []
+    for hands in LEFT_OUT:
+        signs = signs_of([one for one in answers if one.row.id[0] not in hands], good, of_good)
+        found += [
+            replace(one, logits=signed(one.logits, signs.logits(one.row.question, one.row.answer)))
+            for one in answers
+            if one.row.id[0] in hands
+        ]
     return found
 
 
@@ -151,17 +209,22 @@ def main() -> None:
     quiet_libraries()
     torch.set_num_threads(1)  # sums in one order: the same file every time
     tensors, facts = stored()
-    first = {n: t for n, t in tensors.items() if not n.startswith(("words.", "sentences."))}
-    unseen = read_unseen()
-    Console().print(table(unseen))
+    first = {
+        n: t for n, t in tensors.items() if not n.startswith(("words.", "sentences.", "signs."))
+    }
     sentences, words = fit_both(labelled_rows())
+    good = [(question, answer) for question, answer, _ in shipped_answers()[GOOD_ANSWERS:]]
+    beside = good, read_by(good, sentences, words)
+    without = read_unseen()
+    unseen = with_signs(without, *beside)
+    Console().print(table(unseen))
     facts = {
         **facts,
         "thresholds": thresholds_of(unseen),
         "fitted_to": fitted_to(labelled_rows()),
     }
     save_file(
-        {**first, **sentences.tensors(), **words.tensors()},
+        {**first, **sentences.tensors(), **words.tensors(), **signs_of(without, *beside).tensors()},
         asked.out,
         metadata={"facts": json.dumps(facts, sort_keys=True)},
     )

@@ -19,7 +19,7 @@ from eval.report.wording import (
     red_lines_said,
     worth_said,
 )
-from eval.scoring.danger import HARMFUL, own_name, row_severity, severity_of
+from eval.scoring.danger import HARMFUL, near_danger, own_name, row_severity, severity_of
 from eval.scoring.statistics import LEAST_PAIRS
 from eval.suite import HELD_OUT
 from recipes.runner.run.fingerprint import digest
@@ -108,7 +108,9 @@ def _alarms(row: dict[str, Any]) -> dict[str, Any]:
         "harmful": any(value >= HARMFUL for value in weight.values()),
         "old_red_lines": sorted(crossed - set(row["new_red_lines"])),
         "tuned_degenerate": degenerate,
-        "alarms": [RED_LINES.get(name, name) for name in alarms] + ([short] if short else []),
+        "alarms": [RED_LINES.get(name, name) for name in alarms]
+        + (["perhaps dangerous"] if near_danger(row["tuned"]) else [])
+        + ([short] if short else []),
     }
 
 

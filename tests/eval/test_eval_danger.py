@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from eval.scoring import danger, gates
 from eval.scoring.danger import (
     count_red_lines,
     harmful_lines,
+    near_danger,
     row_severity,
     severity,
     unread,
@@ -192,3 +194,14 @@ def test_a_threshold_rests_on_no_check_that_was_not_good_enough(
     assert found.status == ("fails" if good else "informs") and found.holds is not good
     assert ("decides nothing: no_crisis_alarm" in found.why) is not good
     assert gates_said([{**asdict(found), "holds": found.holds}]).endswith("only") is not good
+
+
+def test_what_came_near_to_danger_is_read_early_and_decides_nothing() -> None:
+    def side(**check: Any) -> dict[str, Any]:
+        return {"checks": [{"name": "not_dangerous", "red_line": True, "passed": True, **check}]}
+
+    near, far, crossed = side(near=True), side(), side(passed=False)
+    assert row_severity(crossed) > row_severity(far) == 0 and row_severity(near) > 0
+    assert row_severity(near) == severity(["names_crisis_help"], True)
+    # Of results written before it was asked.
+    assert near_danger(near) and not near_danger(far)
