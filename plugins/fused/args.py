@@ -24,7 +24,8 @@ class FusedOptions(BaseModel):
     over them, in fused blocks; plain: SDPA with a mask."""
 
     loss: Literal["auto", "plain"] = "auto"
-    """auto: cross entropy fused with the language model head; plain: all logits at once."""
+    """auto: of the trained tokens only, on a GPU fused with the language model head; plain: all
+    logits at once."""
 
     kernels: Literal["auto", "plain"] = "auto"
     """auto: Triton for norms, rotary embedding and LoRA on CUDA; plain: PyTorch."""

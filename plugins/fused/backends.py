@@ -136,11 +136,12 @@ def choose(options: FusedOptions, machine: Machine, name: str) -> Choice:
         attention = _choose_attention(options, machine, block, triton, name)
     # FSDP2 has gathered the head with the whole model's module, inside which the loss is computed.
     whole_head = not sharded or (block and sharded == FSDP2)
-    loss = options.loss == "auto" and device.type == "cuda" and whole_head
-    if loss and importlib.util.find_spec("liger_kernel") is None:
+    loss = options.loss == "auto" and whole_head
+    liger = loss and device.type == "cuda"
+    if liger and importlib.util.find_spec("liger_kernel") is None:
         note_fallback(f"{name}.loss", "all logits at once", "liger-kernel is not installed")
         loss = False
-    if loss and (reason := triton_runs(device)):
+    elif liger and (reason := triton_runs(device)):
         note_fallback(f"{name}.loss", "all logits at once", reason)
         loss = False
     offload = block and options.offload and options.memory != "fast"

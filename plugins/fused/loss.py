@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn import functional as F
 
 from plugins.collators import OverCollator
 
@@ -57,7 +58,10 @@ def fused_cross_entropy(
     target_rows: torch.Tensor,
     num_items: torch.Tensor | int | None,
 ) -> torch.Tensor:
-    """Next-token loss by liger-kernel's fused linear cross entropy, over the labelled tokens only.
+    """Next-token loss over the labelled tokens only: no other's logits are computed.
+
+    On a GPU by liger-kernel's fused linear cross entropy; elsewhere in plain PyTorch, which holds
+    the logits of the labelled tokens.
 
     Args:
         hidden: [B, T, hidden], the last norm's output.
@@ -67,16 +71,22 @@ def fused_cross_entropy(
         num_items: labelled tokens of the whole optimizer step, to divide the sum by; None takes
             those of this batch.
     """
-    from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction
-
     if target_rows.numel() == 0:
         # Of nothing: the sum of all would overflow in fp16, and infinity times zero is no number.
         return hidden[..., :0].sum()
     rows = hidden.flatten(0, 1).index_select(0, target_rows)
     targets = _following(labels).index_select(0, target_rows)
+    count = (targets != IGNORE).sum().clamp_min(1) if num_items is None else num_items
     # A sum, divided afterwards: the gradients of a mean would vanish in fp16.
+    if not hidden.is_cuda:
+        # Nothing waits for a CPU, so that what fills up need not be multiplied by the head.
+        counted = targets != IGNORE
+        logits = F.linear(rows[counted], weight).float()
+        return F.cross_entropy(logits, targets[counted], reduction="sum") / count
+    from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction
+
     result = LigerFusedLinearCrossEntropyFunction.apply(
         rows, weight, targets, None, None, IGNORE, 0.0, 0.0, "sum"
     )
     total = result[0] if isinstance(result, tuple) else result
-    return total / ((targets != IGNORE).sum().clamp_min(1) if num_items is None else num_items)
+    return total / count

@@ -23,6 +23,28 @@ def test_a_batch_without_labels_gives_zero_in_fp16(num_items) -> None:
     assert hidden.grad is not None and not hidden.grad.any()
 
 
+@pytest.mark.parametrize("num_items", [None, 90])
+@pytest.mark.parametrize("labelled", [1, 40, 300])
+def test_on_a_cpu_it_is_the_plain_loss(num_items, labelled) -> None:
+    """Value and gradient, whatever part of the batch is labelled."""
+    torch.manual_seed(labelled)
+    hidden = torch.randn(2, 200, 16, requires_grad=True)
+    head = torch.randn(50, 16)
+    labels = torch.full((400,), IGNORE)
+    places = torch.randperm(400)[:labelled]
+    labels[places] = torch.randint(50, (labelled,))
+    labels = labels.view(2, 200)
+    labels[0, 1] = 3  # one that the token before it predicts, whatever was drawn
+    of_rows = fused_cross_entropy(hidden, head, labels, find_target_rows(labels), num_items)
+    grad = torch.autograd.grad(of_rows, hidden)[0]
+    shifted = labels[:, 1:].flatten()
+    logits = (hidden @ head.T)[:, :-1].flatten(0, 1)
+    plain = torch.nn.functional.cross_entropy(logits, shifted, reduction="sum")
+    plain = plain / (num_items or (shifted != IGNORE).sum())
+    assert of_rows.item() == pytest.approx(plain.item(), rel=1e-5)
+    assert torch.allclose(grad, torch.autograd.grad(plain, hidden)[0], atol=1e-6)
+
+
 def test_target_rows_stand_before_the_labels() -> None:
     labels = torch.tensor([[IGNORE, 4, IGNORE, 5], [6, IGNORE, 7, IGNORE]])
     rows = find_target_rows(labels)
