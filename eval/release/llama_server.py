@@ -102,6 +102,12 @@ def llama_cpp(file: Path, adapter: Path | None = None) -> Iterator[LlamaCpp]:
                 todo = todo if "chat template" in why else ""
                 raise UserError(f"llama.cpp can't load it: {why}", shown(file), todo)
             yield LlamaCpp(address)
+        except httpx.TimeoutException:
+            raise UserError(
+                f"llama.cpp gave no answer in {_ANSWER_WITHIN:.0f} s; the file was not kept",
+                shown(file),
+                "Try again when this machine is less busy",
+            ) from None
         except httpx.HTTPError as error:
             raise UserError(
                 f"llama.cpp gave no answer: {error}: {_reason(said)}", shown(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import resource
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -22,7 +24,15 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from eval.generation.generate import prompt_ids
-from eval.release import converter, export, export_adapter, greedy, merge, quantise
+from eval.release import (
+    converter,
+    export,
+    export_adapter,
+    greedy,
+    llama_server,
+    merge,
+    quantise,
+)
 from eval.release.__main__ import NOT_HERE, main
 from eval.release.half_made import half_made
 from eval.release.likely_tokens import compare_likelihoods, likelihoods_of
@@ -289,6 +299,25 @@ def test_a_template_that_llama_cpp_cannot_parse(
     said = str(caught.value)
     assert "\n" not in said and "make serve" in said and ".partial" not in said
     assert not (run.path / "tiny-f16.gguf").exists() and not list(run.path.glob(".export.partial"))
+
+
+def test_a_server_that_is_held_up_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Held:
+        stdout = io.StringIO("http://127.0.0.1:1\n")
+
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+
+        def kill(self) -> None: ...
+
+        def communicate(self) -> None: ...
+
+    monkeypatch.setattr(llama_server.subprocess, "Popen", Held)
+    file = tmp_path / ".export.partial" / "x-f16.gguf"
+    with pytest.raises(UserError) as caught, llama_cpp(file):
+        raise httpx.ReadTimeout("timed out")
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path}/x-f16.gguf: llama.cpp gave no answer in 600 s")
+    assert "less busy" in said
 
 
 def test_a_model_without_a_template(run: Run, fetched: Path) -> None:
