@@ -231,9 +231,10 @@ def refuse_answers(found: Answers, exact: bool, outtype: str, file: Path) -> Non
     allowed = max(1, int(LARGEST_SHARE_LOST * found.asked))
     if found.lost <= allowed or (exact and found.chance > _CHANCE):
         return
+    chance = f" (chance {found.chance:.2g})" if exact else ""
     raise UserError(
         f"in {outtype} {found.no_longer_stop} of {found.asked} answers that ended by themselves run"
-        f" on in llama.cpp, and {found.newly_stop} the other way (chance {found.chance:.2g});"
+        f" on in llama.cpp, and {found.newly_stop} the other way{chance}: {found.lost} more, and"
         f" {allowed} more may; the file was not kept",
         shown(file),
         "Take the merged model (make serve)" if exact else more_bits(outtype),

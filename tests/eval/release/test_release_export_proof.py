@@ -82,7 +82,7 @@ def test_answers_that_newly_end_weigh_those_up_that_no_longer_do() -> None:
     assert found.chance == pytest.approx(29 / 128)
     assert (found.stopped, found.stopped_before) == (45, 48)
     refuse_answers(found, exact=True, outtype="bf16", file=Path("x.gguf"))
-    with pytest.raises(UserError, match="and 2 the other way"):
+    with pytest.raises(UserError, match="and 2 the other way: 3 more, and 2 more may"):
         refuse_answers(found, exact=False, outtype="q8_0", file=Path("x.gguf"))
     one_way = count_answers(9, both + [(True, False)] * 5)
     assert one_way.chance == pytest.approx(1 / 32)
