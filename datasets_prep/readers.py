@@ -335,7 +335,11 @@ def _read_json(path: Path, source: Source) -> Iterator[Row]:
             if "UTF8" in said and stream.raw:
                 _raise_for_encoding(path, source)
             if not re.search(r"overflow|lexical error|invalid char|[Uu]nexpected symbol", said):
-                raise UserError(f"broken JSON after row {number}: {said}", str(path)) from None
+                lines = "trailing garbage" in said
+                todo = "Where each line is an object set source.format: jsonl" if lines else ""
+                raise UserError(
+                    f"broken JSON after row {number}: {said}", str(path), todo
+                ) from None
             # Integers beyond 64 bits, and the NaN that Python writes: its own parser reads both.
             for row in _whole(path, source, number, said):
                 number += 1

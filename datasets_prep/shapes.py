@@ -286,8 +286,11 @@ class Shaper:
 
     def _history(self, value: Any) -> list[Message]:
         """Earlier turns: texts by turns, [question, answer] pairs, or turns of their own."""
+        if isinstance(value, str) and says_nothing(value):
+            self.reader.nothing.append(value)
+            return []
         value = parsed(value) if isinstance(value, str) and value.lstrip()[:1] == "[" else value
-        if value is None or value == "":
+        if value is None or value != value or value == "":
             return []
         if not isinstance(value, list):
             raise Unusable(f"column '{self.columns.history}' is no list")

@@ -195,3 +195,19 @@ def test_who_said_a_quotation_stays(tmp_path: Path) -> None:
     answer = 'As she put it: "Nobody can make you feel small." - Eleanor Roosevelt'
     row = talk("How can I feel better about myself?", answer)
     assert answer_after(load(tmp_path), row) == answer
+
+
+def test_history_that_says_nothing(tmp_path: Path) -> None:
+    rows = [
+        {"q": f"Why {n}?", "a": f"So {n}.", "h": h} for n, h in enumerate(["None", "", [], None])
+    ]
+    columns = {"prompt": "q", "response": "a", "history": "h"}
+    out = prepared(tmp_path, {"shape": "prompt_response", "columns": columns}, rows, "rows.jsonl")
+    assert [len(row["messages"]) for row in all_rows(out)] == [2, 2, 2, 2]
+
+
+def test_lines_read_as_one_json_name_the_cure(tmp_path: Path) -> None:
+    jsonl(tmp_path / "rows.json", questions(3))
+    file = definition(tmp_path, source={"file": "rows.json", "format": "json"})
+    with pytest.raises(UserError, match="format: jsonl"):
+        prepare(file, out=tmp_path / "out", workers=1)
