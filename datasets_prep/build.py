@@ -151,8 +151,8 @@ class _Run:
         self.definition, self.parts, self.workers = definition, parts, workers
         self.limit, self.snapshots, self.wanted = limit, snapshots, wanted
         self.reused: list[str] = []
-        # Ledger lines of the step on the whole set that runs, to be kept.
-        self._noted: list[dict[str, Any]] | None = None
+        # Where the ledger lines of the step on the whole set that runs are kept.
+        self._noted: IO[bytes] | None = None
         self.name = ", ".join(dict.fromkeys(part.name for part in parts))
         self.tally = Tally()
         self.warnings: list[str] = []
@@ -263,15 +263,20 @@ class _Run:
         if key is None or self.snapshots is None:
             step.run(rows)
         elif self.snapshots.has(f"{step.name}.zst", key):
-            rows.restore(unpacked(next(self.snapshots.read(f"{step.name}.zst"))))
+            # Ledger lines, and last what the step did.
+            for kept in map(unpacked, self.snapshots.read(f"{step.name}.zst")):
+                if isinstance(kept, list):
+                    self._note(kept)
+                else:
+                    rows.restore(kept)
             self.reused.append(step.name)
         else:
-            before, warned, self._noted = rows.keep.copy(), len(rows.warnings), []
-            step.run(rows)
-            state = rows.state(before, self._noted, rows.warnings[warned:])
-            self._noted = None
+            before, warned = rows.keep.copy(), len(rows.warnings)
             with self.snapshots.writer(f"{step.name}.zst", key) as file:
-                write_piece(file, packed(state))
+                self._noted = file
+                step.run(rows)
+                self._noted = None
+                write_piece(file, packed(rows.state(before, rows.warnings[warned:])))
         if step.drops:
             self.tally.flow[step.name] = self.store.flow(rows.keep)
 
@@ -346,7 +351,7 @@ class _Run:
 
     def _note(self, lines: list[dict[str, Any]]) -> None:
         if self._noted is not None:
-            self._noted += lines
+            write_piece(self._noted, packed(lines))
         for line in lines:
             self.tally.ledger(line)
             self.ledger_file.write(json_line(line) + "\n")

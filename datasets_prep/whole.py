@@ -50,20 +50,17 @@ class WholeSet:
         """A ledger of one step whose lines go where all lines go."""
         return Ledger(step, sink=self.note)
 
-    def state(
-        self, before: Mask, ledger: list[dict[str, Any]], warnings: list[str]
-    ) -> dict[str, Any]:
-        """What a step did, as JSON can hold it.
+    def state(self, before: Mask, warnings: list[str]) -> dict[str, Any]:
+        """What a step did beside its ledger lines, as JSON can hold it.
 
         Args:
             before: `keep` as it was.
-            ledger: the step's lines.
             warnings: those that it added.
         """
         dropped = np.flatnonzero(before & ~self.keep).tolist()
         pieces = {index: [p.rows, p.tokens, p.trained] for index, p in self.pieces.items()}
         tokens = self.tokens and self.tokens.state()
-        made = {"dropped": dropped, "ledger": ledger, "warnings": warnings}
+        made = {"dropped": dropped, "warnings": warnings}
         return {**made, "pieces": pieces, "tokens": tokens}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -71,7 +68,6 @@ class WholeSet:
         from datasets_prep.prove import Proven
 
         self.keep[state["dropped"]] = False
-        self.note(state["ledger"])
         self.warnings += state["warnings"]
         self.pieces = {int(index): Proven(*piece) for index, piece in state["pieces"].items()}
         if self.tokens and state["tokens"]:
