@@ -7,7 +7,9 @@ import shutil
 import pytest
 import torch
 from training import (
+    FEW_ANSWERS,
     SHARED_TOKENIZER,
+    few_rows,
     recipe_with,
     tiny_falcon,
     tiny_llama,
@@ -29,15 +31,15 @@ def llama(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def small_recipe(tmp_path_factory, llama):
-    """smollm2-135m-qlora itself, over a model of two layers."""
+    """smollm2-135m-qlora itself, over a model of two layers and a few rows."""
     folder = tmp_path_factory.mktemp("recipe")
     return str(
         recipe_with(
             folder,
             "smollm2-135m-qlora",
             base_model=str(llama),
-            sequence_len=1024,
-            micro_batch_size=1,
+            **few_rows(folder, "smollm2-135m-qlora", train=160),
+            **FEW_ANSWERS,
         )
     )
 
@@ -80,7 +82,7 @@ def test_run_record_tells_what_happened(uninterrupted):
     assert record["config"]["lora_r"] == 64
     assert record["packages"]["axolotl"] == "0.19.0"
     assert {fallback["part"] for fallback in record["fallbacks"]} >= {"device"}
-    assert record["tokens"] == 6 * 1024
+    assert record["tokens"] == 6 * 2 * 256
     assert record["trained"]["modules"]["q_proj"] == 2
     assert {entry["use"] for entry in record["data"]} == {"datasets", "test_datasets"}
     assert "**Not evaluated.**" in (uninterrupted.folder / "README.md").read_text()
@@ -143,7 +145,8 @@ def test_truncated_base_model_is_named(tmp_path, llama):
     broken = shutil.copytree(llama, tmp_path / "broken")
     weights = broken / "model.safetensors"
     os.truncate(weights, weights.stat().st_size // 2)
-    recipe = recipe_with(tmp_path, "smollm2-135m-qlora", base_model=str(broken))
+    rows = few_rows(tmp_path, "smollm2-135m-qlora")
+    recipe = recipe_with(tmp_path, "smollm2-135m-qlora", base_model=str(broken), **rows)
     result = train(str(recipe), tmp_path / "run", **STEPS)
     assert result.code != 0
     assert "error: a weights file is damaged" in result.output

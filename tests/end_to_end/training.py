@@ -117,6 +117,37 @@ def recipe_with(folder: Path, name: str, **changes: Any) -> Path:
     return path
 
 
+# What is asked at each evaluation where a test is of something else: the same, and less of it.
+FEW_ANSWERS = {"answers_watch": {"held_out": 2, "max_new_tokens": 8}}
+
+
+def few_rows(folder: Path, recipe: str, train: int = 12, held_out: int = 12) -> dict[str, Any]:
+    """Keys of a data set of short conversations in the form of a recipe's own.
+
+    The held-out ones are the first of those that are trained on, so that their loss falls.
+    """
+    config = load_recipe(recipe).config
+    # No pool of processes for a few rows: each of its workers imports everything first.
+    keys: dict[str, Any] = {
+        "dataset_prepared_path": str(folder / "prepared"),
+        "dataset_num_proc": 1,
+    }
+    for key, name, count in (
+        ("datasets", "train", train), ("test_datasets", "validation", held_out),
+    ):  # fmt: skip
+        rows = [
+            {"id": f"row-{number}", "messages": [
+                {"role": "user", "content": f"I worry about thing {number}."},
+                {"role": "assistant", "content": f"What worries you most about thing {number}?"},
+            ]} for number in range(count)
+        ]  # fmt: skip
+        path = folder / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (entry,) = config[key]
+        keys[key] = [{**entry, "path": str(path)}]
+    return keys
+
+
 def tiny_llama(folder: Path, able: bool = False) -> Path:
     """A random model of two layers with SmolLM2's own tokenizer: quick steps, real text.
 
