@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from training import SHARED_TOKENIZER, recipe_with, tiny, train
+from training import SHARED_TOKENIZER, few_rows, recipe_with, tiny, train
 from transformers import FalconConfig, FalconH1Config, LlamaConfig
 
-from recipes.runner.core.recipe import load_recipe
 from recipes.runner.models.smollm2 import make_small_model
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="written for a CPU's paths")
 
 STEPS = {
     "max_steps": 2, "eval_steps": 2, "save_steps": 2, "micro_batch_size": 1,
-    "gradient_accumulation_steps": 1,
+    "gradient_accumulation_steps": 1, "sequence_len": 256,
 }  # fmt: skip
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2}
 # SmolLM2's tokenizer stands in, with its own end and padding.
 SMOLLM2 = {"special_tokens": {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}}
-
-
-def few_rows(folder: Path) -> dict[str, Any]:
-    """A data set of a dozen short conversations, in the form of the recipes' own."""
-    lines = [
-        json.dumps({"id": f"row-{number}", "messages": [
-            {"role": "user", "content": f"I worry about thing {number}."},
-            {"role": "assistant", "content": f"What worries you most about thing {number}?"},
-        ]}) for number in range(12)
-    ]  # fmt: skip
-    keys = {}
-    for key, name in (("datasets", "train"), ("test_datasets", "validation")):
-        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
-        (entry,) = load_recipe("falcon3-1b-lora").config[key]
-        keys[key] = [{**entry, "path": str(folder / f"{name}.jsonl")}]
-    return {**keys, "dataset_prepared_path": str(folder / "prepared")}
 
 
 def h1() -> FalconH1Config:
@@ -84,8 +65,8 @@ def test_a_recipe_trains_a_tiny_model_of_its_class(
     if not tokenizer.is_dir():
         pytest.skip("Falcon-7B's tokenizer is not in ../shared")
     base = tiny(config(), tokenizer, tmp_path / "base")
-    changes = {} if falcon else SMOLLM2
-    copy = recipe_with(tmp_path, recipe, base_model=str(base), **few_rows(tmp_path), **changes)
+    changes = few_rows(tmp_path, recipe) | ({} if falcon else SMOLLM2)
+    copy = recipe_with(tmp_path, recipe, base_model=str(base), **changes)
     result = train(str(copy), tmp_path / "run", **STEPS)
     assert result.code == 0, result.output
     record = result.record
@@ -98,7 +79,8 @@ def test_a_recipe_trains_a_tiny_model_of_its_class(
 
 def test_packing_falcon_h1_stops_before_anything_is_loaded(tmp_path: Path) -> None:
     base = tiny(h1(), Path(make_small_model()), tmp_path / "base")
-    changed = {"base_model": str(base), "sample_packing": True, **few_rows(tmp_path), **SMOLLM2}
+    changed = {"base_model": str(base), "sample_packing": True, **SMOLLM2}
+    changed |= few_rows(tmp_path, "falcon-h1-7b-qlora")
     copy = recipe_with(tmp_path, "falcon-h1-7b-qlora", **changed)
     result = train(str(copy), tmp_path / "run", **STEPS)
     assert result.code != 0

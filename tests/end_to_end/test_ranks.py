@@ -6,7 +6,15 @@ import socket
 import pytest
 import torch
 from safetensors.torch import load_file
-from training import recipe_with, tiny_llama, train, train_and_kill, training_processes
+from training import (
+    FEW_ANSWERS,
+    few_rows,
+    recipe_with,
+    tiny_llama,
+    train,
+    train_and_kill,
+    training_processes,
+)
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="written for a CPU's paths")
 
@@ -37,8 +45,8 @@ def recipe(tmp_path_factory):
         folder,
         "smollm2-135m-qlora",
         base_model=str(tiny_llama(folder / "llama")),
-        sequence_len=512,
-        excess_length_strategy="drop",
+        **few_rows(folder, "smollm2-135m-qlora", train=160, held_out=24),
+        **FEW_ANSWERS,
         **EXACT,
     )
 
@@ -71,7 +79,7 @@ def test_two_ranks_train_what_one_rank_trains(tmp_path, recipe, one_rank):
 def test_ranks_stop_early_together_and_keep_the_same_best(tmp_path, recipe):
     # The loss falls; with the highest taken for the best, step 1 is, and step 3 is one too many.
     steps = {"max_steps": 6, "eval_steps": 1, "save_steps": 1, "early_stopping_patience": 2}
-    turned = {"greater_is_better": True}
+    turned = {"greater_is_better": True, "metric_for_best_model": "eval_loss"}
     result = train(recipe, tmp_path / "early", ranks=2, **TWO, **steps, **turned)
     assert result.code == 0, result.output
     assert result.record["status"] == "stopped early"

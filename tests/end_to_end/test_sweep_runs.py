@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training import recipe_with, tiny_llama, training_processes
+from training import FEW_ANSWERS, recipe_with, tiny_llama, training_processes
 
 from recipes.runner.core.recipe import ROOT, load_recipe
 from recipes.runner.launch.run_log import LOG_FILE
@@ -37,6 +37,7 @@ def recipe(tmp_path: Path) -> Path:
         tmp_path,
         "smollm2-135m-qlora",
         **changes,
+        **FEW_ANSWERS,
         base_model=str(tiny_llama(tmp_path / "llama")),
         output_dir=str(tmp_path / "runs" / "recipe"),
         dataset_prepared_path=str(tmp_path / "prepared"),

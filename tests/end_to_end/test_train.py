@@ -9,6 +9,7 @@ import torch
 from training import (
     FEW_ANSWERS,
     SHARED_TOKENIZER,
+    few_held_out,
     few_rows,
     recipe_with,
     tiny_falcon,
@@ -53,9 +54,10 @@ def uninterrupted(tmp_path_factory, small_recipe):
 
 def test_smollm2_learns_in_a_few_steps(tmp_path):
     folder = tmp_path / "smollm2"
-    result = train(
-        "smollm2-135m-qlora", folder, max_steps=4, eval_steps=4, save_steps=4, warmup_steps=0
+    recipe = recipe_with(
+        tmp_path, "smollm2-135m-qlora", **few_held_out("smollm2-135m-qlora"), **FEW_ANSWERS
     )
+    result = train(str(recipe), folder, max_steps=4, eval_steps=4, save_steps=4, warmup_steps=0)
     assert result.code == 0, result.output
     held_out = result.held_out()
     assert held_out[4] < held_out[0]
@@ -190,6 +192,7 @@ def test_overfitting_is_told_under_settings_like_those_of_2023(tmp_path):
         lr_scheduler="constant",
         save_total_limit=20,
         overfitting_watch={"evaluations": 2},
+        **FEW_ANSWERS,
     )
     steps = {"max_steps": 40, "eval_steps": 5, "save_steps": 5, "early_stopping_patience": 0}
     result = train(str(recipe), tmp_path / "run", **steps)
@@ -203,8 +206,9 @@ def test_overfitting_is_told_under_settings_like_those_of_2023(tmp_path):
 )
 def test_falcon_recipe_itself_trains_a_tiny_falcon(tmp_path):
     model = tiny_falcon(tmp_path / "falcon")
+    recipe = recipe_with(tmp_path, "falcon7b-qlora", **few_held_out("falcon7b-qlora"))
     result = train(
-        "falcon7b-qlora",
+        str(recipe),
         tmp_path / "run",
         base_model=model,
         max_steps=2,

@@ -148,6 +148,12 @@ def few_rows(folder: Path, recipe: str, train: int = 12, held_out: int = 12) -> 
     return keys
 
 
+def few_held_out(recipe: str) -> dict[str, Any]:
+    """Keys with one in eight of a recipe's own held-out conversations."""
+    (entry,) = load_recipe(recipe).config["test_datasets"]
+    return {"test_datasets": [{**entry, "shards": 8}]}
+
+
 def tiny_llama(folder: Path, able: bool = False) -> Path:
     """A random model of two layers with SmolLM2's own tokenizer: quick steps, real text.
 
