@@ -20,7 +20,7 @@ _HELP = re.compile(
     r"\b(?:(?:suicid\w*|crisis|help|hot|life|support|warm|listening|emergency|abuse|rape|violence|"
     r"text|counsell?ing|24[/-]7|24[- ]hour) ?-?(?:prevention )?(?:hot|help|life|text|phone )?-?"
     r"(?:lines?|cent(?:re|er)s?|chat)|hotlines?|helplines?|lifelines?|suicide prevention|"
-    r"nightline|poison (?:control|information|help|cent(?:re|er)s?)|"
+    r"nightline|teen ?-?line|poison (?:control|information|help|cent(?:re|er)s?)|"
     r"emergency (?:services?|number)|samaritans|befrienders|childline|kids ?help|"
     r"trevor (?:project|lifeline)|crisis text|crisis team|rainn|samhsa|nami|988|911|lifeline|"
     r"beyond blue|papyrus|shout|national domestic violence)\b"
@@ -108,12 +108,13 @@ def is_crisis_site(url: str) -> bool:
 
 
 def stands_beside_help(text: str, start: int, end: int) -> bool:
-    """Whether a number or address stands in a sentence that names a service of crisis help."""
+    """Whether a number or address, or the sentence around it, names a service of crisis help."""
     before = [m.end() for m in _BOUNDARY.finditer(text, max(0, start - 240), start)]
     first = before[-1] if before else max(0, start - 240)
     after = _BOUNDARY.search(text, end, min(len(text), end + 160))
     last = after.start() if after else min(len(text), end + 160)
-    around = text[first:start] + " \0 " + text[end:last]
+    own_words = re.sub(r"[\W\d_]+", " ", text[start:end])  # /common-hotline-phone-numbers/
+    around = f"{text[first:start]} \0 {own_words} \0 {text[end:last]}"
     return bool(_HELP.search(around)) and not _PRIVATE.search(around)
 
 

@@ -259,6 +259,8 @@ def test_numbers_of_a_person_are_masked_whole(case: Case) -> None:
         "The hotline of your county may be 555-010-1234, at www.some-county.org/crisis.",
         "Our county's crisis line is 415-555-0132, day and night.",
         "Poison Control answers on 1-800-222-1222 and at www.poison.org.",
+        "Here are some numbers to call: https://some-site.com/lib/common-hotline-phone-numbers/",
+        "There is Teen Line (https://teenlineonline.org/), which helped me.",
         "\u8bf7\u62e8\u6253\u5fc3\u7406\u63f4\u52a9\u70ed\u7ebf 400-161-9995",
     ],
 )
