@@ -6,6 +6,7 @@ told by its key, of the second nothing is said under that key.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,21 @@ def test_deepspeeds_fields_are_of_the_version_that_is_pinned() -> None:
 
     pinned = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
     assert f'"deepspeed=={VERSION}"' in pinned
+
+
+def test_what_axolotl_says_is_heard_where_its_log_is_quiet() -> None:
+    """As after AXOLOTL_LOG_LEVEL=ERROR, whose loggers take the level of the one above them."""
+    said("lora_r: 8")  # what speaks is imported
+    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict]
+    below = [one for one in loggers if one.name.startswith("axolotl.")]
+    above = logging.getLogger("axolotl")
+    before = [(one, one.level) for one in (above, *below)]
+    for one, _ in before:
+        one.setLevel(logging.ERROR if one is above else logging.NOTSET)
+    try:
+        lines = said("attn_implementation: sage, pad_to_sequence_len: true")
+        assert about("attn_implementation", lines), lines
+        assert above.level == logging.ERROR
+    finally:
+        for one, level in before:
+            one.setLevel(level)

@@ -50,14 +50,16 @@ class _Listener(logging.Handler):
 def _listening(said: list[str]) -> Iterator[None]:
     """Hear Axolotl's warnings, and keep them from the terminal."""
     logger, before = logging.getLogger("axolotl"), logging.root.manager.disable
-    handlers, propagates = logger.handlers, logger.propagate
+    handlers, propagates, level = logger.handlers, logger.propagate, logger.level
     logger.handlers, logger.propagate = [_Listener(said)], False
+    logger.setLevel(logging.WARNING)  # AXOLOTL_LOG_LEVEL may have raised it
     logging.disable(logging.NOTSET)
     try:
         yield
     finally:
         logging.disable(before)
         logger.handlers, logger.propagate = handlers, propagates
+        logger.setLevel(level)
 
 
 def _refused(config: dict[str, Any], said: list[str]) -> Iterator[Finding]:
