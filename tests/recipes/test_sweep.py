@@ -257,8 +257,8 @@ def test_jobs_end_when_their_time_is_up():
 WHY = """
 import time
 from recipes.runner.launch.jobs import time_is_up
-print("begun", time_is_up(), flush=True)
 try:
+    print("begun", time_is_up(), flush=True)  # within: it is stopped as soon as this is read
     time.sleep(600)
 except KeyboardInterrupt:
     print("time is up:", time_is_up(), flush=True)
