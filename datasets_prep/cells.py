@@ -131,9 +131,14 @@ def says_nothing(text: str, *, spoken: bool = False) -> bool:
     return word in _NO_INPUT or (word in _NOTHING and not (spoken and word in _ANSWERS))
 
 
+def is_missing(value: Any) -> bool:
+    """Whether a cell is none: nothing, or the number that is none."""
+    return value is None or (isinstance(value, float) and value != value)
+
+
 def plain(value: Any) -> str:
     """A cell that is a key, a topic or an id, as text; not for what is trained on."""
-    if value is None or (isinstance(value, float) and value != value):
+    if is_missing(value):
         return ""
     if isinstance(value, str):
         return without_surrogates(value)
@@ -155,7 +160,7 @@ def text_of(value: Any, what: str, *, parts: bool = False, numbers: bool = False
     Raises:
         Unusable: it holds something that is no text; names it.
     """
-    if value is None or (isinstance(value, float) and value != value):
+    if is_missing(value):
         return ""
     if isinstance(value, str):
         written = parsed(value) if value[:1] == "[" and "type" in value else None

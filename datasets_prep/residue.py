@@ -57,11 +57,11 @@ def without_greeting(message: Message, turn: int) -> list[Span]:
 
 def without_signature(message: Message, turn: int) -> list[Span]:
     """Take a masked signature off the end of an answer."""
-    match = _SIGNATURE.search(message.content, max(0, len(message.content) - 250))
+    text = message.content
+    match = _SIGNATURE.search(text, max(0, len(text) - 250))
     if match is None or match.start() == 0:
         return []
-    message_text = message.content
-    body = message_text[: match.start()].rstrip()
+    body = text[: match.start()].rstrip()
     signed = match.group()
     if MASKED_LINK.search(signed) and "[NAME" not in signed:
         return []
@@ -72,7 +72,7 @@ def without_signature(message: Message, turn: int) -> list[Span]:
     closed = _CLOSING_COMMA.sub("", _FORMAL.sub("", body).rstrip())
     message.content = closed if closed[-1:] in '.!?\u2026"\u201d)' else f"{closed}."
     start = min(len(closed), len(body))
-    return [Span(turn, start, message_text[start:], message.content[start:])]
+    return [Span(turn, start, text[start:], message.content[start:])]
 
 
 def _is_signature(body: str, signed: str) -> bool:

@@ -13,8 +13,8 @@ from datasets_prep.signatures import normalise
 ROLE_KEYS = ("role", "from", "speaker", "author", "sender", "name")
 CONTENT_KEYS = ("content", "value", "text", "utterance", "message")
 TRAIN_KEYS = (
-    *("weight", "train", "training", "trainable", "train_on_turn", "loss_weight", "loss_mask"),
-)
+    "weight", "train", "training", "trainable", "train_on_turn", "loss_weight", "loss_mask",
+)  # fmt: skip
 # A flag, or what a model lost there: only the first says anything.
 _LOSS = "loss"
 # Which parts of a turn are trained, or a mask whose sense differs from source to source.

@@ -17,8 +17,8 @@ from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from recipes.runner.core.fallbacks import note_fallback
+from recipes.runner.models.families import LORA_KERNELS
 
-_LORA_KERNELS = ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel")
 _CPU_OPTIMIZERS = ("adamw_torch", "sgd", "adafactor")
 
 
@@ -136,7 +136,7 @@ def _fit_to_cpu(cfg: dict) -> None:
         if not cfg["bf16"]:
             note_fallback("dtype", "float32", "this CPU has no bfloat16 in hardware")
     cfg["tf32"] = False
-    for key in _LORA_KERNELS:
+    for key in LORA_KERNELS:
         # Axolotl switches them on where they are unset, and they need CUDA.
         cfg[key] = False
     optimizer = str(cfg.get("optimizer") or "adamw_torch")

@@ -83,6 +83,13 @@ def triton_runs(device: torch.device) -> str:
     return ""
 
 
+def _liger_runs(device: torch.device) -> str:
+    """Why liger's kernels can't run; empty when they can."""
+    if importlib.util.find_spec("liger_kernel") is None:
+        return "liger-kernel is not installed"
+    return triton_runs(device)
+
+
 @dataclass(frozen=True)
 class Machine:
     """What the choice depends on, besides the options.
@@ -137,11 +144,7 @@ def choose(options: FusedOptions, machine: Machine, name: str) -> Choice:
     # FSDP2 has gathered the head with the whole model's module, inside which the loss is computed.
     whole_head = not sharded or (block and sharded == FSDP2)
     loss = options.loss == "auto" and whole_head
-    liger = loss and device.type == "cuda"
-    if liger and importlib.util.find_spec("liger_kernel") is None:
-        note_fallback(f"{name}.loss", "all logits at once", "liger-kernel is not installed")
-        loss = False
-    elif liger and (reason := triton_runs(device)):
+    if loss and device.type == "cuda" and (reason := _liger_runs(device)):
         note_fallback(f"{name}.loss", "all logits at once", reason)
         loss = False
     offload = block and options.offload and options.memory != "fast"

@@ -76,11 +76,11 @@ def fused_cross_entropy(
         return hidden[..., :0].sum()
     rows = hidden.flatten(0, 1).index_select(0, target_rows)
     targets = _following(labels).index_select(0, target_rows)
-    count = (targets != IGNORE).sum().clamp_min(1) if num_items is None else num_items
+    counted = targets != IGNORE
+    count = counted.sum().clamp_min(1) if num_items is None else num_items
     # A sum, divided afterwards: the gradients of a mean would vanish in fp16.
     if not hidden.is_cuda:
         # Nothing waits for a CPU, so that what fills up need not be multiplied by the head.
-        counted = targets != IGNORE
         logits = F.linear(rows[counted], weight).float()
         return F.cross_entropy(logits, targets[counted], reduction="sum") / count
     from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction

@@ -19,9 +19,8 @@ from plugins.fused.memory import bytes_of_low_memory_pass, free_bytes
 from plugins.fused.merge import merge_factor, merge_micro_batches
 from plugins.fused.run import Architecture, pass_shape
 from recipes.runner.core.errors import UserError
+from recipes.runner.models.families import LORA_KERNELS
 from recipes.runner.models.saved_adapter import MADE_BY_TRL
-
-LORA_KERNELS = ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel")
 
 
 class FusedPlugin(BasePlugin):

@@ -23,7 +23,7 @@ from recipes.runner.core.nearest import did_you_mean, nearest
 from recipes.runner.core.paths import is_file
 from recipes.runner.core.yaml_file import KeyPath
 from recipes.runner.models.architecture import architecture
-from recipes.runner.models.families import family_by_name, family_of
+from recipes.runner.models.families import LORA_KERNELS, family_by_name, family_of
 from recipes.runner.models.targets import resolve
 
 
@@ -99,18 +99,17 @@ def _lora_kernels(config: dict[str, Any]) -> Iterator[Finding]:
     without = family.own_linear and not family.helped(config)
     if family.lora_kernels or family.fused_path(config) or without:
         return
-    keys = [f"lora_{part}_kernel" for part in ("qkv", "o", "mlp", "embedding")]
-    said = [key for key in keys[:2] if config.get(key)]
+    said = [key for key in LORA_KERNELS[:2] if config.get(key)]
     by_itself = (
         config.get("adapter") in ("lora", "qlora")
         and not (config.get("adapter") == "lora" and config.get("load_in_8bit"))
         and not (config.get("rl") or config.get("trust_remote_code"))
-        and all(config.get(key) is None for key in keys)
+        and all(config.get(key) is None for key in (*LORA_KERNELS, "lora_embedding_kernel"))
     )
     if said or by_itself:
         how = "are on" if said else "are switched on by Axolotl itself"
         what = f"its LoRA kernels {how}, and on a GPU they stop at {family.model_type}'s attention"
-        todo = f"Set {', '.join(keys[:3])} to false"
+        todo = f"Set {', '.join(LORA_KERNELS)} to false"
         level: Level = "error" if is_ours(config) else "warning"
         yield Finding((said[0],) if said else ("adapter",), what, todo, level)
 

@@ -19,7 +19,7 @@ from recipes.runner.estimate.trained import (
     trains_head,
 )
 from recipes.runner.models.architecture import Architecture, Module
-from recipes.runner.models.families import family_of
+from recipes.runner.models.families import LORA_KERNELS, family_of
 from recipes.runner.models.saved_adapter import with_saved_adapter
 from recipes.runner.models.targets import resolve
 
@@ -89,10 +89,13 @@ def way_through(config: Mapping[str, Any], shape: Architecture, sharded: bool = 
     family = family_of(shape.model_type)
     options = config.get(str(family.options)) or {}
     cut = sharded and not gathers_blocks(config)
-    ours = family.fused_path(config, cut) and family.helped(config)
-    if ours and options.get("enabled", True) and options.get("block") != "plain":
+    if (
+        family.fused_path(config, cut)
+        and options.get("enabled", True)
+        and options.get("block") != "plain"
+    ):
         return "fused" if config.get("adapter") else "modules"
-    wanted = all(config.get(f"lora_{part}_kernel") is not False for part in ("qkv", "o", "mlp"))
+    wanted = all(config.get(key) is not False for key in LORA_KERNELS)
     able = family.lora_kernels and family.projections == "separate"
     able = able and family.activation in ("swiglu", "geglu")
     quiet = config.get("rl") or config.get("trust_remote_code") or not config.get("adapter")

@@ -28,7 +28,7 @@ from recipes.runner.estimate.trained import (
     width_of,
 )
 from recipes.runner.models.architecture import Architecture
-from recipes.runner.models.families import family_of
+from recipes.runner.models.families import LORA_KERNELS, family_of
 
 GIB = 2**30
 DEFAULT_LENGTH = 512  # Axolotl's `sequence_len`
@@ -244,7 +244,7 @@ def offloads(config: Mapping[str, Any]) -> bool:
 
 def _on_cpu(config: dict[str, Any]) -> dict[str, Any]:
     """As the plugins fit a recipe to a CPU: no kernels, and float32 unless bf16 was asked for."""
-    plain: dict[str, Any] = {f"lora_{part}_kernel": False for part in ("qkv", "o", "mlp")}
+    plain: dict[str, Any] = dict.fromkeys(LORA_KERNELS, False)
     # Blocks are not fused there, and nothing waits elsewhere.
     plain |= {key: {**(config.get(key) or {}), "offload": False} for key in ("falcon", "fused")}
     bf16 = config.get("bf16")

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 _LLAMA = "plugins.llama.LlamaPlugin"
+LORA_KERNELS = ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel")
+"""Axolotl's, which it switches on by itself."""
 
 
 @dataclass(frozen=True)

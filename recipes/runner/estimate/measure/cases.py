@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from recipes.runner.models.families import LORA_KERNELS
+
 _PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 _LIGER = {
     "plugins": ["axolotl.integrations.liger.LigerPlugin"], "liger_rms_norm": True,
@@ -14,7 +16,7 @@ _FALCON = {
     "plugins": ["plugins.hardware.HardwarePlugin", "plugins.falcon.FalconPlugin"],
     "lora_target_modules": ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"],
 }
-_MODULES = {f"lora_{part}_kernel": False for part in ("qkv", "o", "mlp")}
+_MODULES = dict.fromkeys(LORA_KERNELS, False)
 _QLORA = {"adapter": "qlora", "load_in_4bit": True}
 _LORA = {"adapter": "lora"}
 _CHECKPOINT = {"gradient_checkpointing": True}
