@@ -105,7 +105,7 @@ def _export(run: Run, args: argparse.Namespace) -> int:
     from eval.release.export_adapter import export_adapter
 
     formats = {"gguf": export, "gguf-lora": export_adapter}
-    wanted = args.format or "gguf"
+    wanted = (args.format or "gguf").lower()
     if wanted not in formats:
         raise UserError(f"{wanted!r} is no format", "FORMAT", did_you_mean(wanted, list(formats)))
     try:

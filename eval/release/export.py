@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from eval.release.card import renew_card
 from eval.release.converter import convert, install_converter
-from eval.release.half_made import half_made, keep
+from eval.release.half_made import half_made, keep, shown
 from eval.release.merge import (
+    BYTES,
     PROOF,
     adapter_digest,
+    check_memory,
     check_room,
     ensure_merged,
     held_out_rows,
@@ -25,6 +27,9 @@ from recipes.runner.core.errors import UserError
 from recipes.runner.core.files import write_json
 from recipes.runner.core.recipe import did_you_mean, display_path
 from recipes.runner.run.finished import Run
+
+if TYPE_CHECKING:
+    from eval.generation.heldout import HeldOut
 
 WHOLE = ("bf16", "f16", "f32")
 OUTTYPES = (*WHOLE, *PLAIN, *K_TYPES)
@@ -59,17 +64,23 @@ def export(run: Run, outtype: str = "") -> Path:
         raise NoConverter(f"{error}\n{_elsewhere(merged, target, outtype)}") from None
     # Apart from the adapter: transformers would read the file's folder as an adapter's.
     with half_made(run) as folder:
-        check_room("the file", _needed(merged, outtype), run.path)
+        _check_machine(run, merged, outtype)
         _make(run, merged, converter, folder, outtype)
         keep(folder, run)
     renew_card(run.path)
     return target
 
 
-def _needed(merged: Path, outtype: str) -> int:
-    """Bytes of disk for a while: the file, and beside one in fewer bits the one in 16."""
+def _check_machine(run: Run, merged: Path, outtype: str) -> None:
+    """Room for the file, and beside one in fewer bits for the one in 16; memory for its proof.
+
+    That holds the merged model in 32 bits, while llama.cpp holds the file.
+    """
     whole = sum(path.stat().st_size for path in merged.glob("*.safetensors"))
-    return int(whole * (2.1 if outtype == "f32" else 1.05 if outtype in WHOLE else 1.7))
+    file = 2 * whole if outtype == "f32" else whole if outtype in WHOLE else 0.6 * whole
+    check_room("the file", int(1.05 * (file if outtype in WHOLE else file + whole)), run.path)
+    dtype = json.loads((merged / PROOF).read_text("utf-8"))["dtype"]
+    check_memory("proving the file", int(1.05 * (4 * whole / BYTES[dtype] + file)))
 
 
 def _make(run: Run, merged: Path, converter: Path, folder: Path, outtype: str) -> None:
@@ -108,75 +119,114 @@ def _prove(
     turns: TurnFormat | None,
     outtype: str,
 ) -> dict[str, Any]:
-    """The file against the merged model: in transformers, and in llama.cpp itself."""
+    """The file against the merged model: in transformers, and in llama.cpp itself.
+
+    One after the other: two models in 32 bits would take twice the memory.
+    """
     from transformers.utils import logging as transformers_logging
 
     from eval.release.export_proof import in_llama_cpp
     from eval.release.read_back import read_back
 
     transformers_logging.disable_progress_bar()
+    asked = _Asked.of(run, tokenizer, logits=outtype in WHOLE)
+    found = _said(read_back(file, merged, converter), asked)
     wanted = load_merged(merged, "fp32")
-    model = read_back(file, merged, converter)
     proof: dict[str, Any] = {
         "type": outtype,
         "bytes": file.stat().st_size,
         "adapter_digest": adapter_digest(run),
     }
-    exact = outtype in WHOLE
-    if exact:
-        proof["logits"] = _prove_logits(run, merged, model, wanted, tokenizer)
-    proof |= _loss(run, model, wanted, tokenizer, outtype, file)
-    del model
-    effect = _effect(merged) if exact else None
+    proof |= _compare(found, _said(wanted, asked), asked, _effect(merged), outtype, file)
+    effect = _effect(merged) if outtype in WHOLE else None
     return proof | in_llama_cpp(
         file, wanted, tokenizer, turns, outtype, effect=effect, merged=merged
     )
 
 
-def _prove_logits(run: Run, merged: Path, model: Any, wanted: Any, tokenizer: Any) -> float:
-    from eval.release.proof import LARGEST_SHARE, distance, logits_of
+@dataclass(frozen=True)
+class _Asked:
+    """What both models are asked.
 
-    rows, source = held_out_rows(run, tokenizer)
-    found = distance(logits_of(model, rows), logits_of(wanted, rows))
-    effect = _effect(merged)
-    print(
-        f"Logits of {found.positions} positions ({source}): {found.relative:.2g} from the merged"
-        f" model's, and the adapter's own effect is {effect:.2g}"
-    )
-    if not found.relative <= LARGEST_SHARE * effect:
-        raise UserError(
-            "the file does not say what the merged model says, and was not kept",
-            display_path(run.path),
-            "Take TYPE=f32, or bf16",
+    Attributes:
+        rows: token ids whose logits are compared; None where a type has fewer bits.
+        source: where they are from, in words.
+        held_out: held-out conversations; empty where the run has none.
+    """
+
+    rows: list[list[int]] | None
+    source: str
+    held_out: list[HeldOut]
+
+    @classmethod
+    def of(cls, run: Run, tokenizer: Any, logits: bool) -> Self:
+        from eval.generation.heldout import read_held_out
+
+        rows, source = held_out_rows(run, tokenizer) if logits else (None, "")
+        try:
+            path = run.held_out_file()
+        except UserError as error:
+            print(f"No held-out loss: {error}")
+            return cls(rows, source, [])
+        return cls(rows, source, read_held_out(path, run.config, tokenizer, _CONVERSATIONS))
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a model says of `_Asked`: logits, and nats of each conversation."""
+
+    logits: Any
+    nats: list[float]
+
+
+def _said(model: Any, asked: _Asked) -> _Said:
+    from eval.release.export_proof import nats_of
+    from eval.release.proof import logits_of
+
+    logits = logits_of(model, asked.rows) if asked.rows is not None else None
+    return _Said(logits, nats_of(model, [(row.ids, row.labels) for row in asked.held_out]))
+
+
+def _compare(
+    found: _Said, wanted: _Said, asked: _Asked, effect: float, outtype: str, file: Path
+) -> dict[str, Any]:
+    """Logits and held-out loss of the file beside the merged model's, for the proof.
+
+    Raises:
+        UserError: the file says something else.
+    """
+    from eval.release.export_proof import held_out_loss, refuse_loss
+    from eval.release.proof import LARGEST_SHARE, distance
+
+    proof: dict[str, Any] = {}
+    if asked.rows is not None:
+        apart = distance(found.logits, wanted.logits)
+        print(
+            f"Logits of {apart.positions} positions ({asked.source}): {apart.relative:.2g} from the"
+            f" merged model's, and the adapter's own effect is {effect:.2g}"
         )
-    return found.relative
+        if not apart.relative <= LARGEST_SHARE * effect:
+            raise UserError(
+                "the file does not say what the merged model says, and was not kept",
+                shown(file),
+                "Take TYPE=f32, or bf16",
+            )
+        proof["logits"] = apart.relative
+    if asked.held_out:
+        tokens = [sum(label != -100 for label in row.labels[1:]) for row in asked.held_out]
+        loss = held_out_loss(found.nats, wanted.nats, tokens)
+        print(
+            f"Held-out loss: {loss.file:.4f}, merged {loss.merged:.4f}: {loss.rise:+.4f} nats a"
+            f" token (95% {loss.low:+.4f} to {loss.high:+.4f}, {loss.conversations} conversations)"
+        )
+        refuse_loss(loss, outtype, file)
+        proof["held_out_loss"] = asdict(loss)
+    return proof
 
 
 def _effect(merged: Path) -> float:
     """What the adapter changes, relative to the logits, as the merge measured it."""
     return float(json.loads((merged / PROOF).read_text("utf-8"))["adapter_effect"]["relative"])
-
-
-def _loss(
-    run: Run, model: Any, wanted: Any, tokenizer: Any, outtype: str, file: Path
-) -> dict[str, Any]:
-    """Held-out loss beside the merged model's, where the run has held-out conversations."""
-    from eval.generation.heldout import read_held_out
-    from eval.release.export_proof import held_out_loss, refuse_loss
-
-    try:
-        path = run.held_out_file()
-    except UserError as error:
-        print(f"No held-out loss: {error}")
-        return {}
-    held_out = read_held_out(path, run.config, tokenizer, _CONVERSATIONS)
-    loss = held_out_loss(model, wanted, [(row.ids, row.labels) for row in held_out])
-    print(
-        f"Held-out loss: {loss.file:.4f}, merged {loss.merged:.4f}: {loss.rise:+.4f} nats a token"
-        f" (95% {loss.low:+.4f} to {loss.high:+.4f}, {loss.conversations} conversations)"
-    )
-    refuse_loss(loss, outtype, file)
-    return {"held_out_loss": asdict(loss)}
 
 
 _CONVERSATIONS = 40
@@ -192,9 +242,15 @@ def _ends(merged: Path) -> list[int]:
 
 def _elsewhere(merged: Path, target: Path, outtype: str) -> str:
     """The commands that convert it where llama.cpp can be had."""
-    return (
-        "where it can: git clone https://github.com/ggml-org/llama.cpp && "
-        "pip install -r llama.cpp/requirements/requirements-convert_hf_to_gguf.txt && "
-        f"python llama.cpp/convert_hf_to_gguf.py {display_path(merged)} "
-        f"--outfile {display_path(target)} --outtype {outtype}"
-    )
+    written = outtype in (*WHOLE, "q8_0")  # the converter's own types
+    first = target if written else target.with_name(f"{target.stem}-whole.gguf")
+    commands = [
+        "git clone https://github.com/ggml-org/llama.cpp",
+        "pip install -r llama.cpp/requirements/requirements-convert_hf_to_gguf.txt",
+        f"python llama.cpp/convert_hf_to_gguf.py {display_path(merged)}"
+        f" --outfile {display_path(first)} --outtype {outtype if written else 'bf16'}",
+    ]
+    if not written:
+        files = f"{display_path(first)} {display_path(target)}"
+        commands.append(f"llama-quantize {files} {outtype.upper()}")
+    return f"where it can: {' && '.join(commands)}"

@@ -246,35 +246,38 @@ def more_bits(outtype: str) -> str:
     return f"Take TYPE={'bf16' if outtype == 'q8_0' else 'q8_0'}, which has more bits"
 
 
-def held_out_loss(
-    model: Any, merged: Any, rows: list[tuple[tuple[int, ...], tuple[int, ...]]]
-) -> Loss:
+def nats_of(model: Any, rows: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[float]:
+    """Negative log likelihood of each conversation's trained tokens, in nats.
+
+    Args:
+        model: a causal language model in eval mode.
+        rows: token ids and labels of each conversation.
+    """
+    from eval.generation.heldout import negative_log_likelihood
+
+    return [negative_log_likelihood(model, *row) for row in rows]
+
+
+def held_out_loss(file: list[float], merged: list[float], tokens: list[int]) -> Loss:
     """Held-out loss of two models over the same conversations, paired.
 
     The interval is Student's over the conversations' mean differences, weighted by tokens (the
     linearised ratio of Cochran, Sampling Techniques, 1977, section 6.3).
 
     Args:
-        model: the file, as transformers reads it.
-        merged: the merged model.
-        rows: token ids and labels of each conversation.
+        file: `nats_of` the file.
+        merged: of the merged model.
+        tokens: how many of each conversation count.
     """
     import numpy as np
-    import torch
     from scipy import stats
 
-    from eval.generation.heldout import negative_log_likelihood
-
-    with torch.inference_mode():
-        nats = np.array(
-            [[negative_log_likelihood(each, *row) for each in (model, merged)] for row in rows]
-        )
-    tokens = np.array([sum(label != -100 for label in labels[1:]) for _, labels in rows])
-    mine, other = nats.sum(0) / tokens.sum()
+    nats, weights = np.array([file, merged]), np.array(tokens)
+    mine, other = nats.sum(1) / weights.sum()
     rise = mine - other
-    residual = (nats[:, 0] - nats[:, 1]) - rise * tokens
-    n = len(rows)
-    error = np.sqrt((residual**2).sum() * n / max(n - 1, 1)) / tokens.sum()
+    residual = nats[0] - nats[1] - rise * weights
+    n = len(tokens)
+    error = np.sqrt((residual**2).sum() * n / max(n - 1, 1)) / weights.sum()
     reach = float(stats.t.ppf(0.975, max(n - 1, 1))) * error
     return Loss(float(other), float(mine), float(rise), float(rise - reach), float(rise + reach), n)
 

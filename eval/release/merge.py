@@ -25,7 +25,9 @@ from recipes.runner.run.finished import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Run, ba
 FOLDER = "merged"
 PROOF = "merge.json"
 DTYPES = ("bf16", "fp16", "fp32")
-_BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
+BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
+SAMPLING = {"temperature": 0.7, "top_p": 0.95, "top_k": 0, "repetition_penalty": 1.0}
+"""How an answer is drawn where a request says nothing, by transformers' names."""
 
 
 def merged_folder(run: Run) -> Path | None:
@@ -105,7 +107,7 @@ def _merge_and_prove(run: Run, dtype: str, partial: Path) -> None:
     rows, source = held_out_rows(run, base.tokenizer)
     refuse_added_tokens(base.tokenizer, base.model.config.vocab_size, run.base_model)
     layers = int(base.model.config.num_hidden_layers)
-    check_room("merging", int(2.1 * base.model.num_parameters() * _BYTES[dtype]), run.path)
+    check_room("merging", int(2.1 * base.model.num_parameters() * BYTES[dtype]), run.path)
     write_base(run, base, partial / "base")
     computed = _computed_in(base.model.num_parameters(), dtype)
     print(f"Reading logits of base and adapter, computed in {computed} ...", flush=True)
@@ -202,9 +204,7 @@ def write_base(run: Run, base: Any, folder: Path) -> None:
     ends = end_tokens(base.model, base.tokenizer, list(run.config.get("eot_tokens") or []))
     settings.eos_token_id = ends
     settings.pad_token_id = base.tokenizer.pad_token_id
-    # A server takes these where a request says nothing; temperature 0 is greedy.
-    settings.do_sample, settings.temperature, settings.top_p = True, 0.7, 0.95
-    settings.top_k, settings.repetition_penalty = 0, 1.0
+    settings.update(do_sample=True, **SAMPLING)  # a request's temperature 0 is greedy
     base.model.save_pretrained(folder)
     base.tokenizer.save_pretrained(folder)
 
@@ -259,6 +259,24 @@ def check_room(what: str, needed: int, folder: Path) -> None:
             " free",
             display_path(folder),
             "Free some",
+        )
+
+
+def check_memory(what: str, needed: int) -> None:
+    """Say before any work that the memory is too small, where the system would kill the process.
+
+    Args:
+        what: is done; for the error.
+        needed: bytes at once.
+
+    Raises:
+        UserError: it is.
+    """
+    free = psutil.virtual_memory().available
+    if free < needed:
+        raise UserError(
+            f"{what} needs {needed / 2**30:.1f} GiB of memory, {free / 2**30:.1f} are free",
+            todo="End what else takes some, or do it on a larger machine",
         )
 
 

@@ -12,9 +12,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from datasets_prep.crisis import HELP_NOTICE
+from eval.release.gate import LONGEST_ANSWER
+from eval.release.merge import SAMPLING
 from recipes.runner.core.errors import UserError
 
 _BEGINNINGS = ("<|begin_of_text|>", "<s>", "<bos>")
+# What `make serve` does where a request says nothing: Ollama draws otherwise, and has no end.
+_PARAMETERS = {
+    **{name: SAMPLING[name] for name in ("temperature", "top_p", "top_k")},
+    "repeat_penalty": SAMPLING["repetition_penalty"],
+    "num_predict": LONGEST_ANSWER,
+}
 ROLES = ("system", "user", "assistant")
 Messages = list[dict[str, str]]
 
@@ -135,7 +143,8 @@ def modelfile(gguf: str, turns: TurnFormat, stops: list[str], title: str, adapte
         f"{turns.start}{{{{ range .Messages }}}}{branches}{{{{ end }}}}{{{{ end }}}}"
         f"{turns.generation}"
     )
-    notice = "".join(f"# {line}\n" for line in HELP_NOTICE.splitlines())
+    notice = f"No clinician. {HELP_NOTICE}"
+    comments = "".join(f"# {line}\n" for line in notice.splitlines())
     system = f"SYSTEM {_quoted(turns.default_system)}\n" if turns.default_system else ""
     trims = (
         "# The model's own template drops white space at the ends of a message; Ollama keeps it.\n"
@@ -144,13 +153,15 @@ def modelfile(gguf: str, turns: TurnFormat, stops: list[str], title: str, adapte
     )
     over = f"ADAPTER ./{adapter}\n" if adapter else ""
     ends = "".join(f"PARAMETER stop {_quoted(stop)}\n" for stop in stops)
+    parameters = "".join(f"PARAMETER {name} {value}\n" for name, value in _PARAMETERS.items())
     own = "Modelfile-lora" if adapter else "Modelfile"
     return (
         f"# {' '.join(title.split())}: ollama create NAME -f {own}\n"
-        f"# No clinician. {notice.removeprefix('# ')}"
-        f"FROM ./{gguf}\n{over}{trims}TEMPLATE {_quoted(template)}\n{system}{ends}"
-        "PARAMETER temperature 0.7\nPARAMETER top_p 0.95\nPARAMETER top_k 0\n"
-        "PARAMETER repeat_penalty 1.0\n"
+        f"{comments}FROM ./{gguf}\n{over}{trims}TEMPLATE {_quoted(template)}\n{system}{ends}"
+        f"{parameters}"
+        # Comments stay behind in this file; what stands here Ollama keeps with the model, and
+        # `ollama show` tells.
+        f"LICENSE {_quoted(notice)}\n"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import json
@@ -11,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -538,14 +540,27 @@ def test_a_damaged_adapter(run: Run, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value) and "room" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("outtype", "commands"),
+    [("bf16", "tiny-bf16.gguf --outtype bf16\n"), ("q8_0", "tiny-q8_0.gguf --outtype q8_0\n"),
+     ("q5_1", "tiny-q5_1.gguf Q5_1\n")],
+)  # fmt: skip
 def test_where_the_converter_cannot_be_had_the_commands_are_shown(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    outtype: str,
+    commands: str,
 ) -> None:
+    """llama.cpp's converter writes none of the smaller types itself."""
     monkeypatch.setattr(converter, "default_folder", lambda: tmp_path / "converter")
     monkeypatch.setattr("eval.release.__main__.find_run", lambda *_: run)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    assert main(["export", "--run", "tiny"]) == NOT_HERE
+    assert main(["export", "--run", "tiny", "--type", outtype]) == NOT_HERE
     error = capsys.readouterr().err
+    assert error.endswith(commands)
+    assert ("--outtype bf16 && llama-quantize" in error) == (outtype == "q5_1")
     assert "can't be had: ERROR: Could not find a version" in error
     assert "python llama.cpp/convert_hf_to_gguf.py" in error
     assert list(tmp_path.iterdir()) == []
@@ -604,6 +619,49 @@ def test_too_small_a_disk_is_said_before_any_work(
     monkeypatch.setattr(export, "convert", lambda *_: pytest.fail("work was done"))
     with pytest.raises(UserError, match=r"the file needs .* GiB of disk for a while"):
         export.export(run, "f16")
+
+
+@pytest.mark.parametrize(
+    ("exported", "words"),
+    [(export.export, "proving the file"), (export_adapter.export_adapter, "proving the adapter")],
+)
+def test_too_little_memory_is_said_before_the_system_kills_it(
+    run: Run, fetched: Path, monkeypatch: pytest.MonkeyPatch, exported: Any, words: str
+) -> None:
+    ensure_merged(run)
+    memory = SimpleNamespace(available=1000)
+    monkeypatch.setattr("eval.release.merge.psutil.virtual_memory", lambda: memory)
+    for module in (export, export_adapter):
+        monkeypatch.setattr(module, "convert", lambda *_: pytest.fail("work was done"))
+    with pytest.raises(
+        UserError, match=rf"{words} needs .* GiB of memory, 0\.0 are free"
+    ) as caught:
+        exported(run, "f16")
+    assert "\n" not in str(caught.value) and not list(run.path.glob(".export.partial"))
+
+
+def test_one_model_at_a_time_is_held_in_32_bits(
+    run: Run, fetched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large base two would not fit; the file's goes before the merged one comes."""
+    from eval.release import read_back
+
+    held: list[weakref.ref[Any]] = []
+
+    def alone(load: Any) -> Any:
+        def loaded(*arguments: Any) -> Any:
+            gc.collect()
+            assert not [model for model in held if model() is not None]
+            model = load(*arguments)
+            held.append(weakref.ref(model))
+            return model
+
+        return loaded
+
+    monkeypatch.setattr(read_back, "read_back", alone(read_back.read_back))
+    monkeypatch.setattr(export, "load_merged", alone(export.load_merged))
+    export.export(run, "f16")
+    assert len(held) == 2
 
 
 def test_a_polite_kill_leaves_nothing(run: Run, fetched: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tiny_chat import make_tokenizer
 
+from datasets_prep.crisis import HELP_NOTICE
 from eval.release.export_proof import odd_prompts
 from eval.release.modelfile import modelfile, take_apart, turns_of
 from recipes.runner.core.errors import UserError
@@ -43,6 +44,10 @@ def test_chatml() -> None:
     apart = modelfile("x.gguf", turns, [], "x", adapter="l.gguf")
     assert apart.startswith("# x: ollama create NAME -f Modelfile-lora\n")
     assert 'PARAMETER stop """<|im_end|>"""\n' in text and "FROM ./x.gguf\n" in text
+    # Of the notice Ollama keeps what is no comment; an answer is drawn, and ends, as in make serve.
+    assert text.endswith(f'LICENSE """No clinician. {HELP_NOTICE}"""\n')
+    drawn = "temperature 0.7", "top_p 0.95", "top_k 0", "repeat_penalty 1.0", "num_predict 1024"
+    assert all(f"\nPARAMETER {one}\n" in text for one in drawn)
 
 
 def test_a_beginning_of_text_of_any_name() -> None:
