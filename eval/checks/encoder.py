@@ -62,20 +62,23 @@ def load_encoder() -> tuple[Any, Any]:
     return model.eval().requires_grad_(False), tokenizer
 
 
-def in_bfloat16(model: Any) -> Any:
-    """The model as it reads fastest: two thirds of the time, where the CPU has the instructions.
+def reader(model: Any) -> Any:
+    """The model as it reads fastest, a `Bert`; in bfloat16 where the CPU has the instructions.
 
-    No decision of 900 changed by it.
+    That takes half of the time. No decision of 900 changed by it.
     """
     import torch
 
-    return model.bfloat16() if torch.cpu._is_avx512_bf16_supported() else model
+    from eval.checks.bert import Bert
+
+    has_bfloat16 = torch.cpu._is_avx512_bf16_supported()
+    return Bert(model, torch.bfloat16 if has_bfloat16 else torch.float32)
 
 
 @cache
 def _loaded() -> tuple[Any, Any]:
     model, tokenizer = load_encoder()
-    return in_bfloat16(model), tokenizer
+    return reader(model), tokenizer
 
 
 _KEPT: dict[str, np.ndarray] = {}
@@ -107,7 +110,7 @@ def _embed(texts: list[str]) -> np.ndarray:
         texts, padding=True, truncation=True, max_length=_MOST_TOKENS, return_tensors="pt"
     )
     with torch.inference_mode():
-        hidden = model(**tokens).last_hidden_state.float()
+        hidden = model(**tokens)
     mask = tokens["attention_mask"].unsqueeze(-1)
     pooled = (hidden * mask).sum(1) / mask.sum(1)
     vectors: np.ndarray = torch.nn.functional.normalize(pooled, dim=1).numpy()

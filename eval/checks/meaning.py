@@ -25,7 +25,7 @@ import numpy as np
 from eval.answers import AnsweredConversation
 from eval.checks import by_sentence, encoder
 from eval.checks.by_sentence import Sentences
-from eval.checks.encoder import in_bfloat16, load_encoder
+from eval.checks.encoder import load_encoder, reader
 from eval.checks.scripts import is_in_language
 from eval.checks.signs import Signs, signs
 from eval.checks.words import Words
@@ -188,7 +188,7 @@ def _first() -> _First:
         if f"{layer}.A" in weights:
             parameter.data += scale * weights[f"{layer}.B"] @ weights[f"{layer}.A"]
     model.embeddings.token_type_embeddings.weight.data.copy_(weights["token_types"])
-    return _First(in_bfloat16(model), tokenizer, weights)
+    return _First(reader(model), tokenizer, weights)
 
 
 @cache
@@ -251,7 +251,7 @@ def first_reading(
     packed = [pack(tokenizer, *pairs[index], start) for index, start in parts]
     tokens = batch(packed)
     with torch.inference_mode():
-        hidden = model.encoder(**tokens).last_hidden_state.float()
+        hidden = model.encoder(**tokens)
         logits, by_token = heads(hidden, tokens, model.weights)
     best = by_token.argmax(1)
     found: list[dict[str, tuple[float, str]]] = [{} for _ in pairs]
