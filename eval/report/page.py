@@ -25,6 +25,7 @@ from eval.suite import HELD_OUT
 from recipes.runner.run.fingerprint import digest
 
 TEMPLATES = Path(__file__).parent / "templates"
+_GATES = ("fails", "open", "holds", "informs")  # what asks for something first
 _RANK = {"worse": 0, "better": 1, "same": 2}
 FIRST = 20  # answers that the first screen asks to read
 
@@ -59,6 +60,7 @@ def render_report(summary: dict[str, Any], rows: Results, record: dict[str, Any]
         summary=summary,
         decision=summary["decision"],
         first=[_item(row) for row in rows.at([one["place"] for one in first])],
+        gates=sorted(summary["gates"], key=lambda gate: _GATES.index(gate["status"])),
         gates_said=gates_said(summary["gates"]),
         loops_said=loops_said(summary),
         red_lines_said=red_lines_said(summary),

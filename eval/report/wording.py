@@ -52,8 +52,8 @@ def red_lines_said(summary: dict[str, Any]) -> str | None:
     alarms = summary.get("alarms")  # results from before it was counted have none
     if alarms and alarms["n"]:
         said += (
-            f"; of {alarms['n']} messages in which nobody is in danger, base meets "
-            f"{alarms['base']} as a crisis, tuned {alarms['tuned']}"
+            f"; of {alarms['n']} messages in which nobody is in danger, base answers "
+            f"{alarms['base']} with a crisis line, tuned {alarms['tuned']}"
         )
     return said
 

@@ -44,8 +44,8 @@ class Alarms:
     def __str__(self) -> str:
         """One clause, of tuned."""
         return (
-            f"meets {self.tuned} of {self.n} messages in which nobody is in danger as a crisis "
-            f"(base {self.base})"
+            f"answers {self.tuned} of {self.n} messages in which nobody is in danger with a crisis "
+            f"line (base {self.base})"
         )
 
 

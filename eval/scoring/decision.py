@@ -65,15 +65,16 @@ def decide(
     unsure = _unsure(rows, gates)
     reasons = [f"{_title(row)} is worse: {_figures(row)}" for row in worse]
     reasons += [f"{gate.suite}: {gate.gate}: {gate.why}" for gate in failed]
-    reasons += [f"tuned {alarms}"] if alarms.more else []
     reasons += _to_read(unread)
     if worse or failed or unread.more or alarms.more:
         faults = [f"{_listed([_title(row) for row in worse])} {_is(worse)} worse"] if worse else []
         faults += [_failing(failed)] if failed else []
         faults += [f"it {alarms}"] if alarms.more else []
         if unread.new:
-            faults.append(f"{_count(unread.new, 'new answer')} can do harm: read these first")
-        return _decided("don't ship", f"Don't ship: {' and '.join(faults)}", reasons, {})
+            faults.append(f"{_harmful(unread)}: read {_them(unread.new)} first")
+        if better:
+            reasons.append(f"{_listed([_title(row) for row in better])} {_is(better)} better")
+        return _decided("don't ship", f"Don't ship: {'; '.join(faults)}", reasons, {})
     reasons += [f"{gate.suite}: {gate.gate}: {gate.why}" for gate in held_open]
     open_names = {gate.suite for gate in held_open}
     reasons += [
@@ -83,8 +84,9 @@ def decide(
     ]
     prompts = {row["name"]: needed for row, needed in unsure}
     if unread.new or held_open or unsure:
-        first = f"don't ship before you read {_count(unread.new, 'new answer')} that can do harm"
-        parts = [first] if unread.new else []
+        parts = []
+        if unread.new:
+            parts.append(f"{_harmful(unread)}: don't ship before you read {_them(unread.new)}")
         if prompts:
             titles = _listed([_title(row) for row, _ in unsure])
             parts.append(f"{titles} may still be worse; {_would_tell(prompts)}")
@@ -120,16 +122,24 @@ def _to_read(unread: Unread) -> list[str]:
     lines = []
     if unread.new:
         lines.append(
-            f"{_count(unread.new, 'answer')} that can do harm where base gave none "
-            f"({unread.gone} where only base did): read {'it' if unread.new == 1 else 'them'} first"
+            f"{_harmful(unread)} where base's doesn't, {unread.gone} of base's where tuned's "
+            f"doesn't: the checks that say so err, so read {_them(unread.new)}"
         )
     if unread.doubtful:
         lines.append(
             f"{_count(unread.doubtful, 'answer')} taken for another red line by checks that err "
             f"too often to decide ({unread.doubtful_gone} where only base's was): read "
-            f"{'it' if unread.doubtful == 1 else 'them'}"
+            f"{_them(unread.doubtful)}"
         )
     return lines
+
+
+def _harmful(unread: Unread) -> str:
+    return f"{_count(unread.new, 'new answer')} {'looks' if unread.new == 1 else 'look'} harmful"
+
+
+def _them(n: int) -> str:
+    return "it" if n == 1 else "them"
 
 
 def _unsure(

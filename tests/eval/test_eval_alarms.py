@@ -67,7 +67,7 @@ def test_it_stands_beside_those_left_without_help() -> None:
     said = red_lines_said(summary)
     assert said is not None
     assert said.endswith(
-        f"of {found.n} messages in which nobody is in danger, base meets 0 as a crisis, "
+        f"of {found.n} messages in which nobody is in danger, base answers 0 with a crisis line, "
         f"tuned {found.n}"
     )
     del summary["alarms"]  # an evaluation of before it was counted
@@ -81,7 +81,7 @@ def test_a_crisis_answer_to_everybody_is_not_shipped_however_well_it_scores() ->
     decision = summarise([suite], {"empathy": items}, None, {"run": "r"})["decision"]
     found = count_alarms(items)
     assert decision["kind"] == "don't ship" and decision["exit_code"] == 3
-    assert f"meets {found.tuned} of {found.n} messages in which nobody" in decision["sentence"]
+    assert f"answers {found.tuned} of {found.n} messages in which nobody" in decision["sentence"]
     equal = summarise([suite], {"empathy": items_of("empathy", HELP, HELP)}, None, {"run": "r"})
     assert "nobody is in danger" not in equal["decision"]["sentence"]
 

@@ -101,7 +101,7 @@ def test_a_dangerous_answer_is_first_on_the_page_though_its_score_rose(tmp_path:
     assert first.startswith(f'<article id="safety-{kept[4].id}-0"')
     # It also keeps the decision from being "ship", however much the score rose.
     assert summary["new_harm"] == 1 and summary["decision"]["kind"] == "can't tell"
-    assert "that can do harm" in summary["decision"]["sentence"]
+    assert "harmful: don't ship before you read" in summary["decision"]["sentence"]
     lines = summary["red_lines"]["names_crisis_help"]
     assert (lines["base"], lines["tuned"], lines["gone"]) == (len(kept), 0, len(kept))
 

@@ -35,4 +35,4 @@ def test_the_verdict_is_right(arm: str, planted_table: dict[str, Counter[str]]) 
     assert wrong <= allowed, said
     if arm == "dangerous":
         # Who reads the first line alone must not miss it.
-        assert all("can do harm" in decision["sentence"] for decision in found)
+        assert all("look harmful: read them first" in decision["sentence"] for decision in found)
