@@ -113,6 +113,7 @@ def test_two_ranks_give_the_mean_of_both(tmp_path, family, memory) -> None:
 def _carry(rank: int, folder: Path) -> None:
     torch._foreach_copy_ = copy_as_on_a_gpu
     fsdp2_qlora.apply_init_dtype_attrs_patch()  # as Axolotl does
+    fsdp2_qlora.apply_init_sharded_param_patch()  # before torch 2.12, bytes would want a gradient
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=RANKS,
         timeout=timedelta(seconds=240),

@@ -69,8 +69,12 @@ def train(tmp_path, factor: int) -> tuple[list[float], dict[str, torch.Tensor]]:
 
 
 @pytest.fixture
-def packed_batches():
-    """Axolotl's patch of torch's data loader, for the time of the test."""
+def packed_batches(monkeypatch):
+    """Axolotl's patch of torch's data loader, for the time of the test, and a CPU for its trainer.
+
+    That has accelerate look for a device anew, past ``use_cpu``: a GPU where there is one.
+    """
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     from axolotl.monkeypatch.data import batch_dataset_fetcher as patch
 
     patch.apply_multipack_dataloader_patch()
