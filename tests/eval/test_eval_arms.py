@@ -58,6 +58,13 @@ def test_a_run_without_adapter(worse_run: Path, tmp_path: Path) -> None:
         find_run(str(tmp_path), None).check_adapter()
 
 
+def test_a_run_in_training(worse_run: Path, tmp_path: Path) -> None:
+    record = json.loads((worse_run / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps({**record, "status": "running"}))
+    with pytest.raises(UserError, match=r"its training has not ended.*Wait for it.*RECIPE=tiny"):
+        find_run(str(tmp_path), None).check_adapter()
+
+
 def _edited(worse_run: Path, target: Path, **changes: object) -> Run:
     shutil.copytree(worse_run, target)
     path = target / "adapter_config.json"
@@ -87,11 +94,15 @@ def test_an_adapter_for_another_base_by_shape(worse_run: Path, tmp_path: Path) -
         local_arms(run, load_base(config, "fp32", "cpu"))
 
 
-def test_unknown_and_broken_runs(tmp_path: Path) -> None:
+def test_unknown_and_broken_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="no such run"):
         find_run("there-is-none", None)
     with pytest.raises(UserError, match=r"no run\.json"):
         find_run(str(tmp_path), None)
+    monkeypatch.setattr("recipes.runner.run.finished.ROOT", tmp_path)
+    (tmp_path / "runs/mine").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"no run\.json\. Runs: none$"):
+        find_run("mine", None)
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(UserError, match="is not JSON"):
         find_run(str(tmp_path), None)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.recipe import ROOT, did_you_mean, display_path, load_recipe
+from recipes.runner.run.record import RUNNING
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -66,11 +67,16 @@ class Run:
             not (self.path / ADAPTER_WEIGHTS).is_file()
             or not (self.path / ADAPTER_CONFIG).is_file()
         ):
-            raise UserError(
-                f"holds no adapter ({ADAPTER_WEIGHTS} with {ADAPTER_CONFIG})",
-                where,
-                f"Train it first: make train RECIPE={self.record.get('recipe', '...')}",
-            )
+            files = f"({ADAPTER_WEIGHTS} with {ADAPTER_CONFIG})"
+            command = f"make train RECIPE={self.record.get('recipe', '...')}"
+            if self.record.get("status") == RUNNING:
+                what, todo = (
+                    f"holds no adapter yet {files}: its training has not ended",
+                    (f"Wait for it; where it was stopped, go on: {command}"),
+                )
+            else:
+                what, todo = f"holds no adapter {files}", f"Train it first: {command}"
+            raise UserError(what, where, todo)
         trained_on = _read_json(self.path / ADAPTER_CONFIG).get("base_model_name_or_path")
         if trained_on and not same_model(str(trained_on), self.base_model):
             raise UserError(
@@ -129,15 +135,15 @@ def find_run(run: str | None, recipe: str | None) -> Run:
     Raises:
         UserError: no such run, or its run.json is missing or broken.
     """
+    names = sorted(path.parent.name for path in (ROOT / "runs").glob("*/run.json"))
     if run:
         folder = Path(run) if Path(run).is_dir() else ROOT / "runs" / run
-        todo = did_you_mean(run, [path.name for path in (ROOT / "runs").glob("*/")], "Runs")
+        todo = did_you_mean(run, names, "Runs")
     elif recipe:
         loaded = load_recipe(recipe)
         folder = ROOT / str(loaded.config.get("output_dir", f"runs/{loaded.name}"))
         todo = f"Train it first: make train RECIPE={loaded.name}"
     else:
-        names = sorted(path.parent.name for path in (ROOT / "runs").glob("*/run.json"))
         todo = f"Give RUN=name or RECIPE=name. Runs: {', '.join(names) or 'none yet'}"
         raise UserError("no run was named", "RUN", todo)
     if not folder.is_dir():
