@@ -103,6 +103,7 @@ def _serve(run: Run, args: argparse.Namespace) -> int:
 def _export(run: Run, args: argparse.Namespace) -> int:
     from eval.release.export import NoConverter, export
     from eval.release.export_adapter import export_adapter
+    from eval.release.facts import run_commands
 
     formats = {"gguf": export, "gguf-lora": export_adapter}
     wanted = (args.format or "gguf").lower()
@@ -110,7 +111,7 @@ def _export(run: Run, args: argparse.Namespace) -> int:
         raise UserError(f"{wanted!r} is no format", "FORMAT", did_you_mean(wanted, list(formats)))
     try:
         made = formats[wanted](run, args.type)
-        print(f"Exported: {display_path(made)}")
+        print("\n  ".join([f"Exported: {display_path(made)}", *run_commands(made)]))
     except NoConverter as error:
         print(f"error: {error}", file=sys.stderr)
         return NOT_HERE

@@ -115,7 +115,7 @@ def loss_rows(run: Run) -> list[dict[str, str]]:
     ]
 
 
-def export_rows(run: Run) -> list[dict[str, str]]:
+def export_rows(run: Run) -> list[dict[str, Any]]:
     """What `make export` proved of each file that is there and of the adapter as it is now."""
     adapter = folder_digest(run.path, (ADAPTER_WEIGHTS, ADAPTER_CONFIG))
     rows = []
@@ -131,6 +131,7 @@ def export_rows(run: Run) -> list[dict[str, str]]:
         rows.append(
             {
                 "file": path.with_suffix(".gguf").name,
+                "commands": run_commands(path.with_suffix(".gguf")),
                 "size": f"{proof['bytes'] / 1e6:,.0f} MB",
                 "loss": f"{loss['file']:.3f} ({loss['rise']:+.4f}, 95% {loss['low']:+.4f} to"
                 f" {loss['high']:+.4f})" if loss else "not measured",
@@ -143,6 +144,24 @@ def export_rows(run: Run) -> list[dict[str, str]]:
             }
         )  # fmt: skip
     return rows
+
+
+def run_commands(file: Path) -> list[str]:
+    """What runs an exported file: llama.cpp's server, and Ollama where it has a Modelfile."""
+    run = file.parent.name
+    apart = file.name.startswith(f"{run}-lora-")
+    whole = file.with_name(f"{run}-base-bf16.gguf") if apart else file
+    over = f" --lora {_quoted(file)}" if apart else ""
+    commands = [f"llama-server -m {_quoted(whole)}{over} --jinja"]
+    recipe = file.with_name("Modelfile-lora" if apart else "Modelfile")
+    # There is one, of the type that was exported last.
+    if recipe.is_file() and f"./{file.name}\n" in recipe.read_text(encoding="utf-8"):
+        commands.append(f"ollama create {shlex.quote(run)} -f {_quoted(recipe)}")
+    return commands
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(display_path(path))
 
 
 def setting_rows(run: Run) -> list[tuple[str, str]]:

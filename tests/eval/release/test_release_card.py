@@ -13,7 +13,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from eval.__main__ import main as evaluate
-from eval.release.card import FILE, cell, renew_card, write_card
+from eval.release import facts
+from eval.release.card import FILE, cell, render_card, renew_card, write_card
 from recipes.runner.core.recipe import ROOT
 from recipes.runner.models.hub import describe_base
 from recipes.runner.run.finished import Run, find_run
@@ -157,6 +158,17 @@ def test_files_that_were_exported_stand_in_the_card_with_what_they_cost(
         "145 MB", "3.128 (+0.0013, 95% -0.0005 to +0.0030)", "50 of 50", "49 of 50", "1 of 50",
         "48 (49)", "2 / 1",
     ]  # fmt: skip
+    server = f"llama-server -m {copy}/exported-q8_0.gguf --jinja"
+    assert f"```sh\n{server}\n```" in card
+    assert "exported-q8_0" not in render_card(exported, "someone/model")  # it stays here
+    (copy / "Modelfile").write_text("FROM ./exported-q8_0.gguf\n")
+    create = f"ollama create exported -f {copy}/Modelfile"
+    assert f"```sh\n{server}\n{create}\n```" in write_card(exported).read_text()
+    apart = facts.run_commands(copy / "exported-lora-f16.gguf")
+    assert apart == [
+        f"llama-server -m {copy}/exported-base-bf16.gguf"
+        f" --lora {copy}/exported-lora-f16.gguf --jinja"
+    ]
     proof["adapter_digest"] = "of another adapter"
     (copy / "exported-q8_0.json").write_text(json.dumps(proof))
     assert "exported-q8_0.gguf" not in write_card(exported).read_text()
