@@ -11,12 +11,13 @@ from torch import nn
 
 from plugins.fused.args import FusedOptions
 from plugins.fused.backends import FSDP2, ZERO3, Choice, Machine, also_chosen, choose
-from plugins.fused.causal_lm import FusedLoss
+from plugins.fused.causal_lm import FusedLoss, put_before
 from plugins.fused.fp8 import why_not_fp8
 from plugins.fused.gathered import gather_whole_blocks
 from plugins.fused.loss import WithTargetRows
 from plugins.fused.memory import bytes_of_low_memory_pass, free_bytes
 from plugins.fused.merge import merge_factor, merge_micro_batches
+from plugins.fused.modes import QuickModes
 from plugins.fused.run import Architecture, pass_shape
 from recipes.runner.core.errors import UserError
 from recipes.runner.models.families import LORA_KERNELS
@@ -147,6 +148,8 @@ class FusedPlugin(BasePlugin):
         )  # fmt: skip
         choice = choose(options, machine, self.architecture.name)
         self.install(model, choice)
+        if model is not found:  # PEFT's, which has most of the modules
+            put_before(QuickModes, model)
         if choice.gathered and cut == ZERO3:
             gather_whole_blocks(self.architecture.layers(getattr(found, found.base_model_prefix)))
         if not choice.block and choice.memory != "fast" and device.type == "cuda":

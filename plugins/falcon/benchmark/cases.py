@@ -42,7 +42,7 @@ class Case:
         changes: more keys of the configuration.
         short: over 172 short question and answer pairs instead of whole conversations.
         llama: over a Llama-7B shape in place of the recipe's Falcon.
-        shipped: micro-batch, accumulation, length and optimizer are the recipe's own.
+        shipped: micro-batch, accumulation, length, optimizer and lines of log are the recipe's own.
     """
 
     name: str
@@ -137,10 +137,10 @@ def config_of(
         "num_epochs": 1000,
         "optimizer": "adamw_8bit" if case.rows == 1 else "adamw_torch_fused",
         "warmup_steps": 0, "val_set_size": 0, "save_strategy": "no", "use_tensorboard": False,
-        "logging_steps": steps,  # a line a step would wait for the GPU, on either side
+        "logging_steps": steps,  # for a line a step the program waits for the GPU, on either side
     }  # fmt: skip
     if case.shipped:
-        for key in ("gradient_accumulation_steps", "optimizer"):
+        for key in ("gradient_accumulation_steps", "optimizer", "logging_steps"):
             config[key] = recipe[key]
     if not case.quantised:
         config.pop("bnb_config_kwargs", None)
