@@ -5,8 +5,8 @@ Falcon-7B's shape with random weights, 1,024 tokens a side of which a quarter is
 rank 32 on every linear layer with a frozen copy for the reference, 8 pairs an optimizer step in
 micro-batches of one, and each step logged, as falcon7b-dpo has it. ``stock`` is Axolotl's trainer
 over what it loads: `load_in_4bit` quantises no Falcon there, and lifts it to float32. A number
-after a comma is the GiB that the process may take. ``values`` holds both ways against each other
-over the same model. ``tiny`` among the words shows on any machine that all runs.
+after a comma is the GiB that the process may take. ``values`` holds the packed way
+and TRL's own against TRL's own in float32. ``tiny`` among the words shows on any machine that all runs.
 """
 
 from __future__ import annotations
@@ -90,12 +90,12 @@ def trainer_of(kind: Any, model: Any, folder: Path, steps: int, side: int, **mor
     stand_in.make_tokenizer(folder / "tokenizer", ["nothing"])
     from transformers import AutoTokenizer
 
+    more = {"bf16": torch.cuda.is_available()} | more
     args = AxolotlDPOConfig(
         output_dir=str(folder), beta=0.1, per_device_train_batch_size=1, max_length=side,
         gradient_accumulation_steps=PAIRS, max_steps=steps, logging_steps=1, report_to=[],
-        save_strategy="no", optim="adamw_torch_fused", bf16=torch.cuda.is_available(),
-        use_cpu=not torch.cuda.is_available(), disable_tqdm=True, learning_rate=2e-5,
-        remove_unused_columns=False, **more,
+        save_strategy="no", optim="adamw_torch_fused", use_cpu=not torch.cuda.is_available(),
+        disable_tqdm=True, learning_rate=2e-5, remove_unused_columns=False, **more,
     )  # fmt: skip
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
     tokenizer.pad_token = ">>SUFFIX<<"
@@ -182,30 +182,97 @@ def measure(case: str, folder: Path, side: int, tiny: bool) -> dict[str, Any]:
 
 
 def compare(folder: Path, side: int, tiny: bool) -> dict[str, Any]:
-    """One pair, the packed way against TRL's padded one with all logits, over one model."""
-    trainer = packed_trainer(folder, 1, side, tiny, "fast")
-    # As in training: autocast, and logits in float32 outside of it.
+    """One pair: the packed way and TRL's own, each against TRL's own in float32 throughout.
+
+    All three hold the same base (nf4, unpacked for float32) and the same adapters; TRL's run
+    transformers' modules over padded rows with all logits. What the packed way is off by is to be
+    no more than what TRL's own is in the same 16 bits.
+    """
+    packed = packed_trainer(folder, 1, side, tiny, "fast")
+    weights = _adapters(packed.model)
+    found = {"packed": _one_pair(packed, packs=True)}
+    del packed
+    for name in ("plain", "exact"):
+        fresh(None)
+        base, more = base_of(True, tiny), {}
+        if name == "exact":
+            base, more = in_float32(base), {"bf16": False, "tf32": False}
+        trainer = trainer_of(_Stock, base, folder, 1, side, **more)
+        for key, value in _adapters(trainer.model).items():
+            value.data.copy_(weights[key])
+        found[name] = _one_pair(trainer, packs=False)
+        del trainer, base
+    return {"case": "values"} | {
+        name: {"loss": loss} | figures | apart(gradient, found["exact"][1])
+        for name, (loss, gradient, figures) in found.items()
+    }
+
+
+def _adapters(model: Any) -> dict[str, torch.Tensor]:
+    """Both adapters' weights by name; copies on the CPU would lose nothing, but need no room."""
+    return {name: p.detach() for name, p in model.named_parameters() if "lora_" in name}
+
+
+def _one_pair(trainer: Any, packs: bool) -> tuple[float, dict[str, torch.Tensor], dict[str, float]]:
+    """(loss, gradients of the trained adapter by name, figures) of the first pair, as in training.
+
+    Under autocast where the trainer has it, and logits in float32 outside of it.
+    """
     trainer.accelerator.prepare_model(trainer.model.train())
-    padded = trainer.data_collator.collate([trainer.train_dataset[0]])
-    found = []
-    for packs in (True, False):
-        trainer.packs = packs
-        batch = trainer._prepare_inputs(pack_pairs(padded) if packs else dict(padded))
-        trainer.model.zero_grad()
-        with trainer.compute_loss_context_manager():
-            loss = trainer.compute_loss(trainer.model, batch)
-        loss.backward()
-        gradients = [p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]
-        figures = {k: float(v[-1]) for k, v in trainer._metrics["train"].items()}
-        found.append((loss.item(), torch.cat(gradients).double(), figures))
-        trainer._metrics["train"].clear()
-    (loss, gradient, figures), (plain_loss, plain, plain_figures) = found
+    collator = trainer.data_collator
+    padded = (collator.collate if packs else collator)([trainer.train_dataset[0]])
+    batch = trainer._prepare_inputs(pack_pairs(padded) if packs else dict(padded))
+    trainer.model.zero_grad()
+    with trainer.compute_loss_context_manager():
+        loss = trainer.compute_loss(trainer.model, batch)
+    loss.backward()
+    gradients = {
+        name: p.grad.double() for name, p in trainer.model.named_parameters() if p.grad is not None
+    }
+    figures = {key: float(values[-1]) for key, values in trainer._metrics["train"].items()}
+    kept = ("logps/chosen", "logps/rejected", "rewards/chosen", "rewards/margins")
+    return loss.item(), gradients, {key: figures[key] for key in kept}
+
+
+def apart(found: dict[str, torch.Tensor], exact: dict[str, torch.Tensor]) -> dict[str, float]:
+    """How far gradients are off: the norm of the difference over the exact norm, all and worst.
+
+    Raises:
+        AssertionError: they are not of the same weights.
+    """
+    assert found.keys() == exact.keys()
+    off = {name: (found[name] - exact[name]).norm() for name in exact}
+    norms = {name: exact[name].norm() for name in exact}
+    dot = sum((found[name] * exact[name]).sum() for name in exact)
+    whole = torch.stack(list(norms.values())).norm()
+    own = torch.stack([gradient.norm() for gradient in found.values()]).norm()
     return {
-        "case": "values", "loss": [loss, plain_loss],
-        "logps/chosen": [figures["logps/chosen"], plain_figures["logps/chosen"]],
-        "margins": [figures["rewards/margins"], plain_figures["rewards/margins"]],
-        "gradients_apart": float((gradient - plain).norm() / plain.norm()),
-    }  # fmt: skip
+        "gradients_apart": float(torch.stack(list(off.values())).norm() / whole),
+        "gradients_cosine": float(dot / (whole * own)),
+        "worst_weight_apart": max(float(off[name] / norms[name]) for name in exact),
+    }
+
+
+def in_float32(model: Any) -> Any:
+    """The same values, nf4 unpacked, in plain float32 layers."""
+    from bitsandbytes.functional import dequantize_4bit
+    from bitsandbytes.nn import Linear4bit
+
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if not isinstance(child, Linear4bit):
+                continue
+            weight: Any = child.weight
+            plain = torch.nn.Linear(
+                child.in_features, child.out_features, child.bias is not None, device="meta"
+            )
+            values = dequantize_4bit(weight.data, weight.quant_state)
+            plain.weight = torch.nn.Parameter(values.float(), requires_grad=False)
+            if child.bias is not None:
+                plain.bias = torch.nn.Parameter(child.bias.data.float(), requires_grad=False)
+            setattr(parent, name, plain)
+    model.is_loaded_in_4bit = False
+    return model.float()
 
 
 def fresh(limit: float | None) -> None:
