@@ -5,8 +5,8 @@ Falcon-7B's shape with random weights, 1,024 tokens a side of which a quarter is
 rank 32 on every linear layer with a frozen copy for the reference, 8 pairs an optimizer step in
 micro-batches of one, and each step logged, as falcon7b-dpo has it. ``stock`` is Axolotl's trainer
 over what it loads: `load_in_4bit` quantises no Falcon there, and lifts it to float32. A number
-after a comma is the GiB that the process may take. ``values`` holds the packed way
-and TRL's own against TRL's own in float32. ``tiny`` among the words shows on any machine that all runs.
+after a comma is the GiB that the process may take. ``values`` holds the packed way and TRL's own
+against TRL's own in float32. ``tiny`` among the words shows on any machine that all runs.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ from recipes.runner.core.fallbacks import fallbacks_taken
 
 PAIRS = 8  # of an optimizer step
 RANK = 32
+CHECKPOINTING: dict[str, Any] = {
+    "gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}
+}  # fmt: skip
 
 
 class _Tokenised:
@@ -161,9 +164,7 @@ def measure(case: str, folder: Path, side: int, tiny: bool) -> dict[str, Any]:
     fresh(float(limit) if limit else None)
     warm_up, steps = (1, 2) if name == "stock" else (3, 6)
     if name == "stock":
-        checkpointing = {"gradient_checkpointing": True,
-                         "gradient_checkpointing_kwargs": {"use_reentrant": False}}  # fmt: skip
-        trainer = trainer_of(_Stock, base_of(False, tiny), folder, steps, side, **checkpointing)
+        trainer = trainer_of(_Stock, base_of(False, tiny), folder, steps, side, **CHECKPOINTING)
     else:
         trainer = packed_trainer(folder, steps, side, tiny, name)
     watch = _Stopwatch(warm_up)
@@ -194,12 +195,12 @@ def compare(folder: Path, side: int, tiny: bool) -> dict[str, Any]:
     del packed
     for name in ("plain", "exact"):
         fresh(None)
-        base, more = base_of(True, tiny), {}
+        base, more = base_of(True, tiny), CHECKPOINTING
         if name == "exact":
-            base, more = in_float32(base), {"bf16": False, "tf32": False}
+            base, more = in_float32(base), CHECKPOINTING | {"bf16": False, "tf32": False}
         trainer = trainer_of(_Stock, base, folder, 1, side, **more)
         for key, value in _adapters(trainer.model).items():
-            value.data.copy_(weights[key])
+            value.copy_(weights[key])
         found[name] = _one_pair(trainer, packs=False)
         del trainer, base
     return {"case": "values"} | {
@@ -209,7 +210,7 @@ def compare(folder: Path, side: int, tiny: bool) -> dict[str, Any]:
 
 
 def _adapters(model: Any) -> dict[str, torch.Tensor]:
-    """Both adapters' weights by name; copies on the CPU would lose nothing, but need no room."""
+    """Both adapters' weights by name."""
     return {name: p.detach() for name, p in model.named_parameters() if "lora_" in name}
 
 
