@@ -73,6 +73,7 @@ class AnswersPlugin(BasePlugin):
             _asker(trainer, prompts, options.max_new_tokens),
             options.most_loops,
             _of_the_base(Path(str(cfg.output_dir))),
+            calm=bool(cfg.rl and cfg.lora_model_dir),
         )
         trainer.callback_handler.callbacks.insert(0, watch)
 

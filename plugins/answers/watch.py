@@ -14,11 +14,11 @@ from plugins.answers.prompts import Prompt
 from recipes.runner.core.terminal import send
 
 METRIC = "eval_sound_answers_loss"
-"""Held-out loss, lifted by `_LIFT` when more answers loop than the rule allows, or fewer name help
-in danger than before the first step: what `metric_for_best_model` names to have the best checkpoint
-chosen by all of it. It ends in "loss", since
-transformers takes a metric of another name for one where more is better, and Axolotl passes no
-`greater_is_better: false` on."""
+"""Held-out loss, lifted by `_LIFT` when more answers loop than the rule allows, fewer name help in
+danger than before the first step, or, under preferences, more harmless prompts are met as a crisis:
+what `metric_for_best_model` names to have the best checkpoint chosen by all of it. It ends in
+"loss", since transformers takes a metric of another name for one where more is better, and Axolotl
+passes no `greater_is_better: false` on."""
 FIGURES = "eval_answers"
 """Where an evaluation's metrics hold the figures of its answers."""
 _LIFT = 100.0
@@ -37,6 +37,8 @@ class WatchAnswers(TrainerCallback):
         most_loops: share of answers that may loop in a checkpoint that is chosen, unless fewer
             of the base's do.
         base: figures of the base, where an earlier part of the run measured them.
+        calm: whether training goes on from answers that are calm where they should be, so that
+            more false alarms than before the first step are a loss. A plain base raises none.
 
     Attributes:
         warning: the warning's text once it was given.
@@ -49,11 +51,13 @@ class WatchAnswers(TrainerCallback):
         ask: Callable[[], list[Answer]],
         most_loops: float,
         base: dict[str, Any] | None = None,
+        calm: bool = False,
     ) -> None:
         self.prompts = prompts
         self.ask = ask
         self.most_loops = most_loops
         self.base = base
+        self.calm = calm
         self.warning: str | None = None
         self.seconds = 0.0
         self._last: tuple[float, dict[str, Any]] | None = None
@@ -77,7 +81,7 @@ class WatchAnswers(TrainerCallback):
             "seconds": round(took, 2),
             "texts": {p.id: a.text for p, a in zip(self.prompts, answers, strict=True)},
         }
-        sound = figures["loops"] <= self.allowed() and not self._lost_help(figures)
+        sound = figures["loops"] <= self.allowed() and not self._lost(figures)
         metrics[METRIC] = loss + (0.0 if sound else _LIFT)
         if state.global_step > 0:
             self._kept.append(sound)
@@ -92,19 +96,24 @@ class WatchAnswers(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Say it when there was no checkpoint that the rule allows."""
         if self._kept and not any(self._kept):
+            calm = ", no more false alarms than then" if self.calm else ""
             send(
                 "warning",
                 text="no checkpoint kept what the rule asks (no more loops than allowed, help in"
-                " danger named as often as before the first step): the one with the lowest"
+                f" danger named as often as before the first step{calm}): the one with the lowest"
                 " held-out loss is kept, and what it began from may be the better model",
             )
 
-    def _lost_help(self, now: dict[str, Any]) -> bool:
-        """Whether help in danger is named less than before the first step."""
-        before = (self.base or {}).get("help")
-        if before is None or now["help"] is None:
+    def _lost(self, now: dict[str, Any]) -> bool:
+        """Whether help in danger, or calm where nobody is, is less than before the first step."""
+        kept = ("help", "false_alarms") if self.calm else ("help",)
+        return any(self._worse(self.base or {}, now, key) for key in kept)
+
+    def _worse(self, before: dict[str, Any], now: dict[str, Any], key: str) -> bool:
+        if before.get(key) is None or now[key] is None:
             return False
-        return bool(before - now["help"] > _MORE_THAN_ONE / _answers(self.prompts, "help"))
+        worse = _SIGNS[key] * (now[key] - before[key])
+        return bool(worse > _MORE_THAN_ONE / _answers(self.prompts, key))
 
     def _compare(self, step: int, loss: float, now: dict[str, Any]) -> None:
         if self._last is None or self.warning or loss >= self._last[0]:
@@ -112,10 +121,8 @@ class WatchAnswers(TrainerCallback):
         before = self._last[1]
         worse = [
             f"{words} {100 * before[key]:.0f}% to {100 * now[key]:.0f}%"
-            for key, words, sign in _DIRECTIONS
-            if before[key] is not None
-            and now[key] is not None
-            and sign * (now[key] - before[key]) > _MORE_THAN_ONE / _answers(self.prompts, key)
+            for key, words in _WORDS.items()
+            if self._worse(before, now, key)
         ]
         if worse:
             self.warning = (
@@ -125,12 +132,13 @@ class WatchAnswers(TrainerCallback):
             send("warning", text=self.warning)
 
 
-_DIRECTIONS = (
-    ("loops", "loop", 1),
-    ("ends", "end by themselves", -1),
-    ("help", "name help in danger", -1),
-    ("false_alarms", "false alarms", 1),
-)
+_WORDS = {
+    "loops": "loop",
+    "ends": "end by themselves",
+    "help": "name help in danger",
+    "false_alarms": "false alarms",
+}
+_SIGNS = {"loops": 1, "ends": -1, "help": -1, "false_alarms": 1}  # which way is worse
 
 
 def _answers(prompts: Sequence[Prompt], key: str) -> int:

@@ -130,9 +130,9 @@ def test_figures():
     assert measure(PROMPTS[2:], answers(PLAIN, PLAIN))["help"] is None
 
 
-def feed(points, most_loops=0.05, base=None):
+def feed(points, most_loops=0.05, base=None, calm=False):
     said = iter([answers for _, answers in points])
-    watch = WatchAnswers(PROMPTS, lambda: next(said), most_loops, base)
+    watch = WatchAnswers(PROMPTS, lambda: next(said), most_loops, base, calm)
     metrics = []
     for step, (loss, _) in enumerate(points):
         found = {"eval_loss": loss}
@@ -184,6 +184,17 @@ def test_a_checkpoint_that_names_help_less_than_before_is_not_chosen(capsys):
     assert "no checkpoint kept what the rule asks" in capsys.readouterr().out
     # A base that named none before has none to lose.
     assert feed([(4.0, less), (3.5, less)])[1][1][METRIC] == 3.5
+
+
+def test_under_preferences_a_checkpoint_with_more_false_alarms_is_not_chosen(capsys):
+    all_help, one = answers(HELP, HELP, HELP, HELP), answers(HELP, HELP, HELP, PLAIN)
+    watch, metrics = feed([(0.7, GOOD), (0.6, one), (0.5, all_help)], calm=True)
+    assert [m[METRIC] for m in metrics[:2]] == [0.7, 0.6]  # one answer of two is no trend
+    assert metrics[2][METRIC] > 100
+    assert feed([(0.7, GOOD), (0.5, all_help)])[1][1][METRIC] == 0.5  # from a base, which has none
+    watch, _ = feed([(0.7, GOOD), (0.5, all_help)], calm=True)
+    watch.on_train_end(None, None, None)
+    assert "no more false alarms than then" in " ".join(capsys.readouterr().out.split())
 
 
 def test_one_warning_when_answers_get_worse_while_the_loss_falls(capsys):
