@@ -89,7 +89,7 @@ def _make(run: Run, merged: Path, converter: Path, folder: Path, outtype: str) -
 
     tokenizer = AutoTokenizer.from_pretrained(merged)
     rows = AutoConfig.from_pretrained(merged).vocab_size
-    refuse_added_tokens(tokenizer, rows, display_path(merged))
+    refuse_added_tokens(run, tokenizer, rows, display_path(merged))
     turns = turns_of(tokenizer)
     file = folder / f"{run.name}-{outtype}.gguf"
     whole = outtype if outtype in WHOLE else "bf16"

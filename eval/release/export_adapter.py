@@ -72,7 +72,7 @@ def _make(run: Run, pairs: dict[str, Any], converter: Path, folder: Path, outtyp
 
     print(f"Loading {run.base_model} ...", flush=True)
     base = load_base(run.config, "bf16", device="cpu")
-    refuse_added_tokens(base.tokenizer, base.model.config.vocab_size, run.base_model)
+    refuse_added_tokens(run, base.tokenizer, base.model.config.vocab_size, run.base_model)
     # It is held in 16 bits by now; its proof wants 32, and llama.cpp holds it in 16.
     needed = int(4.2 * base.model.num_parameters())
     check_room("the base as a file", needed, run.path)

@@ -105,7 +105,7 @@ def _merge_and_prove(run: Run, dtype: str, partial: Path) -> None:
     print(f"Loading {run.base_model} ...", flush=True)
     base = load_base(run.config, dtype, device="cpu")
     rows, source = held_out_rows(run, base.tokenizer)
-    refuse_added_tokens(base.tokenizer, base.model.config.vocab_size, run.base_model)
+    refuse_added_tokens(run, base.tokenizer, base.model.config.vocab_size, run.base_model)
     layers = int(base.model.config.num_hidden_layers)
     check_room("merging", int(2.1 * base.model.num_parameters() * BYTES[dtype]), run.path)
     write_base(run, base, partial / "base")
@@ -159,16 +159,31 @@ def _merge_and_prove(run: Run, dtype: str, partial: Path) -> None:
     write_json(partial / FOLDER / PROOF, proof)
 
 
-def refuse_added_tokens(tokenizer: Any, rows: int, where: str) -> None:
-    """Stop where a tokenizer has tokens that the model has no embedding for.
+def refuse_added_tokens(run: Run, tokenizer: Any, rows: int, where: str) -> None:
+    """Stop where a tokenizer has tokens that the model never learnt.
+
+    Many bases have spare rows of embeddings (Qwen2.5 some 400), so a token without one is not all
+    there is to find: the run's folder holds the tokenizer of training.
+
+    Args:
+        run: that was trained.
+        tokenizer: the one that is to leave.
+        rows: of the model's embeddings.
+        where: it is from, for the error.
 
     Raises:
         UserError: tokens were added after training, or by a recipe that trains no embeddings.
     """
-    if len(tokenizer) > rows:
+    from transformers import AutoTokenizer
+
+    known, whose = rows, "the model"
+    if (run.path / "tokenizer.json").is_file():
+        trained = len(AutoTokenizer.from_pretrained(run.path))
+        known, whose = min((rows, whose), (trained, "that of training"))
+    if len(tokenizer) > known:
         raise UserError(
-            f"the tokenizer has {len(tokenizer):,} tokens, and the model {rows:,}: tokens were"
-            " added that it never learnt",
+            f"the tokenizer has {len(tokenizer):,} tokens, and {whose} {known:,}: tokens were added"
+            " that it never learnt",
             where,
             "Take them out of the tokenizer, or of the recipe's tokens",
         )

@@ -29,7 +29,7 @@ from eval.generation.decoding import Decoding
 from eval.generation.generate import end_tokens, generate
 from eval.release import merge as merging
 from eval.release.__main__ import main
-from eval.release.merge import merge, merged_folder
+from eval.release.merge import merge, merged_folder, refuse_added_tokens
 from eval.release.proof import Distance, problems, tolerance
 from recipes.runner.core.errors import UserError
 from recipes.runner.run.finished import Run, find_run
@@ -231,6 +231,18 @@ def test_tokens_that_the_model_has_no_embedding_for(llama_run: Run, tmp_path: Pa
     with pytest.raises(UserError, match="tokens were added that it never learnt"):
         merge(Run(run.path, {**run.record, "config": config}))
     assert not (run.path / "merged").exists() and not list(run.path.glob(".merged*"))
+
+
+def test_tokens_on_spare_rows_of_the_embeddings(llama_run: Run, tmp_path: Path) -> None:
+    """As Qwen2.5 has some 400: rows that no token had in training."""
+    run = copy_of(llama_run, tmp_path / "run")
+    tokenizer = AutoTokenizer.from_pretrained(run.base_model)
+    tokenizer.save_pretrained(run.path)
+    rows = len(tokenizer) + 64
+    refuse_added_tokens(run, tokenizer, rows, "here")
+    tokenizer.add_tokens(["<|new|>"])
+    with pytest.raises(UserError, match=r"here: .* and that of training .* that it never learnt"):
+        refuse_added_tokens(run, tokenizer, rows, "here")
 
 
 @pytest.mark.parametrize(("dtype", "layers"), [("bf16", 30), ("fp16", 30), ("fp32", 30)])
