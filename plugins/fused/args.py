@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class FusedOptions(BaseModel):
@@ -50,3 +50,13 @@ class FusedOptions(BaseModel):
     merge_micro_batches: bool = True
     """Run the micro-batches of an optimizer step in fewer, larger passes where the card has room:
     the same rows, loss and gradients. run.json says how many became one."""
+
+    opening_weight: float = Field(default=1.0, ge=1.0, le=20.0)
+    """In training, how many times as much as another the first eight tokens of each answer count:
+    of a small model they decide what kind of answer it becomes. Evaluation weighs all alike."""
+
+    @model_validator(mode="after")
+    def _weighs_in_the_fused_loss(self) -> Self:
+        if self.opening_weight != 1.0 and (self.loss == "plain" or not self.enabled):
+            raise ValueError("opening_weight needs enabled: true and loss: auto")
+        return self

@@ -17,6 +17,8 @@ class FusedLoss:
 
     logits_in_eval: bool = False
     """Whether metrics of an evaluation want the logits."""
+    opening_weight: float = 1.0
+    """In training, how much the first tokens of an answer count (`fused_cross_entropy`)."""
 
     def forward(self, *args: Any, labels: torch.Tensor | None = None, **kwargs: Any) -> Any:
         """As the model's; with labels the fused path returns no logits."""
@@ -49,7 +51,8 @@ class FusedLoss:
         hidden = decoder(*args, **kwargs | {"use_cache": False}).last_hidden_state
         with torch.autocast(hidden.device.type, enabled=False):
             rows = hidden.to(head.weight.dtype)
-            loss = fused_cross_entropy(rows, head.weight, labels, target_rows, num_items)
+            opening = self.opening_weight if model.training else 1.0
+            loss = fused_cross_entropy(rows, head.weight, labels, target_rows, num_items, opening)
         return CausalLMOutputWithPast(loss=loss)  # type: ignore[arg-type]
 
 

@@ -11,6 +11,8 @@ from plugins.collators import OverCollator
 
 IGNORE = -100
 ROWS_MULTIPLE = 256  # one shape of buffers and kernels for many batches
+OPENING = 8
+"""Trained tokens at the beginning of an answer that `opening_weight` is for."""
 
 
 class WithTargetRows(OverCollator):
@@ -44,6 +46,18 @@ def find_target_rows(labels: torch.Tensor) -> torch.Tensor:
     return torch.cat([rows, rows.new_full((-rows.numel() % ROWS_MULTIPLE,), labels.numel() - 1)])
 
 
+def find_openings(labels: torch.Tensor) -> torch.Tensor:
+    """[B, T] bool, True at the first `OPENING` labelled tokens of each unbroken run of them.
+
+    Args:
+        labels: [B, T], not shifted; `IGNORE` where nothing is to be predicted.
+    """
+    trained = labels != IGNORE
+    so_far = trained.cumsum(1)
+    before_run = so_far.masked_fill(trained, 0).cummax(1).values
+    return trained & (so_far - before_run <= OPENING)
+
+
 def _following(labels: torch.Tensor) -> torch.Tensor:
     """[B * T] int64, the label of the token after each, `IGNORE` at the end of a row."""
     following = torch.full_like(labels, IGNORE)
@@ -57,6 +71,7 @@ def fused_cross_entropy(
     labels: torch.Tensor,
     target_rows: torch.Tensor,
     num_items: torch.Tensor | int | None,
+    opening_weight: float = 1.0,
 ) -> torch.Tensor:
     """Next-token loss over the labelled tokens only: no other's logits are computed.
 
@@ -70,6 +85,8 @@ def fused_cross_entropy(
         target_rows: from `find_target_rows`; labels may have become `IGNORE` since.
         num_items: labelled tokens of the whole optimizer step, to divide the sum by; None takes
             those of this batch.
+        opening_weight: how many times as much as another the first `OPENING` tokens of each answer
+            count. All weights of a batch have a mean of 1, so that sums stay what they are.
     """
     if target_rows.numel() == 0:
         # Of nothing: the sum of all would overflow in fp16, and infinity times zero is no number.
@@ -79,14 +96,26 @@ def fused_cross_entropy(
     counted = targets != IGNORE
     count = counted.sum().clamp_min(1) if num_items is None else num_items
     # A sum, divided afterwards: the gradients of a mean would vanish in fp16.
-    if not hidden.is_cuda:
+    if opening_weight == 1.0:
+        return _summed(rows, weight, targets) / count
+    openings = _following(find_openings(labels).long()).index_select(0, target_rows) == 1
+    opened, others = (openings & counted).sum(), (~openings & counted).sum()
+    mean = (opening_weight * opened + others) / (opened + others).clamp_min(1)
+    total = opening_weight * _summed(rows, weight, targets.masked_fill(~openings, IGNORE))
+    total = total + _summed(rows, weight, targets.masked_fill(openings, IGNORE))
+    return total / mean.clamp_min(1.0) / count
+
+
+def _summed(rows: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Cross entropy of rows [N, hidden] against targets [N], summed over those not `IGNORE`."""
+    if not rows.is_cuda:
         # Nothing waits for a CPU, so that what fills up need not be multiplied by the head.
+        counted = targets != IGNORE
         logits = F.linear(rows[counted], weight).float()
-        return F.cross_entropy(logits, targets[counted], reduction="sum") / count
+        return F.cross_entropy(logits, targets[counted], reduction="sum")
     from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction
 
     result = LigerFusedLinearCrossEntropyFunction.apply(
         rows, weight, targets, None, None, IGNORE, 0.0, 0.0, "sum"
     )
-    total = result[0] if isinstance(result, tuple) else result
-    return total / count
+    return result[0] if isinstance(result, tuple) else result

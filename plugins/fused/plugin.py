@@ -20,6 +20,7 @@ from plugins.fused.merge import merge_factor, merge_micro_batches
 from plugins.fused.modes import QuickModes
 from plugins.fused.run import Architecture, pass_shape
 from recipes.runner.core.errors import UserError
+from recipes.runner.core.fallbacks import note_fallback
 from recipes.runner.models.families import LORA_KERNELS
 from recipes.runner.models.saved_adapter import MADE_BY_TRL
 
@@ -83,13 +84,20 @@ class FusedPlugin(BasePlugin):
         """Refuse what the plugin is not for.
 
         Raises:
-            UserError: another kind of model, or rows that are cut across devices.
+            UserError: another kind of model, rows that are cut across devices, or weights of
+                tokens where whole answers are compared.
         """
         if cfg.model_config_type not in self.model_types:
             raise UserError(
                 f"{type(self).__name__} is for model type {', '.join(self.model_types)},"
                 f" not {cfg.model_config_type}",
                 where="plugins",
+                todo="Remove it from this recipe",
+            )
+        if cfg.rl and self.options(cfg).opening_weight != 1.0:
+            raise UserError(
+                "opening_weight is for supervised training, and rl compares whole answers",
+                where=f"{self.key}.opening_weight",
                 todo="Remove it from this recipe",
             )
         if (cfg.context_parallel_size or 1) > 1 and self.options(cfg).enabled:
@@ -179,10 +187,20 @@ class FusedPlugin(BasePlugin):
             trainer.pack_pairs(found)
         if trainer.compute_metrics is not None:
             found.logits_in_eval = True
+        if options.opening_weight != 1.0:
+            self._weigh_openings(options.opening_weight, found)
         if isinstance(found, FusedLoss) and trainer.data_collator is not None:
             trainer.data_collator = WithTargetRows(trainer.data_collator)
         if options.merge_micro_batches:
             self._merge(trainer, found)
+
+    def _weigh_openings(self, weight: float, found: Any) -> None:
+        if isinstance(found, FusedLoss) and not found.lm_head.weight.requires_grad:
+            found.opening_weight = weight
+            also_chosen(opening_weight=weight)
+            return
+        reason = "the head is trained, or its loss is not fused here"
+        note_fallback(f"{self.architecture.name}.opening_weight", "all tokens alike", reason)
 
     def _merge(self, trainer: Any, found: Any) -> None:
         decoder = getattr(found, found.base_model_prefix)

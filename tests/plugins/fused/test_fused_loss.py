@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from plugins.fused.causal_lm import FusedLoss, put_before
-from plugins.fused.loss import IGNORE, WithTargetRows, find_target_rows, fused_cross_entropy
+from plugins.fused.loss import (
+    IGNORE,
+    OPENING,
+    WithTargetRows,
+    find_openings,
+    find_target_rows,
+    fused_cross_entropy,
+)
 
 
 @pytest.mark.parametrize("num_items", [None, 7])
@@ -43,6 +50,51 @@ def test_on_a_cpu_it_is_the_plain_loss(num_items, labelled) -> None:
     plain = plain / (num_items or (shifted != IGNORE).sum())
     assert of_rows.item() == pytest.approx(plain.item(), rel=1e-5)
     assert torch.allclose(grad, torch.autograd.grad(plain, hidden)[0], atol=1e-6)
+
+
+def test_openings_are_the_first_labelled_tokens_of_each_answer() -> None:
+    labels = torch.full((2, 40), IGNORE)
+    labels[0, 3:20] = 1
+    labels[0, 21:23] = 1  # a second answer, shorter than an opening
+    labels[1, 0:12] = 1  # from the first token of a row on
+    expected = torch.zeros(2, 40, dtype=torch.bool)
+    expected[0, 3 : 3 + OPENING] = True
+    expected[0, 21:23] = True
+    expected[1, :OPENING] = True
+    assert torch.equal(find_openings(labels), expected)
+
+
+@pytest.mark.parametrize("num_items", [None, 90])
+def test_openings_count_as_often_as_asked(num_items) -> None:
+    """Value and gradient against a weighted mean written out; weights of 1 change nothing."""
+    torch.manual_seed(1)
+    hidden = torch.randn(2, 60, 16, requires_grad=True)
+    head = torch.randn(50, 16)
+    labels = torch.randint(50, (2, 60))
+    labels[:, :5] = IGNORE
+    labels[:, 30:36] = IGNORE
+    rows = find_target_rows(labels)
+    weighted = fused_cross_entropy(hidden, head, labels, rows, num_items, 3.0)
+    grad = torch.autograd.grad(weighted, hidden)[0]
+    weights = torch.where(find_openings(labels), 3.0, 1.0)[:, 1:].flatten()
+    shifted = labels[:, 1:].flatten()
+    weights = weights * (shifted != IGNORE)
+    logits = (hidden @ head.T)[:, :-1].flatten(0, 1)
+    each = torch.nn.functional.cross_entropy(logits, shifted, reduction="none")
+    labelled = (shifted != IGNORE).sum()
+    plain = (each * weights).sum() / weights.sum() * labelled / (num_items or labelled)
+    assert weighted.item() == pytest.approx(plain.item(), rel=1e-5)
+    assert torch.allclose(grad, torch.autograd.grad(plain, hidden)[0], atol=1e-6)
+    alike = fused_cross_entropy(hidden, head, labels, rows, num_items, 1.0)
+    assert alike.item() != pytest.approx(weighted.item(), rel=1e-3)
+
+
+def test_a_batch_without_labels_is_zero_with_weights_too() -> None:
+    hidden = torch.randn(1, 8, 4, requires_grad=True)
+    labels = torch.full((1, 8), IGNORE)
+    rows = torch.tensor([2, 7])  # found before the labels were masked
+    loss = fused_cross_entropy(hidden, torch.randn(9, 4), labels, rows, None, 3.0)
+    assert loss.item() == 0.0
 
 
 def test_target_rows_stand_before_the_labels() -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+import torch
 from axolotl.utils.dict import DictDefault
+from pydantic import ValidationError
 
 from plugins.falcon.plugin import FalconPlugin
+from plugins.fused.args import FusedOptions
 from plugins.fused.merge import ENOUGH, merge_factor, merge_micro_batches
 from plugins.llama.plugin import LlamaPlugin
 from recipes.runner.core.errors import UserError
+from recipes.runner.core.fallbacks import fallbacks_taken, forget_fallbacks
 from tests.plugins.llama.tiny_llama import make_llama
 
 LLAMA = {"model_config_type": "llama"}
@@ -21,6 +25,7 @@ LLAMA = {"model_config_type": "llama"}
     [
         (LlamaPlugin, {"model_config_type": "gemma"}, "not gemma"),
         (LlamaPlugin, {"context_parallel_size": 2}, "context parallelism cuts"),
+        (LlamaPlugin, {"rl": "dpo", "fused": {"opening_weight": 3.0}}, "compares whole answers"),
         (
             FalconPlugin,
             {
@@ -111,3 +116,35 @@ def test_merging_changes_the_trainers_sizes_and_plans_again() -> None:
     merge_micro_batches(trainer, 4)
     assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (4, 1)
     assert planned == [1]
+
+
+@pytest.mark.parametrize("changes", [{"loss": "plain"}, {"enabled": False}])
+def test_openings_are_weighed_by_the_fused_loss_alone(changes) -> None:
+    with pytest.raises(ValidationError, match="opening_weight needs"):
+        FusedOptions(opening_weight=3.0, **changes)
+
+
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_openings_weigh_in_training_and_not_in_evaluation(weight) -> None:
+    torch.manual_seed(0)
+    model, plugin = make_llama(), LlamaPlugin()
+    model.lm_head.weight.requires_grad_(False)
+    cfg = DictDefault({**LLAMA, "fused": {"opening_weight": weight}})
+    plugin.post_model_load(cfg, model)
+    trainer = SimpleNamespace(model=model, compute_metrics=None, data_collator=None)
+    plugin.post_trainer_create(cfg, trainer)
+    ids = torch.arange(1, 25).view(1, -1)
+    trained, watched = (model.train(on)(ids, labels=ids).loss.item() for on in (True, False))
+    assert (trained == pytest.approx(watched, rel=1e-6)) == (weight == 1.0)
+
+
+def test_openings_that_cannot_be_weighed_are_said() -> None:
+    forget_fallbacks()
+    model, plugin = make_llama(), LlamaPlugin()
+    model.lm_head.weight.requires_grad_(True)
+    cfg = DictDefault({**LLAMA, "fused": {"opening_weight": 3.0}})
+    plugin.post_model_load(cfg, model)
+    plugin.post_trainer_create(
+        cfg, SimpleNamespace(model=model, compute_metrics=None, data_collator=None)
+    )
+    assert "llama.opening_weight" in {one["part"] for one in fallbacks_taken()}
