@@ -61,15 +61,15 @@ class Choice:
         return TritonBackend()
 
 
-_chosen: dict[str, bool | str | int] = {}
+_chosen: dict[str, bool | str | int | float] = {}
 
 
-def chosen() -> dict[str, bool | str | int]:
+def chosen() -> dict[str, bool | str | int | float]:
     """How the model last set up in this process runs, ready for JSON; empty before."""
     return dict(_chosen)
 
 
-def also_chosen(**more: bool | str | int) -> None:
+def also_chosen(**more: bool | str | int | float) -> None:
     """Add to what `chosen` tells."""
     _chosen.update(more)
 

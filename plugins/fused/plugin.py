@@ -195,7 +195,8 @@ class FusedPlugin(BasePlugin):
             self._merge(trainer, found)
 
     def _weigh_openings(self, weight: float, found: Any) -> None:
-        if isinstance(found, FusedLoss) and not found.lm_head.weight.requires_grad:
+        frozen_head = not found.lm_head.weight.requires_grad
+        if isinstance(found, FusedLoss) and frozen_head:
             found.opening_weight = weight
             also_chosen(opening_weight=weight)
             return
