@@ -77,14 +77,18 @@ def test_fsdp_hands_the_loss_on_in_float32():
     plugin.set_mixed_precision("bf16")
     assert plugin.mixed_precision_policy.output_dtype == torch.bfloat16  # accelerate's own
     trainer = SimpleNamespace(
-        accelerator=SimpleNamespace(state=SimpleNamespace(fsdp_plugin=plugin))
+        accelerator=SimpleNamespace(state=SimpleNamespace(fsdp_plugin=plugin)),
+        model=torch.nn.Identity(),
     )
     HardwarePlugin().post_trainer_create(None, trainer)
     policy = plugin.mixed_precision_policy
     assert policy.param_dtype == torch.bfloat16
     assert policy.output_dtype is None and policy.reduce_dtype == torch.float32
     HardwarePlugin().post_trainer_create(
-        None, SimpleNamespace(accelerator=SimpleNamespace(state=SimpleNamespace()))
+        None,
+        SimpleNamespace(
+            accelerator=SimpleNamespace(state=SimpleNamespace()), model=torch.nn.Identity()
+        ),
     )
 
 
