@@ -69,7 +69,8 @@ class HardwarePlugin(BasePlugin):
     def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
         """Keep FSDP2 from rounding each loss to 16 bits, and gradients while they are summed.
 
-        LoRA layers on a CPU cast nothing that autocast casts back. DDP leaves gradients where ranks have summed them, in place of copying them back.
+        LoRA layers on a CPU cast nothing that autocast casts back. DDP leaves gradients where ranks
+        have summed them, in place of copying them back.
 
         accelerate has a model's outputs cast to the dtype of computing. At a loss of 10 bfloat16
         has steps of 0.06, and the best checkpoint would be a matter of chance.
