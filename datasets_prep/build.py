@@ -98,6 +98,7 @@ def build(
     folder: Path,
     tokenising: Tokenising | None,
     wanted: dict[str, Any],
+    made_from: dict[str, str],
     workers: int | None,
     limit: int | None = None,
     force: bool = False,
@@ -113,7 +114,8 @@ def build(
         run = _Run(definition, parts, work, tokenising, workers, limit, kept, wanted)
         outcome = run()
         outputs = [file.name for file in run.result.iterdir()]
-        manifest.write(run.result, wanted, outputs, run.counts(outcome), run.unproven)
+        counts = run.counts(outcome)
+        manifest.write(run.result, wanted, outputs, counts, run.unproven, made_from)
         _install(run.result, folder)
         if kept:
             kept.install()

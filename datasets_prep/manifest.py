@@ -10,8 +10,7 @@ from typing import Any
 from datasets_prep.definition import Definition
 from datasets_prep.recipe_tokens import facts, tokenizer_files
 from recipes.runner.core.hashes import file_hash
-
-MANIFEST = "manifest.json"
+from recipes.runner.core.made_data import MADE_FROM, MANIFEST
 
 
 def inputs(
@@ -66,6 +65,7 @@ def write(
     outputs: list[str],
     counts: dict[str, Any],
     unproven: str | None,
+    made_from: dict[str, str],
 ) -> None:
     """Write the manifest of the files of a folder.
 
@@ -75,9 +75,11 @@ def write(
         outputs: names of the files.
         counts: rows read, kept, dropped and written.
         unproven: why the rows are not proven trainable; None when they are.
+        made_from: `made_data.made_from`, by which `make check` sees that they are out of date.
     """
     body = {
         "inputs": wanted,
+        MADE_FROM: made_from,
         "counts": counts,
         "unproven": unproven,
         "outputs": {name: file_hash(folder / name) for name in sorted(outputs)},

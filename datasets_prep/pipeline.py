@@ -15,6 +15,7 @@ from datasets_prep.suites import suite_files
 from datasets_prep.workspace import only_run
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.fallbacks import note_fallback
+from recipes.runner.core.made_data import made_from
 from recipes.runner.core.recipe import (
     RECIPES,
     ROOT,
@@ -112,7 +113,11 @@ def prepare(
 
             tokenising = Tokenising(proving, tokens, missing) if proving and tokens else None
             plans = [PartPlan(*part) for part in parts]
-            outcome = build(chosen, plans, folder, tokenising, wanted, workers, limit, force)
+            files = chain.from_iterable(files for _, _, files in parts)
+            inputs = made_from(definition_file, files)
+            outcome = build(
+                chosen, plans, folder, tokenising, wanted, inputs, workers, limit, force
+            )
     except OSError as error:
         raise UserError(
             (error.strerror or str(error)).lower(),

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from recipes.runner.check.keys import inspect_recipe
+from recipes.runner.check.keys import Report, inspect_recipe
+from recipes.runner.core import local_data, made_data
 from recipes.runner.core.quiet import quiet
 from recipes.runner.core.yaml_file import YamlFile
 
@@ -75,9 +76,13 @@ def said(path: Path, rl: str, entry: str) -> list[str]:
         "remove_unused_columns": False,
         **({"rl": rl} if rl else {"val_set_size": 0.1}),
     }
-    with quiet():
-        report = inspect_recipe(config, YamlFile(Path("recipe.yaml"), config))
+    report = inspected(config)
     return [error.what for error in (*report.errors, *report.warnings)]
+
+
+def inspected(config: dict[str, Any]) -> Report:
+    with quiet():
+        return inspect_recipe(config, YamlFile(Path("recipe.yaml"), config))
 
 
 @pytest.mark.parametrize(("rl", "rows", "wrong", "key", "right"), LINES)
@@ -157,3 +162,47 @@ def test_a_module_of_the_users_own_is_let_be(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("{}\n", encoding="utf-8")
     assert not [line for line in said(path, "dpo", "type: json.loads") if "type" in line]
+
+
+def test_stale_data_are_said_and_their_rows_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    definitions, made = tmp_path / "datasets_prep/definitions", tmp_path / "data/mine"
+    definitions.mkdir(parents=True)
+    made.mkdir(parents=True)
+    row = json.dumps(ROWS["chat"]) + "\n"
+    definition, source = definitions / "mine.yaml", definitions / "mine.jsonl"
+    definition.write_text("name: mine\nsource: {file: mine.jsonl}\nshape: messages\n")
+    source.write_text(row * 8)
+    for name in ("train", "validation"):
+        (made / f"{name}.jsonl").write_text(row * 8)
+    monkeypatch.setattr(made_data, "ROOT", tmp_path)
+    monkeypatch.setattr(local_data, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    path = "data/mine/train.jsonl"
+    config: dict[str, Any] = {
+        "base_model": "mistralai/Mistral-7B-Instruct-v0.3",
+        "datasets": [{"path": path, "type": "chat_template"}],
+        "test_datasets": [{"path": "data/mine/validation.jsonl", "type": "chat_template"}],
+        "learning_rate": 0.0002,
+        "micro_batch_size": 1,
+        "output_dir": "runs/x",
+        "eval_steps": 10,
+        "load_best_model_at_end": True,
+        "num_epochs": 1,
+    }
+    held = {"made_from": made_data.made_from(definition, [source])}
+    (made / "manifest.json").write_text(json.dumps(held))
+    definition.write_text("# a comment\n" + definition.read_text())
+    assert not made_data.is_stale(path)
+    assert any("8 steps at the most" in str(e) for e in inspected(config).errors)
+    # The definition's source has grown since: train makes the data again, with as many rows.
+    source.write_text(row * 40)
+    assert made_data.is_stale(path)
+    report = inspected(config)
+    found = [*report.errors, *report.warnings]
+    assert not any("steps at the most" in str(one) for one in found)
+    assert [n for n in map(str, report.notes) if "out of date" in n and "DATASET=mine" in n]
+    # A version that wrote nothing of its inputs made them.
+    (made / "manifest.json").write_text(json.dumps({"inputs": {}}))
+    assert made_data.is_stale(path)

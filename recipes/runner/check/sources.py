@@ -13,6 +13,7 @@ from recipes.runner.check.conditions import is_given
 from recipes.runner.check.finding import Finding, number, spelt, words
 from recipes.runner.check.references import is_local
 from recipes.runner.core.local_data import count_rows
+from recipes.runner.core.made_data import is_stale
 from recipes.runner.core.nearest import did_you_mean
 from recipes.runner.core.paths import file_here, is_folder
 from recipes.runner.core.yaml_file import KeyPath
@@ -40,7 +41,13 @@ _WITHOUT_CHAT = words("""
 def check_source(
     config: dict[str, Any], place: KeyPath, entry: dict[Any, Any]
 ) -> Iterator[Finding]:
-    """File kind, split, shards and unread keys of one entry of ``datasets``."""
+    """File kind, age, split, shards and unread keys of one entry of ``datasets``."""
+    path = entry.get("path")
+    if place[0] == "datasets" and isinstance(path, str) and is_stale(path):
+        what = f"{Path(path).parent} is out of date: its definition or its source has changed since"
+        name = Path(path).parent.name
+        todo = f"make train makes it again, as does make data DATASET={name}"
+        yield Finding((*place, "path"), what, todo, "note")
     yield from _file_kind(place, entry)
     yield from _split(place, entry)
     yield from _shards(place, entry)

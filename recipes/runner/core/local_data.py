@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from recipes.runner.core.made_data import is_stale
 from recipes.runner.core.paths import ROOT, is_file
 from recipes.runner.core.yaml_file import read_yaml
 
@@ -19,10 +20,12 @@ def definitions() -> set[str]:
 def count_rows(path: str) -> int | None:
     """Rows of a local file of JSON lines, or of the source that it will be made from.
 
+    A file that is out of date is made again before anybody trains on it: it doesn't count.
+
     Returns:
         None where neither is here.
     """
-    places = [Path(path), ROOT / path]
+    places = [] if is_stale(path) else [Path(path), ROOT / path]
     parts = Path(path).parts
     if len(parts) == 3 and parts[0] == "data" and parts[1] in definitions():
         folder = ROOT / "datasets_prep" / "definitions"
