@@ -28,7 +28,19 @@ _TOWN = (
     r"(?:,? [A-Z]{2}\b)?(?:,? \d{5}(?:-\d{4})?\b)?)?"
 )
 _POSTCODE = r"[A-Z]{1,2}\d[A-Z\d]? \d(?!MG|ML|KG|KM|CM|MM|OZ|LB|PM|AM|HZ|GB|MB|TB|IU)[A-Z]{2}\b"
-ADDRESS = re.compile(
+# A street and its number, as Spain, Portugal, Italy, Germany and France write them.
+_WORD = r"[A-Z\u00c0-\u00de][\w'\u2019-]+"
+_OF = r"(?:de (?:la |los |las |l['\u2019])?|d[aeou]l?s? |d['\u2019])?"
+_CITY = rf"(?:, ?\d{{5}} {_WORD})?"
+_ABROAD = re.compile(
+    rf"\b(?:C/|(?:Calle|Avda\.|Avenida|Paseo|Rua|Via|Viale) {_OF}) ?{_WORD}(?: {_OF}{_WORD}){{0,3}}"
+    r",? (?:n\.?[\u00ba\u00b0] ?)?\d{1,4}\b(?!\s?(?:km|m|%)\b)"
+    rf"(?:, ?\d{{1,2}}\.?[\u00ba\u00aa](?: ?[A-Z]\b)?)?{_CITY}"
+    rf"|\b[A-Z\u00c0-\u00de][\w-]*(?:stra\u00dfe|strasse|str\.) \d{{1,4}} ?[a-z]?\b{_CITY}"
+    rf"|\b\d{{1,4}}(?: bis| ter)?,? (?:rue|boulevard|impasse|all\u00e9e|quai) {_OF}"
+    rf"{_WORD}(?:[ -]{_WORD}){{0,3}}{_CITY}"
+)
+_ENGLISH = re.compile(
     rf"(?<![\w.,$\u20ac\u00a3-])\d{{1,5}}[A-Za-z]?,? (?:[NSEW]\.? |North |South |East |West )?"
     rf"(?:{_NAME} ){{1,3}}(?:(?:{_SURE})\b\.?|(?:{_WORDS})\b(?:\.(?! [A-Z])|(?!\.? [A-Z][a-z])))"
     rf"{_UNIT}{_TOWN}(?:,? {_POSTCODE})?"
@@ -36,3 +48,17 @@ ADDRESS = re.compile(
     r"(?: \d{5}(?:-\d{4})?)?"
     rf"|\b{_POSTCODE}"
 )
+# What must stand in a text that holds one: looked for first, as it is found ten times as fast.
+_NUMBERED = re.compile(r"\d[A-Za-z]?,? (?:[A-Z\u00c0-\u00de]|\d)|Box \d")
+_STREETS = (
+    *("C/", "Calle ", "Avda.", "Avenida ", "Paseo ", "Rua ", "Via ", "Viale ", "stra\u00dfe "),
+    *("strasse ", "str. ", "rue ", "boulevard ", "impasse ", "all\u00e9e ", "quai "),
+)
+
+
+def find_addresses(text: str) -> list[tuple[int, int]]:
+    """Character spans of postal addresses."""
+    found = [m.span() for m in _ENGLISH.finditer(text)] if _NUMBERED.search(text) else []
+    if any(street in text for street in _STREETS):
+        found += [m.span() for m in _ABROAD.finditer(text)]
+    return found

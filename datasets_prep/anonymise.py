@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from datasets_prep import identifiers
-from datasets_prep.addresses import ADDRESS
+from datasets_prep.addresses import find_addresses
 from datasets_prep.code import code_spans, overlaps
 from datasets_prep.conversation import Conversation, Ledger, Message, Span
 from datasets_prep.crisis_lines import (
@@ -30,6 +30,7 @@ from datasets_prep.patterns import (
     EMAIL,
     PLACEHOLDER,
     URL,
+    is_commanded,
     is_software,
     may_hold_email,
     may_hold_url,
@@ -39,8 +40,11 @@ from datasets_prep.phones import check_regions, find_phones
 from datasets_prep.public_words import STORY
 from datasets_prep.settings import AnonymiseSettings
 
+_DIGIT = re.compile(r"\d")
 _HANDLE = re.compile(
     r"(?<![\w@/.])@[A-Za-z_][A-Za-z0-9_.-]{1,29}(?<![.-])(?![\w=])|(?<![\w/])/?u/[A-Za-z0-9_-]{3,20}\b"
+    # People by their number, as exports of Discord and of Twitter write them.
+    r"|<@!?\d{15,20}>|(?:(?<=^)|(?<=\s))@\d{5,20}(?![\w.,])"
     r"|(?:(?<=instagram: )|(?<=snapchat: )|(?<=twitter: )|(?<=skype: )|(?<=discord: )|(?<=kik: ))"
     r"\w{3,30}",
     re.IGNORECASE,
@@ -168,7 +172,7 @@ class Anonymiser:
     def _all(self, text: str, finders: Sequence[NameFinder]) -> list[Finding]:
         """Everything that any finder finds, overlaps and code too."""
         found = self._addresses_of_the_net(text)
-        if any(map(str.isdigit, text)):
+        if _DIGIT.search(text):
             found += self._numbers(text)
         for finder in finders:
             found += _names(finder, text)
@@ -187,6 +191,7 @@ class Anonymiser:
             for f in found
             if not is_crisis_site(text[f.start : f.end])
             and not is_software(text[f.start : f.end])
+            and not is_commanded(text, f.start)
             and not stands_beside_help(text, f.start, f.end)
         ]
         if settings.handles and ("@" in text or "u/" in lower or ": " in text):
@@ -211,7 +216,7 @@ class Anonymiser:
             phones = find_phones(text, settings.phone_regions, self._keep_phones)
             found += [Finding("PHONE", start, end) for start, end in phones]
         if settings.addresses:
-            found += [Finding("ADDRESS", *m.span()) for m in ADDRESS.finditer(text)]
+            found += [Finding("ADDRESS", *span) for span in find_addresses(text)]
         return found
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from datasets_prep.signatures import exact
@@ -62,6 +63,11 @@ class Message:
         )
 
 
+@lru_cache(maxsize=256)
+def _written_words(text: str) -> int:
+    return word_count(text) if has_unspaced(text) else len(text.split())
+
+
 @dataclass
 class Conversation:
     """One row of a data set, with what the steps need to know beside its messages.
@@ -102,10 +108,7 @@ class Conversation:
 
     def size(self) -> tuple[int, int, int]:
         """Turns, words in all, and words of the assistant."""
-        counts = [
-            (m.role, word_count(m.content) if has_unspaced(m.content) else len(m.content.split()))
-            for m in self.messages
-        ]
+        counts = [(m.role, _written_words(m.content)) for m in self.messages]
         said = sum(words for role, words in counts if role == "assistant")
         return len(counts), sum(words for _, words in counts), said
 

@@ -99,6 +99,14 @@ _SAID_BEFORE = re.compile(
     r"them|him|her)\b",
     re.IGNORECASE,
 )
+# Goes on from the place that a sentence pointed to: nothing is left of it when that one went.
+_GOES_ON = re.compile(
+    r"\s*(?:(?:Once|When|After) (?:(?:you(?:'re|\u2019re| are| get| arrive)? )?there|"
+    r"(?:you(?:'re|\u2019re| are| get) )?(?:on|at|in) (?:that|this|the|their) "
+    r"(?:web ?site|site|page|link|directory|homepage))|From there,|"
+    r"(?:There|On (?:that|this|their) (?:web ?site|site|page|homepage)),? "
+    r"you (?:can|will|'ll|may|should))\b"
+)
 # Who answers offers help of their own, behind which the link stood.
 _OFFERS = re.compile(
     r"\bI (?:am licensed|(?:also )?(?:provide|offer|speciali[sz]e|practice)|see clients|"
@@ -128,9 +136,16 @@ def without_dead_links(
     # What the code of an answer says of links is the program's.
     prose = without_code(text)
     pieces: list[str] = []
+    went = False
     for start, end in _pieces(text):
         piece = text[start:end]
         said = prose[start:end]
+        hangs, went = went and _GOES_ON.match(said), False
+        if hangs and not MASKED_LINK.search(said):
+            gone.append(Span(turn, start, piece, ""))
+            pieces.append("\n" if piece.endswith("\n") else "")
+            went = True
+            continue
         if not MASKED_LINK.search(said) and not _ANNOUNCED.search(said):
             pieces.append(piece)
             continue
@@ -140,6 +155,7 @@ def without_dead_links(
             cut.append(Span(turn, start, piece, rest))
         else:
             gone.append(Span(turn, start, piece, ""))
+            went = True
             rest = "\n" if piece.endswith("\n") else ""
         pieces.append(GAPS.sub(" ", rest))
     rest = joined(*pieces).strip()

@@ -38,6 +38,8 @@ def nothing_left(tally: Tally, name: str) -> UserError:
         if whole != reason:
             why += f" ({whole})"
         todo = next((cure for sign, cure in _CURES.items() if sign in whole), todo)
+    if not tally.read:
+        return UserError("its rows make no conversation", name, todo)
     return UserError(f"no usable row among {tally.read}{why}", name, todo)
 
 

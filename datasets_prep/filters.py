@@ -21,7 +21,7 @@ from datasets_prep.residue import (
 )
 from datasets_prep.sentences import sentences
 from datasets_prep.settings import FilterSettings
-from datasets_prep.words import word_count
+from datasets_prep.words import holds_any, word_count
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.patterns import BadPattern, guarded, search
 
@@ -32,10 +32,12 @@ if TYPE_CHECKING:
 _SLIP = 8
 # One of these stands in whatever ``lexicons/toxic.yaml`` finds.
 TOXIC_WORDS = (
-    *("kill", "kys", "idiot", "moron", "retard", "loser", "bitch", "cunt", "whore", "slut"),
-    *("piece of", "waste of", "pathetic", "worthless", "fuck", "screw", "shut", "miss you"),
-    *("care about you", "without you", "die", "be dead", "hurt yourself", "cut yourself", "suffer"),
-    *("nigger", "faggot", "kike", "spic", "tranny", "chink", "end your life"),
+    *("kill your", "kill urself", "kill oneself", "kys", "fuck", "screw you", "screw off"),
+    *(" idiot", " moron", " retard", " loser", " bitch", " cunt", " whore", " slut", " piece of"),
+    *(" waste of", " pathetic", " worthless", "shut up", "shut the", "miss you", "care about you"),
+    *("without you", "should die", "just die", "serve to die", "ought to die", "way to die"),
+    *("be dead", "hurt yourself", "cut yourself", "suffer", "end your life", "nigger", "faggot"),
+    *("kike", "spic", "tranny", "chink"),
 )
 # The same for ``lexicons/promotion.yaml``.
 PROMOTION_WORDS = (
@@ -136,7 +138,7 @@ class Filter:
         if self.settings.toxic_phrases:
             return True
         lower = text.lower()
-        return any(word in lower for word in TOXIC_WORDS)
+        return holds_any(lower, TOXIC_WORDS)
 
     def _language(
         self, conversation: Conversation, spoiled: dict[int, str], ledger: Ledger
@@ -190,7 +192,7 @@ class Filter:
             return search(self._promotion, text, "filter.promotion_phrases") is not None
         # Phrases of our own need no guard, and most texts no look for them.
         lower = text.lower()
-        return any(w in lower for w in PROMOTION_WORDS) and bool(self._promotion.search(text))
+        return holds_any(lower, PROMOTION_WORDS) and bool(self._promotion.search(text))
 
     def _toxic_in(self, text: str) -> re.Match[str] | None:
         if self.settings.toxic_phrases:

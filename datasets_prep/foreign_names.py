@@ -16,13 +16,14 @@ _NAME = rf"[{_UPPER}][a-z\u00df-\u017e\u1e00-\u1eff]+(?:[-'\u2019][{_UPPER}][a-z
 _FULL = rf"{_NAME}(?: (?:(?:van|von|de|der|den|la|del|da|di) ){{0,2}}{_NAME}){{0,2}}"
 _TITLES = (
     r"Dr|Prof|Herrn?|Frau|Mme|Mlle|[Mm]adame|[Mm]onsieur|[Ss]e\u00f1ora?|Sra?|[Dd]o\u00f1a|"
-    r"[Ss]ignora?|Sig|[Ss]enhora?|[Dd]ona|[Mm]evrouw|[Mm]eneer|Pfarrer|Pastor|Pan|Pani"
+    r"[Ss]ignora?|Sig|[Ss]enhora?|[Dd]ona|[Mm]evrouw|[Mm]eneer|Pfarrer|Pastor|Pan|Pani|"
+    r"[Dd]aktari|[Bb]wana|[Mm]walimu|[Mm]zee"
 )
 _SAID = (
     r"[Ii]ch hei\u00dfe|[Mm]ein Name ist|[Jj]e m['\u2019]appelle|[Mm]on nom est|[Mm]e llamo|"
     r"[Mm]i nombre es|[Mm]i chiamo|[Ii]l mio nome \u00e8|[Mm]e chamo|[Mm]eu nome \u00e9|[Ii]k heet|"
     r"[Mm]ijn naam is|[Jj]ag heter|[Jj]eg hedder|[Jj]eg heter|"
-    r"[Nn]azywam si\u0119|[Mm]am na imi\u0119"
+    r"[Nn]azywam si\u0119|[Mm]am na imi\u0119|[Jj]ina langu ni|[Nn]aitwa"
 )
 _RELATED = (
     r"(?:[Mm]eine?[mnrs]?|[Uu]nsere?[mnr]?) (?:\w+ )?(?:Freund(?:in)?|Mann|Frau|Sohn|Tochter|"
@@ -35,6 +36,7 @@ _RELATED = (
     r"filh[oa]|irm\u00e3o?|pai|m\u00e3e|marito|moglie|figli[oa]|fratello|sorella|ragazz[oa]|amic[oa])"
     r"|(?:[Mm]ijn|[Mm]in|[Mm]itt) (?:vriend(?:in)?|man|vrouw|zoon|dochter|broer|zus|moeder|vader|"
     r"sambo|bror|syster|mamma|pappa|ven|v\u00e4n)"
+    r"|(?:[Rr]afiki|[Mm]ume|[Mm]ke|[Kk]aka|[Dd]ada|[Mm]ama|[Bb]aba|[Mm]toto|[Jj]irani) (?:w|y)angu"
 )
 _GREETED = (
     r"(?:\A|(?<=[.!?\n] )|(?<=\n))(?:Hallo|Liebe[rs]?|Hola|Bonjour|Salut|Ciao|Car[oa]|Ch\u00e8re?|"
@@ -51,6 +53,25 @@ _GIVEN_RULES = (
 )
 
 
+# Of China: a surname, and up to two signs, before what only people are called, or behind what
+# introduces them. Surnames that are common words are left out: "for ladies" is spelt with one.
+_SURNAME = (
+    "[\u738b\u674e\u5f20\u5218\u9648\u6768\u9ec4\u8d75\u5468\u5434\u5f90\u5b59\u6731\u9a6c\u80e1\u90ed\u6797\u4f55\u7f57\u90d1\u6881\u8c22\u5b8b\u5510\u97e9\u51af\u9093\u66f9\u5f6d"
+    "\u66fe\u8096\u7530\u8463\u8881\u6f58\u848b\u8521\u675c\u53f6\u7a0b\u82cf\u9b4f\u5415\u4e01\u6c88\u59da\u5362\u59dc\u5d14\u949f\u8c2d\u9646\u6c6a\u8303\u5ed6\u97e6\u8d3e\u590f\u90b9\u718a\u5b5f"
+    "\u79e6\u859b\u4faf\u96f7\u9f99\u6bb5\u90dd\u5b54\u90b5\u6bdb\u5f35\u5289\u9673\u694a\u9ec3\u8d99\u5433\u5b6b\u99ac\u7f85\u912d\u8b1d\u97d3\u99ae\u8449\u8607\u76e7\u9418\u9678]"
+)
+_SIGN = "[\u4e00-\u9fff]"
+_CHINESE = (
+    re.compile(
+        rf"(?<![\u4efb\u4e5f])({_SURNAME}{_SIGN}{{0,2}}?)(?=\u5148\u751f|\u5973\u58eb|\u5c0f\u59d0|\u592a\u592a)"
+    ),
+    re.compile(
+        rf"(?:\u6211\u53eb|\u540d\u53eb|\u6211\u7684\u540d\u5b57\u662f|\u59d3\u540d[\uff1a:\u662f]?)\s?"
+        rf"({_SURNAME}{_SIGN}{{1,2}})(?=[\s\uff0c,\u3002.\uff01!\uff1b;\u3001]|$)"
+    ),
+)
+
+
 def foreign_names(text: str) -> list[tuple[int, int]]:
     """Spans of names in a text that is not English."""
     spans = [m.span(1) for rule in _RULES for m in rule.finditer(text)]
@@ -59,4 +80,6 @@ def foreign_names(text: str) -> list[tuple[int, int]]:
             first = match[1].split()[0].lower()
             if is_given(first) or first in GIVEN_NAMES_INSIDE:
                 spans.append(match.span(1))
+    if not text.isascii():
+        spans += [m.span(1) for rule in _CHINESE for m in rule.finditer(text)]
     return [span for span in spans if text[slice(*span)].split()[0].lower() not in NOT_NAMES]

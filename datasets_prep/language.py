@@ -22,6 +22,7 @@ from lingua import Language, LanguageDetector, LanguageDetectorBuilder
 
 from datasets_prep.code import without_code
 from datasets_prep.patterns import PLACEHOLDER
+from datasets_prep.rare_languages import rare_language
 from datasets_prep.sentences import sentences
 from datasets_prep.tables import is_table_line, line_around
 from datasets_prep.words import word_count
@@ -41,6 +42,8 @@ _ENGLISH_SHARE, _ENGLISH_LEAST, _SHORT_SHARE = 0.4, 3, 0.5
 _ALONE, _NO_WORD = 0.7, 0.7
 # A text of so many words, with fewer than this share of English ones, may be in another language.
 _FOREIGN_WORDS, _FOREIGN_SHARE, _FOREIGN_SURE = 5, 0.2, 0.5
+# A text that begins with so many words, most of them English ones, is English.
+_HEAD, _HEAD_WORDS = 300, 30
 _LEXICON = Path(__file__).parent / "lexicons" / "english.txt"
 _PLAIN_WORDS = re.compile(r"[a-z]+(?:'[a-z]+)?")
 # ASCII, and the marks of typesetting, which stand in every language.
@@ -48,6 +51,13 @@ _PLAIN = re.compile("[\x00-\x7f\u00a0\u2013\u2014\u2018\u2019\u201c\u201d\u2026\
 # A line drawn with marks, which a detector takes for letters.
 _RULE = re.compile(r"[^\w\s]{4,}")
 _TABLE_WIDTH = 120
+# Between the symbols of a formula, of which none is a word.
+_SIGNS = re.compile(r"[=+*/^<>|~\u00b1\u00d7\u00f7\u2190-\u22ff]")
+_LONG_WORD = re.compile(r"[^\W\d_]{3}")
+_QUOTATION = re.compile(
+    '"[^"]*"|\u201c[^\u201d]*\u201d|\u00ab[^\u00bb]*\u00bb|\u300c[^\u300d]*\u300d|\u300e[^\u300f]*\u300f|'
+    "\u201e[^\u201c\u201d]*[\u201c\u201d]|\u300a[^\u300b]*\u300b|(?<!\\w)['\u2018][^'\u2019]+['\u2019](?!\\w)"
+)
 # No other language opens a question so; two words are enough to tell.
 _SPANISH_MARK = re.compile(r"[\u00bf\u00a1](?=[^\W\d_])")
 # Languages that are not written in Latin letters, by the first word of their letters' names in
@@ -208,9 +218,22 @@ class LanguageFinder:
         return self._foreign_script(text) is False
 
     def verdict(self, sentence: str) -> bool | None:
-        """Whether a sentence is in the kept language; None when that can't be told."""
+        """Whether a sentence is in the kept language; None when that can't be told.
+
+        What it quotes is of any language: "How do you say \"Ich habe Hunger\" in English?"
+        """
+        found = self._verdict(sentence)
+        if found is False:
+            bare = _QUOTATION.sub(" ", sentence)
+            if bare != sentence and self._verdict(bare):
+                return True
+        return found
+
+    def _verdict(self, sentence: str) -> bool | None:
         if self.keep == "en" and _plainly_english(sentence):
             return True
+        if _is_formula(sentence):
+            return None
         if self._spanish_question(sentence):
             return False
         found = self._foreign_script(sentence)
@@ -233,6 +256,8 @@ class LanguageFinder:
             score["zh"] = sum(score.pop(code, 0.0) for code in ("zh", "wuu", "yue"))
         best = max(score, key=score.__getitem__)
         own = score.get(self.keep, 0.0)
+        if (best != self.keep or own < _NO_WORD) and (rare := self._rare(sentence)):
+            return rare == self.keep
         if best == self.keep or own + _MARGIN >= score[best] or score[best] < _FOREIGN:
             told = words >= _SURE_WORDS and not (self.keep == "en" and _no_english(sentence))
             return True if told or best == self.keep else None
@@ -241,6 +266,15 @@ class LanguageFinder:
         if self.keep == "en" and score[best] >= _NO_WORD and _no_english(sentence):
             return False
         return self._second_look(sentence, best, score[best], words)
+
+    def _rare(self, sentence: str) -> str:
+        """The language that the detectors hardly know, where few words of English speak against."""
+        found = rare_language(sentence)
+        if found and self.keep == "en":
+            words = _PLAIN_WORDS.findall(sentence.lower())
+            english = sum(map(_ENGLISH_WORDS.__contains__, words))
+            return found if english < _FOREIGN_SHARE * len(words) else ""
+        return found
 
     def _spanish_question(self, sentence: str) -> bool:
         return self.keep not in ("es", "gl", "ast") and bool(_SPANISH_MARK.match(sentence))
@@ -281,6 +315,11 @@ class LanguageFinder:
         if value >= 0.5 - _MARGIN:
             return True if value >= 0.5 or words >= _SHORT_WORDS else None
         return None if words < _SHORT_WORDS and 1 - value < _SHORT_SURE else False
+
+
+def _is_formula(sentence: str) -> bool:
+    """Whether nothing but symbols is joined by signs: "\u03bb = h / p", which is of no language."""
+    return bool(_SIGNS.search(sentence)) and not _LONG_WORD.search(sentence)
 
 
 def _only_measures(sentence: str) -> bool:
@@ -336,10 +375,15 @@ def is_foreign_latin(text: str) -> bool:
 
     English by its commonest words is seen at once, and no detector is asked.
     """
+    words = _PLAIN_WORDS.findall(text[:_HEAD].lower())
+    if len(words) > _HEAD_WORDS and sum(map(_ENGLISH_WORDS.__contains__, words)) > len(words) // 2:
+        return False
     words = _PLAIN_WORDS.findall(text.lower())
     if len(words) < _FOREIGN_WORDS:
         return False
     if sum(map(_ENGLISH_WORDS.__contains__, words)) >= _FOREIGN_SHARE * len(words):
         return False
+    if rare_language(text):
+        return True
     code = main_language(text, _FOREIGN_SURE)
     return code not in ("", "en") and "LATIN" in scripts_of(code)

@@ -10,6 +10,7 @@ import html
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 from datasets_prep.conversation import Span, replace_all
 from datasets_prep.tables import line_around
@@ -71,6 +72,7 @@ def strip_markup(text: str, turn: int, spans: list[Span]) -> str:
     """A text without its HTML; each piece replaced is one span."""
     if "&" not in text and "<" not in text:
         return text
+    first = len(spans)
     whole = _is_whole(text)
     if not whole and "<" not in text and "&lt;" in text and _is_whole(html.unescape(text)):
         text = replace_all(_ENTITY, lambda m: html.unescape(m.group()), text, turn, spans)
@@ -83,6 +85,10 @@ def strip_markup(text: str, turn: int, spans: list[Span]) -> str:
         # Twice: text that was escaped once too often holds &amp;nbsp;
         for _ in range(2):
             text = replace_all(_ENTITY, lambda m: html.unescape(m.group()), text, turn, spans)
+    spans[first:] = [
+        replace(s, before=s.before.translate(_UNSEAL), after=(s.after or "").translate(_UNSEAL))
+        for s in spans[first:]
+    ]
     return text.translate(_UNSEAL)
 
 

@@ -10,6 +10,11 @@ IN_A_PLACE = re.compile(
     r"(?:mov|flew|fly|driv|drove|travel|trip|back|went|go|going|com|came|relocat|transferr)\w* to)"
     r"(?: (?:downtown|central|north|south|east|west|lovely|sunny))? \Z"
 )
+# A crowd is greeted by its town: "Hello Denver!"
+GREETED = re.compile(
+    r"\b(?:Hi|Hello|Hey|Greetings|Good (?:morning|evening|afternoon|night)|Welcome|"
+    r"Thank(?:s| you)),? \Z"
+)
 PLACE_BEFORE = re.compile(
     r"\b(?:Lake|Mount|Mt\.?|Port|Fort|Saint|St\.?|San|Santa|Cape|Camp|Hotel|Villa|Hurricane|Storm|"
     r"British|District of|Los|Las|"
@@ -38,6 +43,12 @@ OF_NO_PERSON = re.compile(
     r"|(?:['\u2019]s?)? the (?=[A-Z])"
     # A brand: "Meda Cap\u00ae".
     r"|(?: [A-Z][\w-]*)?[\u00ae\u2122]"
+)
+
+# A plant by its Latin name, whose genus is a given name too: "Rosa canina".
+OF_A_PLANT = re.compile(
+    r" (?:\u00d7 ?|x )?[a-z]{3,}(?:a|us|um|is|ii|ae|ens|ans|or|ix|es|oides|tris|alis)\b"
+    r"|\.? (?:sp|spp|var)\.",
 )
 
 # A medicine of whatever name: by its form or dose, or in what somebody takes.
@@ -76,7 +87,7 @@ MID_SENTENCE = re.compile(r"[a-z,] \Z")
 OF_A_WORK = re.compile(
     r"(?:(?:[\"\u201d\u2019')\]]|(?<=[a-z] )[A-Z][\w'\u2019]*"
     r"|[A-Z][\w'\u2019]* [A-Z][\w'\u2019]*),? by"
-    r"|authors?|comedian|actor|actress|singer"
+    r"|authors?,?|comedian,?|actor,?|actress,?|singer,?"
     r"|books?(?: written)? by|[Tt]he work of)"
     r" (?:Drs?\.? )?\Z"
 )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import yaml
 
 from datasets_prep.given_names import EVERYWHERE, INSIDE, without_marks
+from datasets_prep.words import holds_any
 
 _LEXICONS = Path(__file__).parent / "lexicons"
 _LISTS: dict[str, str] = yaml.safe_load((_LEXICONS / "names.yaml").read_text(encoding="utf-8"))
@@ -29,6 +30,8 @@ ALSO_WORDS = frozenset(_LISTS["also_words"].split())
 MEDICINES = frozenset((_LEXICONS / "medicines.txt").read_text(encoding="utf-8").lower().split())
 # Towns that are names too.
 PLACES = frozenset(_listed("places"))
+CITIES = frozenset(_listed("cities"))
+GENERA = frozenset(_LISTS["genera"].split())
 _ONLY_PLACES = frozenset(_LISTS["only_places"].split())
 _CREDENTIALS = (
     r"LCSW|LMFT|LPCC|LPC|LMHC|LCPC|LISW|LICSW|LMSW|LCMHC|LCADC|LCAS|LPCA|LGPC|LAMFT|LAC|LAPC|LSW|"
@@ -114,6 +117,7 @@ _LABEL_WORDS = frozenset(
 _IS = r"(?: is|'s|\u2019s)"
 
 WORD = re.compile(r"[^\W\d_]+")
+_ASCII_WORD = re.compile(r"[A-Za-z]+")
 
 
 def _first_words(*phrases: str) -> frozenset[str]:
@@ -130,19 +134,21 @@ class Rule(NamedTuple):
         near: such words stand around people of the writer's life alone; where they don't, a name
             that everybody knows stays.
         sure: nobody but a person stands there: a word of English is a name too ("Mr. Baker").
+        inside: the name follows a word, or its comma, and ends no sentence before it.
     """
 
     words: frozenset[str] | tuple[str, ...] | re.Pattern[str]
     pattern: re.Pattern[str]
     near: bool = True
     sure: bool = False
+    inside: bool = False
 
     def may_match(self, text: str, held: set[str]) -> bool:
         """A quick look at a text and the set of its words."""
         if isinstance(self.words, frozenset):
             return not self.words.isdisjoint(held)
         if isinstance(self.words, tuple):
-            return any(word in text for word in self.words)
+            return holds_any(text, self.words)
         return self.words.search(text) is not None
 
 
@@ -156,7 +162,12 @@ RULES: list[Rule] = [
         ),
         near=False,
     ),
-    Rule(("me and ",), re.compile(rf"\bme and ({_FULL})(?![\w'\u2019-]| [A-Z])"), near=False),
+    Rule(
+        ("me and ",),
+        re.compile(rf"\bme and ({_FULL})(?![\w'\u2019-]| [A-Z])"),
+        near=False,
+        inside=True,
+    ),
     Rule(
         frozenset(_TITLES_AFTER.split("|")),
         re.compile(rf"\b({_FULL})(?= (?:{_TITLES_AFTER})\b)"),
@@ -165,6 +176,7 @@ RULES: list[Rule] = [
         re.compile(r" with [A-Z\u00c0-\u1eff]"),
         re.compile(rf"\b(?:{_QUARRELS})(?: \w+)? with ({_FULL})"),
         near=False,
+        inside=True,
     ),
     Rule(
         re.compile(
@@ -177,10 +189,10 @@ RULES: list[Rule] = [
         ),
         near=False,
     ),
-    Rule(("put ",), re.compile(rf"\bput ({_FULL})(?= (?:to sleep|down)\b)")),
+    Rule(("put ",), re.compile(rf"\bput ({_FULL})(?= (?:to sleep|down)\b)"), inside=True),
     # As forums give age and sex: "my husband (Declan, 34M)".
     Rule(
-        tuple("0123456789"),
+        re.compile(r"[ (](?:\d\d ?[MFmf]|[MFmf] ?\d\d)\b"),
         re.compile(rf"\b({_FULL})(?:, ?\(?| ?\(| )(?:\d\d ?[MF]|[MF] ?\d\d|\d\d[mf]|[mf]\d\d)\b"),
     ),
     Rule(
@@ -205,6 +217,7 @@ RULES: list[Rule] = [
             rf"({_FULL})(?=,|!|\?|,? (?:if|can|could|do|did|are|where|what|when|why) ?(?:you|u)\b"
             r"| (?:pls|please)\b)"
         ),
+        inside=True,
     ),
     # A title and its name; the title stays.
     Rule(
@@ -222,7 +235,7 @@ RULES: list[Rule] = [
         re.compile(rf"({_FULL}),? (?:(?:{_CREDENTIALS})\b\.?(?:, ?| |/)?)+(?![a-z])"),
         sure=True,
     ),
-    Rule(("name",), re.compile(rf"\b[Mm]y name{_IS} ({_FULL})"), sure=True),
+    Rule(("name",), re.compile(rf"\b[Mm]y name{_IS} ({_FULL})"), sure=True, inside=True),
     Rule(
         (
             "all me ",
@@ -244,6 +257,7 @@ RULES: list[Rule] = [
             r"|(?:likes?|prefers?|wants|asked|asks|wishes) to be called|(?:he|she|who) is called"
             rf"|(?:{_RELATIONS}) is called) ({_FULL})"
         ),
+        inside=True,
     ),
     Rule(
         ("I am ", "I'm ", "I\u2019m ", "his is ", "t's ", "t\u2019s "),
@@ -251,6 +265,7 @@ RULES: list[Rule] = [
             rf"\b(?:I am|I'm|I\u2019m|[Tt]his is|[Ii]t's|[Ii]t\u2019s) ({_FULL})"
             r"(?=[,.!]|\s+(?:and|from|here|a |an )|\s*$)"
         ),
+        inside=True,
     ),
     Rule(
         ("my ", "his ", "her ", "our ", "heir ", "My ", "His ", "Her ", "Our "),
@@ -258,6 +273,7 @@ RULES: list[Rule] = [
             rf"\b(?:{_POSSESSIVES})(?: (?:{_AGES}))?(?: \w+(?:['\u2019]s)?){{0,2}}"
             rf" (?:{_RELATIONS}),? ({_FULL})"
         ),
+        inside=True,
     ),
     # Notes leave "my" and "her" out: "Father is Hemi", "Foster carer Shanelle reports".
     Rule(
@@ -273,12 +289,14 @@ RULES: list[Rule] = [
         _first_words(*_DOINGS),
         re.compile(rf"(?<=[a-z,] )({_FULL})(?= (?:{'|'.join(_DOINGS)})\b)"),
         near=False,
+        inside=True,
     ),
     # Someone to whom people do it: "I can't forgive Kemi".
     Rule(
         frozenset(_DONE_TO),
         re.compile(rf"\b(?:{'|'.join(_DONE_TO)}) ({_FULL})(?=[ .,!?;:'\u2019]|$)"),
         near=False,
+        inside=True,
     ),
     # Somebody of whom nothing is known, who does what only people do: "Petronella apologised".
     Rule(
@@ -312,7 +330,7 @@ RULES: list[Rule] = [
         near=False,
     ),
     Rule(
-        ("Hi", "Hello", "Hey", "Dear"),
+        frozenset(("Hi", "Hello", "Hey", "Dear")),
         re.compile(
             rf"(?:^|(?<=[.!?\n] ))(?:Hi|Hello|Hey|Dear|Hey there|Hi there),? ({_FORMAL})"
             r"(?=\s?[,.!:\u2014-]|\s*\n)",
@@ -320,13 +338,22 @@ RULES: list[Rule] = [
         ),
     ),
     Rule(
-        ("hank", "hx", "orry", "ello", "Hi", "hi", "ey", "ye", "elcome"),
+        frozenset(
+            word
+            for small in ("thanks", "thank", "thx", "sorry", "hello", "hi", "hey", "bye", "welcome")
+            for word in (small, small.capitalize())
+        ),
         re.compile(
             r"\b(?:[Tt]hanks?(?: you)?|[Tt]hx|[Ss]orry|[Hh]ello|[Hh]i|[Hh]ey|[Bb]ye|[Ww]elcome),? "
             rf"({_FULL})(?=[,.!?])"
         ),
+        inside=True,
     ),
 ]
+
+
+# A capital behind a word or its comma, but that of "I": most texts have none.
+_CAPITAL_INSIDE = re.compile(r"(?<=[A-Za-z,]) (?!I\b)[A-Z\u00c0-\u00de\u0100-\u017e\u1e00-\u1eff]")
 
 
 def _by_word() -> dict[str, list[int]]:
@@ -343,10 +370,15 @@ _OTHERS = [n for n, rule in enumerate(RULES) if not isinstance(rule.words, froze
 
 def rules_for(text: str) -> list[Rule]:
     """Those rules that may match a text, in their order."""
-    held = set(WORD.findall(text))
+    held = set((_ASCII_WORD if text.isascii() else WORD).findall(text))
     numbers = {number for word in held & _BY_WORD.keys() for number in _BY_WORD[word]}
-    numbers.update(number for number in _OTHERS if RULES[number].may_match(text, held))
-    return [RULES[number] for number in sorted(numbers)]
+    inside = _CAPITAL_INSIDE.search(text) is not None
+    numbers.update(
+        number
+        for number in _OTHERS
+        if (inside or not RULES[number].inside) and RULES[number].may_match(text, held)
+    )
+    return [RULES[n] for n in sorted(numbers) if inside or not RULES[n].inside]
 
 
 # Given names for any place in a sentence, and those for mid-sentence alone; lower case.
@@ -361,8 +393,10 @@ def is_given(word: str) -> bool:
 # A capitalised word, and the surnames that may follow it. "Don't", a ZIP-like hyphen, a saint's
 # church, and the Trevor Project are no persons.
 CAPITALISED = re.compile(
-    r"(?<![\w\u2019'-])(?<!St\. )(?<!Saint )(?<!San )(?<!Santa )"
-    r"[A-Z\u00c0-\u00de\u0100-\u017e\u1e00-\u1eff][a-z\u00df-\u017e\u1e00-\u1eff]+(?:-[A-Z]?[a-z\u00df-\u017e\u1e00-\u1eff]+)?(?![\w-])"
+    # The letter first, which is found at once; then what stands before it.
+    r"[A-Z\u00c0-\u00de\u0100-\u017e\u1e00-\u1eff]"
+    r"(?<![\w\u2019'-].)(?<!St\. .)(?<!Saint .)(?<!San .)(?<!Santa .)"
+    r"[a-z\u00df-\u017e\u1e00-\u1eff]+(?:-[A-Z]?[a-z\u00df-\u017e\u1e00-\u1eff]+)?(?![\w-])"
     r"(?!['\u2019]t\b| Project\b| Talks?\b| talks?\b(?! (?:to|about|with|over|back|like|too)\b))"
 )
 SURNAMES = re.compile(rf"(?: (?:[A-Z]\. )?{_PARTICLES}{_NAME}){{0,2}}")

@@ -9,8 +9,10 @@ from typing import Protocol
 from datasets_prep.foreign_names import foreign_names
 from datasets_prep.given_names import COMMON, is_common, without_marks
 from datasets_prep.name_context import (
+    GREETED,
     IN_A_PLACE,
     MID_SENTENCE,
+    OF_A_PLANT,
     OF_A_WORK,
     OF_MINE,
     OF_NO_PERSON,
@@ -22,7 +24,9 @@ from datasets_prep.name_rules import (
     ALSO_WORDS,
     AND_NAME,
     CAPITALISED,
+    CITIES,
     CREDENTIAL,
+    GENERA,
     GIVEN_NAMES,
     GIVEN_NAMES_INSIDE,
     MAY_BE_SIGNED,
@@ -73,10 +77,11 @@ class RuleNames:
         found = []
         public = PublicNames(text)
         told = self.told or STORY.match(text) is not None
-        for rule in rules_for(text):
-            matched = [match.span(1) for match in rule.pattern.finditer(text)]
+        calm = _CAPITALS.sub(_as_names, text)
+        for rule in rules_for(calm):
+            matched = [match.span(1) for match in rule.pattern.finditer(calm)]
             if not rule.sure:
-                matched = [s for s in matched if not _is_common(text[slice(*s)])]
+                matched = [s for s in matched if not _is_common(calm[slice(*s)])]
             found += [s for s in matched if rule.near or not public.known(s[0])]
         found = [span for span in found if not public.made_up(span[0])]
         given = _given(text)
@@ -89,7 +94,7 @@ class RuleNames:
             found = [span for span in found if _first(text, span) not in medicines]
             found += [span for _, end in found for span in _beside(text, end)]
         tail = max(0, len(text) - 200)
-        sign_off = SIGN_OFF.search(text, tail) if MAY_BE_SIGNED.search(text, tail) else None
+        sign_off = SIGN_OFF.search(calm, tail) if MAY_BE_SIGNED.search(text, tail) else None
         if sign_off and not (
             _QUOTED.search(text, 0, sign_off.start(1)) and public.known(sign_off.start(1))
         ):
@@ -100,6 +105,16 @@ class RuleNames:
             if trimmed:
                 spans.append(trimmed)
         return spans
+
+
+# "my brother MARK": spelt small for the rules, which ask for more than a word that is a name.
+_CAPITALS = re.compile(r"[A-Z](?<![\w'\u2019.-].)[A-Z]{2,}(?![\w-]|\.\w)")
+
+
+def _as_names(match: re.Match[str]) -> str:
+    word = match.group()
+    named = word.lower() in GIVEN_NAMES or word.lower() in GIVEN_NAMES_INSIDE
+    return word.capitalize() if named else word
 
 
 # What a quotation ends with, and the dash before who said it.
@@ -235,11 +250,13 @@ class SpreadNames:
                 patterns.add(r"\s+(?:[A-Z]\.\s)?".join(map(re.escape, parts)))
             for part in parts:
                 lower = part.lower()
+                if part.isupper():
+                    part = part.capitalize()
                 if len(part) < 3 or lower in NOT_NAMES or lower in MEDICINES:
                     continue
                 if lower in ALSO_WORDS:
                     # A word too: where it can't open a sentence, or is called.
-                    patterns.add(rf"(?:(?<=[a-z,] )|(?<=\n)(?=\w+,)){re.escape(part)}")
+                    patterns.add(rf"(?:(?<=[a-z,] )|(?<=\n)(?=\w+,))(?:{part}|{part.upper()})")
                 else:
                     patterns.add(f"{re.escape(part)}|{re.escape(part.upper())}")
                     if len(part) > 3 and lower not in COMMON:
@@ -331,6 +348,8 @@ def _of_no_person(text: str, first: int, last: int) -> bool:
     own = OWN_BEFORE.search(text, max(0, first - 40), first)
     if lower in FICTION and not own:
         return True
+    if lower in GENERA and OF_A_PLANT.match(text, first + len(name)):
+        return True
     if OF_NO_PERSON.search(text, first, last) or OF_NO_PERSON.match(text, last):
         return True
     if PLACE_BEFORE.search(text, max(0, first - 12), first):
@@ -341,6 +360,9 @@ def _of_no_person(text: str, first: int, last: int) -> bool:
     if lower.split()[-1] in FICTION_SURNAMES:
         return True
     if " ".join(lower.split()[:2]) in FICTION and not (own and " " not in lower):
+        return True
+    greeted = GREETED.search(text, max(0, first - 16), first)
+    if greeted and (lower in CITIES or (lower in PLACES and not is_given(lower))):
         return True
     if lower not in PLACES:
         return False

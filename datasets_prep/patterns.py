@@ -101,6 +101,23 @@ def is_software(host: str) -> bool:
     return _SOFTWARE.fullmatch(host) is not None
 
 
+# Commands that are told where to fetch from: there the address is what is run, options before it.
+_COMMAND = re.compile(
+    r"(?:\b(?:curl|wget|git (?:clone|pull|fetch|push|submodule add|remote (?:add|set-url) \S+)|"
+    r"pip3? (?:install|download)|npm (?:i|install)|cargo install|go (?:get|install)|rsync|"
+    r"docker (?:pull|run|push)|helm repo add \S+|add-apt-repository|brew (?:install|tap)|"
+    r"rpm -\w+|svn (?:co|checkout)|Invoke-WebRequest|iwr)"
+    r"(?: +(?:--?[A-Za-z][\w-]*(?:[ =](?:\"[^\"\n]*\"|'[^'\n]*'|(?!-|https?:)[\w.:/@-]+))?|"
+    r"\"[^\"\n]*\"|'[^'\n]*'))*|\bdeb(?:-src)?(?: \[[^\]\n]*\])?) +[\"']?(?:git\+)?\Z"
+)
+
+
+def is_commanded(text: str, start: int) -> bool:
+    """Whether a URL that begins at ``start`` is what a command fetches: ``curl -s https://...``."""
+    line = text[max(text.rfind("\n", 0, start) + 1, start - 200) : start]
+    return _COMMAND.search(line) is not None
+
+
 def url_span(match: re.Match[str]) -> tuple[int, int]:
     """Where the URL proper stands: without the words that were glued to either side of it.
 

@@ -30,6 +30,8 @@ _LETTERS = re.compile(
     # In lower case only after the 1, and with all seven signs: "an 800-calorie lunch" is none.
     r"|(?<![\d-])1[-. ]8(?:00|33|44|55|66|77|88)[-. ](?=[\w-]*[A-Za-z])(?:-?[A-Za-z0-9]){7,10}\b"
 )
+# What opens such a number: looked for first, as it is found ten times as fast.
+_FREE_CALL = re.compile(r"8(?:00|33|44|55|66|77|88)[-. ]")
 _DIGITS = re.compile(r"\d")
 # Seven digits that nothing but the signs of phone numbers stands between.
 _SEVEN = re.compile(r"\d(?:[^\w\n]{0,4}\d){6}")
@@ -44,6 +46,19 @@ _SAID = re.compile(
     r"(?: (?:number|is|was|:))*"
     r"|(?:phone|cell|mobile|telephone|tel|fax|whatsapp)\.?(?: ?(?:number|no\.?|nr\.?|#))?(?: is)?)"
     r"\s?[:=]?\s{0,2}(?P<number>\+?\(?\d(?:[\s().\u2013/-]{0,3}\d){6,14})(?![\d%]|[.,]\d|-?[A-Za-z])",
+    re.IGNORECASE,
+)
+# The same in other languages, in whose scripts words may have no space between.
+_SAID_ABROAD = re.compile(
+    r"(?:(?<![^\W\d_])(?:simu(?: ya mkononi)?|tel\u00e9fonos?|telefone?|"
+    r"m\u00f3vil|celular|telem\u00f3vel|handy(?:nummer)?|telefonnummer|rufnummer|t\u00e9l(?:\u00e9phone)?|"
+    r"cellulare|mobil|telefoon|telp|"
+    r"\u0442\u0435\u043b(?:\u0435\u0444\u043e\u043d)?|\u043c\u043e\u0431\u0438\u043b\u044c\u043d\u044b\u0439)(?![^\W\d_])"
+    r"|\u7535\u8bdd|\u96fb\u8a71|\u624b\u673a|\u624b\u6a5f|\u62e8\u6253|\u64a5\u6253|\u81f4\u7535|\u6765\u7535|\u643a\u5e2f|\uc804\ud654|"
+    r"\ud734\ub300\ud3f0|\ud578\ub4dc\ud3f0|\u0647\u0627\u062a\u0641|\u062c\u0648\u0627\u0644|\u0645\u0648\u0628\u0627\u064a\u0644|"
+    r"\u062a\u0644\u0641\u0646|\u0641\u0648\u0646|\u092b\u093c?\u094b\u0928|\u092e\u094b\u092c\u093e\u0907\u0932|\u05d8\u05dc\u05e4\u05d5\u05df)"
+    r"(?:[^\d\n+.!?\u3002]|\.(?! )){0,16}\.?\s?"
+    r"(?P<number>\+?\(?\d(?:[\s().\u2013/-]{0,3}\d){6,14})(?![\d%]|[.,]\d|-?[A-Za-z])",
     re.IGNORECASE,
 )
 # What the digits are, said before them, or what is counted, said after.
@@ -106,13 +121,15 @@ def find_phones(text: str, regions: list[str], keep: frozenset[str]) -> list[tup
         keep: digits of numbers that stay.
     """
     digits = len(_DIGITS.findall(text))
-    if digits < 6 and not _LETTERS.search(text):
+    lettered = list(_LETTERS.finditer(text)) if _FREE_CALL.search(text) else []
+    if digits < 6 and not lettered:
         return []
-    spans = [m.span() for m in _LETTERS.finditer(text)]
+    spans = [m.span() for m in lettered]
     said = []
     if _CLOSE.search(text):
         said = [m.span("number") for m in _SAID.finditer(text)]
         said += [m.span(1) for m in _LOCAL.finditer(text)]
+        said += [m.span("number") for m in _SAID_ABROAD.finditer(text)]
         spans += [m.span() for p in (_NANP, _INTERNATIONAL) for m in p.finditer(text)]
     if digits >= 7 and _SEVEN.search(text):
         rest = text

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets_prep.cells import Row, parsed
+from datasets_prep.frames import read_table
 from datasets_prep.opening import BROKEN_PACKING, encoding_of, format_of, open_text, unpacked
 from datasets_prep.source import Source
 from datasets_prep.turn_lists import columns_to_rows
@@ -344,6 +345,10 @@ def _read_json(path: Path, source: Source) -> Iterator[Row]:
             for row in _whole(path, source, number, said):
                 number += 1
                 yield row
+    if number == 0 and records == "item":
+        for row in read_table(path, source, _WHOLE_JSON):
+            number += 1
+            yield row
     if number == 0:
         raise UserError(
             f"no rows at '{source.records}'",

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 
-_SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?]+[\"'\u201d\u2019)]*(?:\s+|$|(?=\u00bf))|\n+|[.!?]+|$)")
+# Stops that need no space behind them: of Chinese, Arabic, Urdu, Hindi, Armenian, Amharic, Khmer.
+_STOPS = "\u3002\uff01\uff1f\uff61\u061f\u06d4\u0964\u0965\u0589\u1362\u17d4"
+_SENTENCE = re.compile(
+    rf"[^.!?\n{_STOPS}]*(?:[.!?]+[\"'\u201d\u2019)]*(?:\s+|$|(?=\u00bf))|\n+|[.!?]+"
+    rf"|[{_STOPS}][{_STOPS}!?.]*[\"'\u201d\u2019)\u300d\u300f\uff09]*\s*|$)"
+)
+_STOPPED = re.compile(rf"[{_STOPS}][^\w\s]*\Z")
 
 # A program broke the line in mid-sentence, far from the margin.
 _WRAPPED = re.compile(r"(?<=[^\n]{40}[A-Za-z,;\"\u201d\u2019)])\n(?=[a-z])")
@@ -30,6 +36,7 @@ def _pieces(text: str) -> list[tuple[int, int]]:
             "",
             "\u00bf",
         )
+        closed = closed or (not text.isascii() and bool(_STOPPED.search(match.group())))
         if closed and not _WRAPPED.match(text, match.end() - 1):
             spans.append((start, match.end()))
             start = match.end()

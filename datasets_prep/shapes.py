@@ -69,6 +69,8 @@ class Shaper:
         if missing:
             near = difflib.get_close_matches(missing[0], sorted(found), n=1, cutoff=0.4)
             hint = f"Did you mean '{near[0]}'? " if near else ""
+            if {"0", "1", "key"} <= found:
+                hint = "The file is written column by column: leave source.records out. "
             raise UserError(
                 f"missing column '{missing[0]}'. {hint}Found: {', '.join(sorted(found))}",
                 self.source_name,

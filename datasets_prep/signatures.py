@@ -50,7 +50,7 @@ def shingles(normal: str, size: int) -> set[str]:
         return set(words)
     if len(words) <= size:
         return {normal}
-    return {" ".join(words[i : i + size]) for i in range(len(words) - size + 1)}
+    return set(map(" ".join, zip(*(words[i:] for i in range(size)), strict=False)))
 
 
 def content_words(normal: str) -> set[str]:
@@ -83,7 +83,9 @@ def bands(features: set[str], count: int, rows: int) -> bytes:
     hashes ^= hashes >> np.uint32(16)
     factors, offsets = _permutations(count * rows)
     # uint32 [features, permutations]; the overflow is the modulo.
-    values = (hashes[:, None] * factors + offsets).min(axis=0).astype(np.uint64)
+    mapped = hashes[:, None] * factors
+    mapped += offsets
+    values = mapped.min(axis=0).astype(np.uint64)
     return (values.reshape(count, rows) @ _multipliers(rows)).astype("<u8").tobytes()
 
 

@@ -15,12 +15,22 @@ from dataclasses import dataclass, field
 
 from recipes.runner.core.patterns import search
 
-_DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
-_TIME = r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:[.,]\d{1,3})?(?:[\s\u202f][AaPp]\.?\s?[Mm]\.?)?"
-_STAMP = rf"(?:\[(?:{_DATE},? )?{_TIME}\]|(?:{_DATE},? )?{_TIME})"
-_STAMPED = re.compile(
-    rf"\u200e?{_STAMP}(?: ?[-\u2013\u2014])? (?:(?P<speaker>[^:\n]{{1,60}}):(?:\s|$))?(?P<text>.*)"
+# Tell which way a line runs; WhatsApp puts them around dates and names.
+_DIRECTIONS = "\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff"
+_DATE = r"\d{1,4}[./-] ?\d{1,2}[./-] ?\d{1,4}\.?"
+# Morning and afternoon in the languages whose exports write them.
+_HALF = "[AaPp]\\.?\\s?[Mm]\\.?|\u0635|\u0645"
+_HALF_BEFORE = "\u4e0a\u5348|\u4e0b\u5348|\u5348\u524d|\u5348\u5f8c|\uc624\uc804|\uc624\ud6c4"
+_TIME = (
+    rf"(?:(?:{_HALF_BEFORE}) ?)?\d{{1,2}}[:.]\d{{2}}(?:[:.]\d{{2}})?(?:[.,]\d{{1,3}})?"
+    rf"(?:[\s\u202f](?:{_HALF})(?!\w))?"
 )
+_STAMP = rf"(?:\[(?:{_DATE}[,\u060c]? )?{_TIME}\]|(?:{_DATE}[,\u060c]? )?{_TIME})"
+_STAMPED = re.compile(
+    rf"[{_DIRECTIONS}]*{_STAMP}(?:,| ?[-\u2013\u2014])?[{_DIRECTIONS}]* "
+    rf"(?:(?P<speaker>[^:\n]{{1,60}}):(?:\s|$))?(?P<text>.*)"
+)
+_AROUND = re.compile(rf"^[\s{_DIRECTIONS}]+|[\s{_DIRECTIONS}]+$")
 _NAMED = re.compile(
     r"\s*(?:\*\*|__)?(?P<speaker>[^\W\d_][\w.'\u2019-]*(?: [\w.'\u2019&-]+){0,3})"
     rf"(?: \({_TIME}\))?(?:\*\*|__)?:(?:\*\*|__)?(?:\s+|$)(?P<text>.*)"
@@ -113,7 +123,7 @@ def _opening(
     if stamped:
         if stamped["text"].startswith(_NOTE):
             return "", stamped["text"]
-        return (stamped["speaker"] or "").strip(), stamped["text"]
+        return _AROUND.sub("", stamped["speaker"] or ""), stamped["text"]
     named = _NAMED.match(line)
     if named and named["speaker"] in speakers:
         return named["speaker"], named["text"]

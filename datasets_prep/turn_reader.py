@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from datasets_prep.cells import Unusable, cell, parsed, plain, says_nothing, text_of
+from datasets_prep.cells import Unusable, cell, is_missing, parsed, plain, says_nothing, text_of
 from datasets_prep.conversation import Message
 from datasets_prep.definition import Definition
 from datasets_prep.given_names import is_common
@@ -150,11 +150,14 @@ class TurnReader:
             )
         if not isinstance(item, dict):
             raise Unusable(f"{where} is neither a text nor an object")
-        text_key = settings.content_key or first_key(item, CONTENT_KEYS)
-        role_key = (
-            self.definition.columns.speaker or settings.role_key or first_key(item, ROLE_KEYS)
-        )
+        columns = self.definition.columns
+        own = columns.text if self.definition.shape == "tree" else None
+        text_key = own or settings.content_key or first_key(item, CONTENT_KEYS)
+        role_key = columns.speaker or settings.role_key or first_key(item, ROLE_KEYS)
         item = _flat(item, role_key, text_key)
+        if own and (is_missing(item.get(own)) or item[own] == ""):
+            # What began the talk may hold its text elsewhere: a title, and what stands under it.
+            item = {**item, own: _joined(item, columns.prompts())}
         nameless = role_key not in item and settings.roles_by != "position"
         calls = bool(item.get("tool_calls") or item.get("function_call"))
         if nameless or (text_key not in item and not calls):
@@ -172,6 +175,12 @@ class TurnReader:
             # Whatever the definition makes of the answers of tools: a call is no talk.
             turn.role = "assistant"
         return turn
+
+
+def _joined(item: dict[str, Any], keys: list[str]) -> str:
+    """The texts of some keys of a turn, a blank line between."""
+    texts = (text_of(cell(item, key), f"column '{key}'") for key in keys)
+    return "\n\n".join(text for text in texts if text.strip())
 
 
 def _flat(item: dict[str, Any], *keys: str | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
@@ -79,30 +80,37 @@ def _paths(rows: Iterable[Row], definition: Definition, name: str) -> Iterator[R
     """Each tree of replies as one row per path from its root to a leaf, or its best path alone.
 
     A tree is one row with its ``replies`` nested (OpenAssistant's trees), or rows of one message
-    each that name their parent. The best reply has the lowest ``rank``, or stands first.
+    each that name their parent. The best reply has the lowest ``rank``, or the highest ``score``,
+    or stands first.
     """
     columns = definition.columns
     best = definition.turns.paths == "best"
+    # A post may call its own otherwise ("comments") than those call theirs.
+    nested = (columns.replies, "replies")
 
     def walk(node: Row, before: list[Row]) -> Iterator[list[Row]]:
-        path = [*before, {k: v for k, v in node.items() if k != columns.replies}]
-        replies = [r for r in node.get(columns.replies) or [] if isinstance(r, dict)]
+        path = [*before, {k: v for k, v in node.items() if k not in nested}]
+        listed = next((node[key] for key in nested if node.get(key)), None)
+        replies = [r for r in listed if isinstance(r, dict)] if isinstance(listed, list) else []
         replies = sorted((r for r in replies if not r.get("deleted")), key=_rank)
         if not replies:
             yield path
         for reply in replies[:1] if best else replies:
             yield from walk(reply, path)
 
-    for row in rows if columns.parent is None else _nested(rows, definition, name):
+    rows = rows if columns.parent is None else _nested(rows, definition, name)
+    for number, row in enumerate(rows, 1):
         if isinstance(row.get(_MAPPING), dict):
             yield {**{k: v for k, v in row.items() if k != _MAPPING},
                    "\0path": _current(row), "\0tree": plain(row.get("title"))}  # fmt: skip
             continue
         root = row.get("prompt") if isinstance(row.get("prompt"), dict) else row
         assert isinstance(root, dict)
-        tree = plain(row.get(columns.conversation or "message_tree_id") or root.get("message_id"))
+        tree = plain(row.get(columns.conversation or "message_tree_id")
+                     or cell(root, columns.message)) or number  # fmt: skip
+        left = nested if root is row else ("prompt", *nested)
         for path in walk(root, []):
-            yield {**{k: v for k, v in row.items() if k not in ("prompt", columns.replies)},
+            yield {**{k: v for k, v in row.items() if k not in left},
                    "\0path": path, "\0tree": tree}  # fmt: skip
 
 
@@ -127,7 +135,14 @@ def _current(row: Row) -> list[Row]:
 
 def _rank(reply: Row) -> tuple[int, float]:
     rank = reply.get("rank")
-    return (0, float(rank)) if isinstance(rank, int | float) and rank == rank else (1, 0.0)
+    if isinstance(rank, int | float) and rank == rank:
+        return 0, float(rank)
+    score = reply.get("score")
+    return 1, -float(score) if isinstance(score, int | float) and score == score else 0.0
+
+
+# What Reddit writes before the id of a parent, and not before the message's own.
+_KIND = re.compile(r"t[1-6]_(?=\w)")
 
 
 def _nested(rows: Iterable[Row], definition: Definition, name: str) -> Iterator[Row]:
@@ -135,11 +150,26 @@ def _nested(rows: Iterable[Row], definition: Definition, name: str) -> Iterator[
     columns = definition.columns
     key = columns.conversation or "message_tree_id"
     for _, group in _gathered(rows, key, name):
-        nodes = {plain(cell(row, columns.message)): {**row, columns.replies: []} for row in group}
+        nodes = [{**row, columns.replies: []} for row in group]
+        # A message without an id, or with one that was there before, is nobody's parent.
+        by_id: dict[str, Row] = {}
+        for node in nodes:
+            by_id.setdefault(plain(cell(node, columns.message)), node)
+        by_id.pop("", None)
+        above: dict[int, Row] = {}
         roots: list[Row] = []
-        for node in nodes.values():
-            parent = nodes.get(plain(cell(node, columns.parent)))
-            (roots if parent is None else parent[columns.replies]).append(node)
+        for node in nodes:
+            said = plain(cell(node, columns.parent))
+            parent = by_id.get(said) or by_id.get(_KIND.sub("", said))
+            upper = parent
+            while upper is not None and upper is not node:
+                upper = above.get(id(upper))
+            if parent is None or upper is node:
+                # Nobody's answer, or its own in a circle.
+                roots.append(node)
+            else:
+                above[id(node)] = parent
+                parent[columns.replies].append(node)
         yield from roots
 
 

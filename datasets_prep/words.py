@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import pairwise
 
 # Han, kana, Thai, Lao, Tibetan, Myanmar, Khmer: words have no space between them, so that each
@@ -23,11 +24,23 @@ _PIECES = re.compile(rf"(?:{_CHARACTER})+|(?:(?![{UNSPACED}])\w)+")
 _CHARACTERS = re.compile(_CHARACTER)
 
 
+@lru_cache(maxsize=256)
 def word_count(text: str) -> int:
-    """Words of a text, or characters where words have no spaces; punctuation and emoji are none."""
+    """Words of a text, or characters where words have no spaces; punctuation and emoji are none.
+
+    Several steps ask for it while they work on one text.
+    """
     if text.isascii() or not _HAS_UNSPACED.search(text):
         return len(_SPACED.findall(text))
     return len(TOKEN.findall(text))
+
+
+def holds_any(text: str, words: tuple[str, ...]) -> bool:
+    """Whether one of some texts stands in another: a loop, as it runs for every row."""
+    for word in words:  # noqa: SIM110
+        if word in text:
+            return True
+    return False
 
 
 def has_unspaced(text: str) -> bool:
