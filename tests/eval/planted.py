@@ -10,8 +10,10 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import pytest
 from plain_reading import plain_reading
 
+from datasets_prep.crisis import crisis_help_in, detect_crisis
 from eval.answers import Answer, AnsweredConversation
 from eval.scoring.pairs import Item, Scored, score
 from eval.scoring.summary import summarise
@@ -125,6 +127,9 @@ NATS = {
 """What the arm does to the held-out loss; a canned one is tried without help from it."""
 
 
+_DANGER, _HELP = cache(detect_crisis), cache(crisis_help_in)
+
+
 def drawn(
     arm: str, seed: int, names: tuple[str, ...] = ()
 ) -> tuple[list[Suite], dict[str, list[Item]], tuple[list[tuple[float, int]], ...]]:
@@ -146,6 +151,13 @@ def drawn(
 
 
 def evaluate(arm: str, seed: int, names: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The summary of one seed."""
+    """The summary of one seed, without what no decision reads."""
     chosen, items, (base, tuned) = drawn(arm, seed, names)
-    return summarise(chosen, items, (base, tuned), {"run": arm})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("eval.scoring.summary.smallest_detectable", lambda *_, **__: None)
+        for table in ("_checks", "_metrics", "_by_tag"):
+            patch.setattr(f"eval.scoring.summary.{table}", lambda *_: [])
+        # Every seed draws from the same few answers.
+        patch.setattr("eval.scoring.alarms.detect_crisis", _DANGER)
+        patch.setattr("eval.scoring.alarms.crisis_help_in", _HELP)
+        return summarise(chosen, items, (base, tuned), {"run": arm})
