@@ -61,6 +61,10 @@ def axolotl_config(config: dict[str, Any]) -> Any:
     return DictDefault(settings)
 
 
+def _no_template(base: str) -> UserError:
+    return UserError("has no chat template", base, "Name one in the recipe: chat_template")
+
+
 def load_tokenizer(config: dict[str, Any]) -> Any:
     """The run's tokenizer, made by Axolotl's own loader.
 
@@ -69,18 +73,15 @@ def load_tokenizer(config: dict[str, Any]) -> Any:
     """
     from axolotl.loaders.tokenizer import load_tokenizer as load
 
+    base = str(config["base_model"])
     try:
         tokenizer = load(axolotl_config(config))
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"the tokenizer can't be loaded: {_first_line(error)}", str(config["base_model"])
-        ) from None
+        if "chat_template is null" in str(error):  # said where a recipe takes the tokenizer's own
+            raise _no_template(base) from None
+        raise UserError(f"the tokenizer can't be loaded: {_first_line(error)}", base) from None
     if not tokenizer.chat_template:
-        raise UserError(
-            "has no chat template",
-            str(config["base_model"]),
-            "Name one in the recipe: chat_template",
-        )
+        raise _no_template(base)
     if tokenizer.eos_token_id is None:
         raise UserError(
             "has no end token",

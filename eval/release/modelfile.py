@@ -66,7 +66,7 @@ def take_apart(tokenizer: Any) -> TurnFormat:
     """
     if not tokenizer.chat_template:
         raise UserError(
-            "has no chat template, so nobody who loads the file could talk to it",
+            "the tokenizer has none, so nobody who loads the file could talk to it",
             "chat_template",
             "Name one in the recipe and train again",
         )

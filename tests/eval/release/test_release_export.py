@@ -328,7 +328,7 @@ def test_a_model_without_a_template(run: Run, fetched: Path) -> None:
     kept = template.read_text()
     template.unlink()
     try:
-        with pytest.raises(UserError, match="has no chat template, so nobody"):
+        with pytest.raises(UserError, match="chat_template: the tokenizer has none, so nobody"):
             export.export(run, "f16")
     finally:
         template.write_text(kept)

@@ -211,11 +211,12 @@ def test_a_disk_that_fills_in_the_middle(llama_run: Run, tmp_path: Path) -> None
     assert not (run.path / "merged").exists() and not list(run.path.glob(".merged*"))
 
 
-def test_a_run_without_a_template(llama_run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", [None, "tokenizer_default"])
+def test_a_run_without_a_template(llama_run: Run, tmp_path: Path, named: str | None) -> None:
     base = Path(shutil.copytree(llama_run.base_model, tmp_path / "base"))
     (base / "chat_template.jinja").unlink()
     config = {**llama_run.config, "base_model": str(base)}
-    config.pop("chat_template")
+    config["chat_template"] = named
     run = copy_of(llama_run, tmp_path / "run")
     adapter = json.loads((run.path / "adapter_config.json").read_text())
     adapter["base_model_name_or_path"] = str(base)
