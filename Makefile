@@ -23,7 +23,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help: ## this list
 	$(PYTHON) recipes/runner/setup/help.py Makefile
 
-setup: ## set up .venv, once (EXTRAS="deepspeed,pii,judge,bench,serve,dev")
+setup: ## set up .venv, once (EXTRAS="deepspeed,pii,judge,bench,serve,export,quantise,dev")
 	$(SETUP) --extras "$(EXTRAS)"
 
 train: ## train a recipe (RECIPE=, RUN=, SET="key=value ...", FORCE=1, PREFLIGHT=0, GPUS=, PROCESSES=, STRATEGY=, NODES=, NODE_RANK=, MASTER=host:port)

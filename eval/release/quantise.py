@@ -50,8 +50,8 @@ def refuse_without_quantiser(outtype: str) -> None:
             f"{outtype} is made by llama.cpp's own quantiser, and neither {_PROGRAM} nor the"
             " package llama-cpp-python is here",
             "TYPE",
-            f"Put llama.cpp's {_PROGRAM} on PATH, or .venv/bin/pip install llama-cpp-python"
-            f" (compiles for ten minutes), or take TYPE={' or '.join(PLAIN)}",
+            f"Put llama.cpp's {_PROGRAM} on PATH, or make setup EXTRAS=quantise (compiles for ten"
+            f" minutes), or take TYPE={' or '.join(PLAIN)}",
         )
 
 

@@ -7,11 +7,13 @@ import hashlib
 import io
 import json
 import os
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -354,8 +356,14 @@ def test_tokens_added_after_training(run: Run, fetched: Path) -> None:
 def test_a_k_type_needs_llama_cpps_quantiser(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantise.shutil, "which", lambda name: None)
     monkeypatch.setattr(quantise, "_library", lambda: None)
-    with pytest.raises(UserError, match=r"q4_k_m is made by llama.cpp's own .* TYPE=q8_0 or"):
+    with pytest.raises(UserError, match=r"q4_k_m is made by llama.cpp's own .* TYPE=q8_0 or") as no:
         export.export(run, "q4_k_m")
+    (extra,) = re.findall(r"make setup EXTRAS=(\w+)", str(no.value))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    (package,) = extras[extra]
+    assert package in (ROOT / "constraints.txt").read_text().split()
 
 
 def test_a_first_token_that_ends_inside_a_character(fetched: Path, tmp_path: Path) -> None:
