@@ -92,6 +92,9 @@ _SCRIPTS: dict[str, str] = {
     "KATAKANA": "ja",
     "HANGUL": "ko",
 }
+# Of these, scripts without spaces between words; and how many letters a word of Latin ones has.
+_UNSPACED = frozenset(["CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "TIBETAN", "MYANMAR", "KHMER"])
+_WORD_LETTERS = 4
 _ALSO_LATIN = frozenset(["sr", "uz", "ku", "az", "kk", "mn", "tt"])
 # What fastText and lingua call by other names.
 _SAME = {"nb": "no", "nn": "no", "iw": "he", "in": "id"}
@@ -293,6 +296,9 @@ class LanguageFinder:
         if total == 0:
             return None
         own = sum(letters[script] for script in self._scripts)
+        if own and self._scripts & _UNSPACED:
+            # A sign there is as much as a word here: units and terms are most of the letters soon.
+            total -= letters["LATIN"] - letters["LATIN"] // _WORD_LETTERS
         if own * 2 < total:
             # Names and terms in Latin letters stand in every language; a whole sentence doesn't.
             latin = "LATIN" not in self._scripts and letters["LATIN"] * 2 >= total

@@ -168,6 +168,18 @@ def test_chinese_phones_and_names_go_and_the_rest_stays() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "布洛芬每6\uff5e8小时一次。混悬液\uff08100 mg/5 ml\uff09约3.75\uff5e7.5 ml。",
+        "先看文档。推荐使用 Python 的 requests 库。",
+        "每天服用。维生素 D 800 IU/d。",
+    ],
+)
+def test_doses_and_terms_stay_in_sentences_of_chinese(text: str) -> None:
+    assert kept(text, "zh", "孩子发烧38.5\u2103\uff0c怎么办\uff1f") == text
+
+
+@pytest.mark.parametrize(
     ("language", "text", "right"),
     [
         ("sw", "Daktari Juma Mwangi anapatikana kila siku. Simu: 0712 345 678.",
@@ -205,6 +217,7 @@ def test_languages_that_detectors_hardly_know_are_not_english(text: str) -> None
         ("en", '"Ich m\u00f6chte ein Bier bestellen, bitte"', False),
         ("zh", "把\u201cThe quick brown fox\u201d 翻译成中文", True),
         ("zh", "The quick brown fox", False),
+        ("zh", "OK, please call me back later, \u8c22\u8c22", False),
         ("en", "\u03bc \u00b1 \u03c3", None),
         ("en", "x\u00b2 + y\u00b2 = z\u00b2", None),
     ],
