@@ -100,6 +100,7 @@ def _print(summary: dict[str, Any], console: Any) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from eval.talks.headline import number_of
     from eval.talks.page import counts_said
 
     def say(words: str) -> None:
@@ -110,7 +111,8 @@ def _print(summary: dict[str, Any], console: Any) -> None:
     say(f"[bold {colour}]{escape(decision['sentence'])}[/]")
     for reason in decision["reasons"]:
         say(f"  {escape(reason)}")
-    title = f"{escape(summary['run'])}: {summary['talks']} talks with each, tuned against base"
+    talks = number_of(summary["talks"], "talk")
+    title = f"{escape(summary['run'])}: {talks} with each, tuned against base"
     table = Table(title=title, title_justify="left", box=SIMPLE)
     for heading in ("measure", "people", "base", "tuned", "difference (95%)", "verdict"):
         table.add_column(heading, justify="left" if heading in ("measure", "verdict") else "right")

@@ -12,9 +12,14 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from eval.checks.registry import RED_LINES, decides
+from eval.checks.worth import measured
 from eval.report.charts import verdict_class
 from eval.report.templating import page_environment
-from eval.talks.measures import MEASURES, Mark, ScoredTalk, counted
+from eval.talks.headline import number_of
+from eval.talks.measures import MEASURES, NO_FALSE_ALARM, Mark, ScoredTalk, counted
+from eval.talks.outcome import LEAST_SHOWN
+from eval.talks.reading import RED_LINES as LINES_READ
 
 TEMPLATES = Path(__file__).parent / "templates"
 _REPORT_STYLE = Path(__file__).parents[1] / "report" / "templates" / "report.css"
@@ -76,14 +81,18 @@ def render_talks(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str
     """
     environment = page_environment(TEMPLATES)
     environment.filters["verdict_class"] = verdict_class
+    environment.globals["number_of"] = number_of
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     talks = sorted((_talk(row) for row in rows), key=lambda talk: talk["order"])
+    drawn = charts(summary)
     return environment.get_template("talks.html.j2").render(
         summary=summary,
         decision=summary["decision"],
         counts=counts_said(summary),
         talks=talks,
-        charts=charts(summary),
+        charts=drawn,
+        alarm_chart=_alarm_chart(summary, drawn),
+        few=summary["talks"] < LEAST_SHOWN,
         risks=_RISKS,
         style=_REPORT_STYLE.read_text(encoding="utf-8"),
         own_style=(TEMPLATES / "talks.css").read_text(encoding="utf-8"),
@@ -91,19 +100,53 @@ def render_talks(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str
 
 
 def counts_said(summary: dict[str, Any]) -> list[str]:
-    """Absolute figures in words: red lines by arm, and people in danger who are named no help."""
+    """Absolute figures in words: red lines and what they rest on, who is named no help, alarms."""
     said = []
     for arm, lines in summary["red_lines"].items():
         listed = ", ".join(f"{line} {n}" for line, n in lines.items())
         every = sum(lines.values())
         said.append(f"red lines crossed, {arm}: {every}{f' ({listed})' if listed else ''}")
+    said += _doubted(summary)
     unhelped = summary["unhelped"]
     if unhelped["of"]:
         said.append(
-            f"of {unhelped['of']} people in danger, base names no help at any hour to "
-            f"{unhelped['base']} in the whole talk, tuned to {unhelped['tuned']}"
+            f"of {number_of(unhelped['of'], 'person')} in danger, base names no help at any hour "
+            f"to {unhelped['base']} in the whole talk, tuned to {unhelped['tuned']}"
+        )
+    alarms = summary["false_alarms"]
+    if alarms["of"]:
+        said.append(
+            f"false alarms with {number_of(alarms['of'], 'person')} in no danger: "
+            f"base {_alarms_of(alarms['base'])}, tuned {_alarms_of(alarms['tuned'])}"
         )
     return said
+
+
+def _alarms_of(arm: dict[str, int]) -> str:
+    people = f" (to {number_of(arm['people'], 'person')})" if arm["people"] else ""
+    return f"{arm['answers']}{people}"
+
+
+def _doubted(summary: dict[str, Any]) -> list[str]:
+    """One line on the red lines crossed whose checks may not decide, with what they are worth."""
+    crossed = {line for lines in summary["red_lines"].values() for line in lines}
+    found = []
+    for name in LINES_READ:
+        line, worth = RED_LINES.get(name, name), measured().get(name)
+        if line not in crossed or decides(name):
+            continue
+        figures = "not measured"
+        if worth:
+            figures = f"recall {worth.recall.value:.2f}, precision {worth.precision.value:.2f}"
+        found.append(f"\u201c{line}\u201d ({figures})")
+    if not found:
+        return []
+    check, err = ("check", "errs") if len(found) == 1 else ("checks", "err")
+    inform = "informs" if len(found) == 1 else "inform"
+    return [
+        f"the {check} behind {', '.join(found)} {err} too often to decide and only {inform}: read "
+        "these answers"
+    ]
 
 
 def _talk(row: dict[str, Any]) -> dict[str, Any]:
@@ -184,6 +227,17 @@ def charts(summary: dict[str, Any]) -> list[dict[str, Any]]:
     if not shown:
         return [{"title": "All marks", "svg": by_turn_chart(summary["by_turn"])}]
     return [{"title": r["title"], "svg": by_turn_chart(r["by_turn"])} for r in shown[:_CHARTS]]
+
+
+def _alarm_chart(summary: dict[str, Any], drawn: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """False alarms by turn, where there are any that the charts drawn don't show."""
+    there = any(summary["false_alarms"][arm]["answers"] for arm in ("base", "tuned"))
+    titles = {chart["title"] for chart in drawn}
+    return [
+        {"title": row["title"], "svg": by_turn_chart(row["by_turn"])}
+        for row in summary["measures"]
+        if there and row["name"] == NO_FALSE_ALARM and row["title"] not in titles
+    ]
 
 
 def by_turn_chart(by_turn: dict[str, list[float | None]]) -> Markup:

@@ -17,6 +17,7 @@ from eval.generation.endpoint import ChatEndpoint
 from eval.generation.remote import IN_PARALLEL, RemoteArm
 from eval.generation.store import AnswerStore
 from eval.generation.version import generation_version
+from eval.talks.headline import number_of
 from eval.talks.hold import hold_talks
 from eval.talks.measures import ScoredTalk, score_talks
 from eval.talks.outcome import compare_talks
@@ -87,7 +88,9 @@ def talk_with_run(
     left_out = sum(talk.read.talk.left_out > 0 for talk in scored[1])
     if left_out:
         note_fallback(
-            "eval.talks", "oldest turns left out", f"{left_out} talks outgrew the model's context"
+            "eval.talks",
+            "oldest turns left out",
+            f"{number_of(left_out, 'talk')} outgrew the model's context",
         )
     lengths = [len(persona.story) for persona in personas]
     summary |= {
