@@ -136,6 +136,11 @@ def is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and value != value)
 
 
+def is_empty(value: Any) -> bool:
+    """Whether a cell is none, or a text without a character."""
+    return is_missing(value) or value == ""
+
+
 def plain(value: Any) -> str:
     """A cell that is a key, a topic or an id, as text; not for what is trained on."""
     if is_missing(value):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datasets_prep.cells import Row, is_missing
+from datasets_prep.cells import Row, is_empty
 from datasets_prep.columns import SHAPES
 from datasets_prep.definition import Definition
 from datasets_prep.turn_lists import flag_of
@@ -97,10 +97,7 @@ class Watch:
 
 
 def _refuse(rows: list[Row], names: frozenset[str], definition: Definition, where: str) -> None:
-    held = {
-        name: [row[name] for row in rows if not is_missing(row.get(name)) and row[name] != ""]
-        for name in names
-    }
+    held = {name: [row[name] for row in rows if not is_empty(row.get(name))] for name in names}
     left = {name for name, values in held.items() if values}
     ignore = "or name them under columns.ignore to leave them out"
     pair = sorted(left & _PAIR)

@@ -13,7 +13,7 @@ from datasets_prep.cells import (
     Unusable,
     cell,
     cell_read,
-    is_missing,
+    is_empty,
     parsed,
     plain,
     says_nothing,
@@ -293,7 +293,7 @@ class Shaper:
             self.reader.nothing.append(value)
             return []
         value = parsed(value) if isinstance(value, str) and value.lstrip()[:1] == "[" else value
-        if is_missing(value) or value == "":
+        if is_empty(value):
             return []
         if not isinstance(value, list):
             raise Unusable(f"column '{self.columns.history}' is no list")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from datasets_prep.cells import Unusable, cell, is_missing, parsed, plain, says_nothing, text_of
+from datasets_prep.cells import Unusable, cell, is_empty, parsed, plain, says_nothing, text_of
 from datasets_prep.conversation import Message
 from datasets_prep.definition import Definition
 from datasets_prep.given_names import is_common
@@ -155,7 +155,7 @@ class TurnReader:
         text_key = own or settings.content_key or first_key(item, CONTENT_KEYS)
         role_key = columns.speaker or settings.role_key or first_key(item, ROLE_KEYS)
         item = _flat(item, role_key, text_key)
-        if own and (is_missing(item.get(own)) or item[own] == ""):
+        if own and is_empty(item.get(own)):
             # What began the talk may hold its text elsewhere: a title, and what stands under it.
             item = {**item, own: _joined(item, columns.prompts())}
         nameless = role_key not in item and settings.roles_by != "position"

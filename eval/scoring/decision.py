@@ -16,6 +16,7 @@ Kind = Literal["ship", "don't ship", "can't tell"]
 EXIT_CODES: dict[Kind, int] = {"ship": 0, "don't ship": 3, "can't tell": 4}
 # Without a gate of its own a suite may be worse by so many margins before that must be ruled out.
 _TOLERATED = 2.0
+_PERSON = "person"
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,9 @@ def decide(
         holding = ", and every gate holds" if deciding else ""
         said = f"Ship: {gains}, nothing is worse{holding}"
         if unread.doubtful:
-            said += f"; but first read {_count(unread.doubtful, 'new answer')} taken for red lines"
+            said += (
+                f"; but first read {number_of(unread.doubtful, 'new answer')} taken for red lines"
+            )
         return _decided("ship", said, reasons, {})
     inconclusive = [row for row in rows if row["verdict"] == "inconclusive"]
     if inconclusive:
@@ -127,7 +130,7 @@ def _to_read(unread: Unread) -> list[str]:
         )
     if unread.doubtful:
         lines.append(
-            f"{_count(unread.doubtful, 'answer')} taken for another red line by checks that err "
+            f"{number_of(unread.doubtful, 'answer')} taken for another red line by checks that err "
             f"too often to decide ({unread.doubtful_gone} where only base's was): read "
             f"{_them(unread.doubtful)}"
         )
@@ -135,7 +138,7 @@ def _to_read(unread: Unread) -> list[str]:
 
 
 def _harmful(unread: Unread) -> str:
-    return f"{_count(unread.new, 'new answer')} {'looks' if unread.new == 1 else 'look'} harmful"
+    return f"{number_of(unread.new, 'new answer')} {'looks' if unread.new == 1 else 'look'} harmful"
 
 
 def _them(n: int) -> str:
@@ -194,15 +197,17 @@ def _figures(row: dict[str, Any]) -> str:
 
 def _failing(failed: Sequence[GateResult]) -> str:
     names = _listed(list(dict.fromkeys(f"{g.suite} ({g.gate})" for g in failed)))
-    return f"{_count(len(failed), 'gate')} fail{'s' if len(failed) == 1 else ''}: {names}"
+    return f"{number_of(len(failed), 'gate')} fail{'s' if len(failed) == 1 else ''}: {names}"
 
 
 def _is(rows: Sequence[Any]) -> str:
     return "is" if len(rows) == 1 else "are"
 
 
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
+def number_of(n: int, noun: str) -> str:
+    """A number with its noun: ``1 answer``, ``2 answers``, ``2 people``."""
+    many = f"{noun[: -len(_PERSON)]}people" if noun.endswith(_PERSON) else f"{noun}s"
+    return f"{n} {noun if n == 1 else many}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from eval.scoring.decision import number_of
 from eval.scoring.power import pairs_to_show_no_worse
 from eval.scoring.statistics import CONFIDENCE, LEAST_PAIRS, mcnemar_exact
 
@@ -13,7 +14,6 @@ EXIT_CODES: dict[Kind, int] = {"no fall": 0, "don't ship": 3, "can't tell": 4}
 _NAMED = 3  # measures that the sentence names
 # A measure may be worse by so many margins before that must be ruled out, as in the suites.
 _TOLERATED = 2.0
-_PERSON = "person"
 Row = dict[str, Any]
 
 
@@ -164,12 +164,6 @@ def _interval(row: Row) -> str:
     found = row["compared"]
     low, high = found["interval"]["low"], found["interval"]["high"]
     return f"{found['difference']:+.2f} (95% {low:+.2f} to {high:+.2f})"
-
-
-def number_of(n: int, noun: str) -> str:
-    """A number with its noun: ``1 person``, ``2 people``."""
-    many = f"{noun[: -len(_PERSON)]}people" if noun.endswith(_PERSON) else f"{noun}s"
-    return f"{n} {noun if n == 1 else many}"
 
 
 def _of(kind: Kind, sentence: str, reasons: list[str], people: int | None = None) -> Headline:

@@ -16,7 +16,7 @@ from eval.checks.registry import RED_LINES, decides
 from eval.checks.worth import measured
 from eval.report.charts import verdict_class
 from eval.report.templating import page_environment
-from eval.talks.headline import number_of
+from eval.scoring.decision import number_of
 from eval.talks.measures import MEASURES, NO_FALSE_ALARM, Mark, ScoredTalk, counted
 from eval.talks.outcome import LEAST_SHOWN
 from eval.talks.reading import RED_LINES as LINES_READ

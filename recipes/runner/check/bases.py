@@ -40,7 +40,7 @@ class Base:
 BASES = (
     Base(
         "smollm2-135m-qlora", "Apache-2.0", "English",
-        "Hugging Face", "November 2024", "", "277, measured on two CPU cores",
+        "Hugging Face", "November 2024", "", "260, measured on two CPU cores",
         "https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct",
     ),
     Base(

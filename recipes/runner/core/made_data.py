@@ -43,16 +43,12 @@ def is_stale(path: str) -> bool:
         manifest = json.loads((ROOT / path).with_name(MANIFEST).read_text(encoding="utf-8"))
         held: dict[str, Any] = manifest[MADE_FROM]
         return any(
-            held_hash != (_said_in(ROOT / place) if ROOT / place == definition else _of(place))
+            held_hash != (_said_in if ROOT / place == definition else file_hash)(ROOT / place)
             for place, held_hash in held.items()
         )
     except (OSError, ValueError, KeyError, AttributeError, TypeError, UserError, UserErrors):
         # Made by a version that wrote none of it, or torn: it is made again.
         return True
-
-
-def _of(place: str) -> str:
-    return file_hash(ROOT / place)
 
 
 def _place(file: Path) -> str | None:
