@@ -52,8 +52,11 @@ class FusedOptions(BaseModel):
     the same rows, loss and gradients. run.json says how many became one."""
 
     opening_weight: float = Field(default=1.0, ge=1.0, le=20.0)
-    """In training, how many times as much as another the first eight tokens of each answer count:
-    of a small model they decide what kind of answer it becomes. Evaluation weighs all alike."""
+    """In training, how many times as much as another the first tokens of each answer count: of a
+    small model they decide what kind of answer it becomes. Evaluation weighs all alike."""
+
+    opening_tokens: int = Field(default=8, ge=1, le=64)
+    """How many tokens `opening_weight` is for."""
 
     @model_validator(mode="after")
     def _weighs_in_the_fused_loss(self) -> Self:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from plugins.fused.loss import IGNORE, find_target_rows, fused_cross_entropy
+from plugins.fused.loss import IGNORE, OPENING, find_target_rows, fused_cross_entropy
 
 
 class FusedLoss:
@@ -19,6 +19,8 @@ class FusedLoss:
     """Whether metrics of an evaluation want the logits."""
     opening_weight: float = 1.0
     """In training, how much the first tokens of an answer count (`fused_cross_entropy`)."""
+    opening_tokens: int = OPENING
+    """How many they are."""
 
     def forward(self, *args: Any, labels: torch.Tensor | None = None, **kwargs: Any) -> Any:
         """As the model's; with labels the fused path returns no logits."""
@@ -52,7 +54,9 @@ class FusedLoss:
         with torch.autocast(hidden.device.type, enabled=False):
             rows = hidden.to(head.weight.dtype)
             opening = self.opening_weight if model.training else 1.0
-            loss = fused_cross_entropy(rows, head.weight, labels, target_rows, num_items, opening)
+            loss = fused_cross_entropy(
+                rows, head.weight, labels, target_rows, num_items, opening, self.opening_tokens
+            )
         return CausalLMOutputWithPast(loss=loss)  # type: ignore[arg-type]
 
 

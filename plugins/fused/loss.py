@@ -12,7 +12,7 @@ from plugins.collators import OverCollator
 IGNORE = -100
 ROWS_MULTIPLE = 256  # one shape of buffers and kernels for many batches
 OPENING = 8
-"""Trained tokens at the beginning of an answer that `opening_weight` is for."""
+"""Trained tokens at the beginning of an answer, where a recipe names no other number."""
 
 
 class WithTargetRows(OverCollator):
@@ -46,16 +46,17 @@ def find_target_rows(labels: torch.Tensor) -> torch.Tensor:
     return torch.cat([rows, rows.new_full((-rows.numel() % ROWS_MULTIPLE,), labels.numel() - 1)])
 
 
-def find_openings(labels: torch.Tensor) -> torch.Tensor:
-    """[B, T] bool, True at the first `OPENING` labelled tokens of each unbroken run of them.
+def find_openings(labels: torch.Tensor, tokens: int = OPENING) -> torch.Tensor:
+    """[B, T] bool, True at the first labelled tokens of each unbroken run of them.
 
     Args:
         labels: [B, T], not shifted; `IGNORE` where nothing is to be predicted.
+        tokens: how many of each run.
     """
     trained = labels != IGNORE
     so_far = trained.cumsum(1)
     before_run = so_far.masked_fill(trained, 0).cummax(1).values
-    return trained & (so_far - before_run <= OPENING)
+    return trained & (so_far - before_run <= tokens)
 
 
 def _following(labels: torch.Tensor) -> torch.Tensor:
@@ -72,6 +73,7 @@ def fused_cross_entropy(
     target_rows: torch.Tensor,
     num_items: torch.Tensor | int | None,
     opening_weight: float = 1.0,
+    opening_tokens: int = OPENING,
 ) -> torch.Tensor:
     """Next-token loss over the labelled tokens only: no other's logits are computed.
 
@@ -85,8 +87,9 @@ def fused_cross_entropy(
         target_rows: from `find_target_rows`; labels may have become `IGNORE` since.
         num_items: labelled tokens of the whole optimizer step, to divide the sum by; None takes
             those of this batch.
-        opening_weight: how many times as much as another the first `OPENING` tokens of each answer
-            count. All weights of a batch have a mean of 1, so that sums stay what they are.
+        opening_weight: how many times as much as another the first tokens of each answer count.
+            All weights of a batch have a mean of 1, so that sums stay what they are.
+        opening_tokens: how many tokens of each answer that is.
     """
     if target_rows.numel() == 0:
         # Of nothing: the sum of all would overflow in fp16, and infinity times zero is no number.
@@ -98,7 +101,8 @@ def fused_cross_entropy(
     # A sum, divided afterwards: the gradients of a mean would vanish in fp16.
     if opening_weight == 1.0:
         return _summed(rows, weight, targets) / count
-    openings = _following(find_openings(labels).long()).index_select(0, target_rows) == 1
+    first = find_openings(labels, opening_tokens)
+    openings = _following(first.long()).index_select(0, target_rows) == 1
     opened, others = (openings & counted).sum(), (~openings & counted).sum()
     mean = (opening_weight * opened + others) / (opened + others).clamp_min(1)
     total = opening_weight * _summed(rows, weight, targets.masked_fill(~openings, IGNORE))

@@ -188,17 +188,18 @@ class FusedPlugin(BasePlugin):
         if trainer.compute_metrics is not None:
             found.logits_in_eval = True
         if options.opening_weight != 1.0:
-            self._weigh_openings(options.opening_weight, found)
+            self._weigh_openings(options, found)
         if isinstance(found, FusedLoss) and trainer.data_collator is not None:
             trainer.data_collator = WithTargetRows(trainer.data_collator)
         if options.merge_micro_batches:
             self._merge(trainer, found)
 
-    def _weigh_openings(self, weight: float, found: Any) -> None:
+    def _weigh_openings(self, options: FusedOptions, found: Any) -> None:
         frozen_head = not found.lm_head.weight.requires_grad
         if isinstance(found, FusedLoss) and frozen_head:
-            found.opening_weight = weight
-            also_chosen(opening_weight=weight)
+            weight, tokens = options.opening_weight, options.opening_tokens
+            found.opening_weight, found.opening_tokens = weight, tokens
+            also_chosen(opening_weight=weight, opening_tokens=tokens)
             return
         reason = "the head is trained, or its loss is not fused here"
         note_fallback(f"{self.architecture.name}.opening_weight", "all tokens alike", reason)

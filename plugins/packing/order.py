@@ -11,6 +11,8 @@ import numpy as np
 from axolotl.utils.samplers.multipack import allocate_sequentially, pack_parallel
 from torch.utils.data import BatchSampler
 
+from plugins.packing.spread import pack_in_order, spread_order
+
 
 @dataclass(frozen=True)
 class Packing:
@@ -73,6 +75,8 @@ class EveryRow(BatchSampler):
         packing: how rows share a sequence.
         share: how a step is shared out.
         seed: of the shuffle; None keeps the order of the data.
+        kinds: of each row; then those of one kind come at even distances in place of the longest
+            first, with 3% of padding in place of 1%. Sequences stay in that order.
     """
 
     # accelerate passes batches through as they are where they have no fixed size.
@@ -85,11 +89,13 @@ class EveryRow(BatchSampler):
         packing: Packing,
         share: Share,
         seed: int | None,
+        kinds: Sequence[str] | None = None,
     ) -> None:
         self.lengths = np.asarray(lengths, dtype=np.int32)
         self.packing = packing
         self.share = share
         self.seed = seed
+        self.kinds = kinds
         self.epoch = 0
         self._at: tuple[int, list[list[int]]] | None = None
         self.steps = max(1, math.ceil(len(self._sequences(0)) / share.sequences))
@@ -140,6 +146,8 @@ class EveryRow(BatchSampler):
         if self.seed is None:
             return self._packed(rows)
         random = np.random.default_rng([self.seed, epoch])
+        if self.kinds is not None:
+            return self._spread(spread_order(self.kinds, random))
         if not self.packing.in_order:
             random.shuffle(rows)
             if self.packing.capacity is not None:
@@ -147,6 +155,12 @@ class EveryRow(BatchSampler):
         sequences = self._packed(rows)
         random.shuffle(sequences)
         return sequences
+
+    def _spread(self, order: list[int]) -> list[list[int]]:
+        packing = self.packing
+        if packing.capacity is None:
+            return [[row] for row in order]
+        return pack_in_order(order, self.lengths, packing.capacity, packing.most_rows)
 
     def _packed(self, rows: np.ndarray) -> list[list[int]]:
         packing = self.packing

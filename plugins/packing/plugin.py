@@ -7,11 +7,24 @@ from typing import Any
 
 import torch
 from axolotl.integrations.base import BasePlugin
+from pydantic import BaseModel
 from transformers import set_seed
 
 from plugins.packing.first_labels import WithoutFirstLabels
+from plugins.packing.spread import parts_of_rows
+from recipes.runner.core.errors import UserError
+from recipes.runner.core.fallbacks import note_fallback
+from recipes.runner.core.recipe import ROOT
 
 _OTHER_DATA = ("rl", "reward_model", "process_reward_model", "pretraining_dataset", "streaming")
+
+
+class PackingArgs(BaseModel):
+    """What the plugin adds to Axolotl's configuration."""
+
+    spread_kinds: bool = False
+    """Whether the rows of each part of the data (`part`, of `make data`) are spread evenly over the
+    steps, in place of the longest first: for steps of few rows, which else hold one kind."""
 
 
 class PackingPlugin(BasePlugin):
@@ -20,6 +33,25 @@ class PackingPlugin(BasePlugin):
     Axolotl's own sampler shuffles with torch's global generator, cuts an epoch to the shortest of
     four random packings, and repeats one order where several ranks train.
     """
+
+    def get_input_args(self) -> str:
+        """Where Axolotl finds the schema of what a recipe may say."""
+        return "plugins.packing.plugin.PackingArgs"
+
+    def register(self, cfg: dict) -> None:
+        """Refuse two orders at once.
+
+        Raises:
+            UserError: the recipe wants kinds spread, and an order of its own.
+        """
+        others = ("curriculum_sampling", "sample_packing_sequentially")
+        other = next((key for key in others if cfg.get(key)), None)
+        if cfg.get("spread_kinds") and other:
+            raise UserError(
+                f"keeps the order of the data, and spread_kinds makes another: true with {other}",
+                "spread_kinds",
+                f"Take {other} or spread_kinds out",
+            )
 
     def get_trainer_cls(self, cfg: Any) -> type | None:
         """The trainer of supervised runs that name no other."""
@@ -67,6 +99,12 @@ class PackingPlugin(BasePlugin):
             collate = getattr(trainer, name, None)
             if collate is not None:
                 setattr(trainer, name, WithoutFirstLabels(collate))
+        if cfg.spread_kinds:
+            files = [ROOT / str(source.get("path")) for source in cfg.datasets or []]
+            trainer.kinds = parts_of_rows(files, trainer.train_dataset, trainer.processing_class)
+            lost = trainer.kinds.count("")
+            if lost:
+                note_fallback("packing.spread_kinds", f"{lost} rows by chance", "found in no file")
         steps = plan()
         if cfg.max_steps:
             return

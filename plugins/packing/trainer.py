@@ -26,6 +26,8 @@ class EveryRowTrainer(AxolotlTrainer):
 
     _train_rows: EveryRow | None = None
     _held_out_rows: EveryRow | None = None
+    kinds: list[str] | None = None
+    """Of each row to train on: those of one kind are spread evenly over the steps."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -53,9 +55,8 @@ class EveryRowTrainer(AxolotlTrainer):
             args.per_device_train_batch_size, args.gradient_accumulation_steps, args.world_size
         )
         seed = None if args.curriculum_sampling else args.data_seed or args.seed
-        return EveryRow(
-            get_dataset_lengths(dataset), self._packing(args.sample_packing), share, seed
-        )
+        lengths, packing = get_dataset_lengths(dataset), self._packing(args.sample_packing)
+        return EveryRow(lengths, packing, share, seed, self.kinds)
 
     def _packing(self, packed: bool) -> Packing:
         args: Any = self.args

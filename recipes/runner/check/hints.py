@@ -378,6 +378,7 @@ _OWN_PLUGIN_KEYS = {
     "overfitting_watch": "plugins.overfitting.OverfittingWatchPlugin",
     "answers_watch": "plugins.answers.AnswersPlugin",
     "preference_watch": "plugins.preference.PreferencePlugin",
+    "spread_kinds": "plugins.packing.PackingPlugin",
 }
 
 

@@ -62,10 +62,12 @@ def test_openings_are_the_first_labelled_tokens_of_each_answer() -> None:
     expected[0, 21:23] = True
     expected[1, :OPENING] = True
     assert torch.equal(find_openings(labels), expected)
+    expected[0, 5 : 3 + OPENING] = expected[1, 2:OPENING] = False
+    assert torch.equal(find_openings(labels, 2), expected)
 
 
-@pytest.mark.parametrize("num_items", [None, 90])
-def test_openings_count_as_often_as_asked(num_items) -> None:
+@pytest.mark.parametrize(("num_items", "tokens"), [(None, OPENING), (90, OPENING), (90, 2)])
+def test_openings_count_as_often_as_asked(num_items, tokens) -> None:
     """Value and gradient against a weighted mean written out; weights of 1 change nothing."""
     torch.manual_seed(1)
     hidden = torch.randn(2, 60, 16, requires_grad=True)
@@ -74,9 +76,9 @@ def test_openings_count_as_often_as_asked(num_items) -> None:
     labels[:, :5] = IGNORE
     labels[:, 30:36] = IGNORE
     rows = find_target_rows(labels)
-    weighted = fused_cross_entropy(hidden, head, labels, rows, num_items, 3.0)
+    weighted = fused_cross_entropy(hidden, head, labels, rows, num_items, 3.0, tokens)
     grad = torch.autograd.grad(weighted, hidden)[0]
-    weights = torch.where(find_openings(labels), 3.0, 1.0)[:, 1:].flatten()
+    weights = torch.where(find_openings(labels, tokens), 3.0, 1.0)[:, 1:].flatten()
     shifted = labels[:, 1:].flatten()
     weights = weights * (shifted != IGNORE)
     logits = (hidden @ head.T)[:, :-1].flatten(0, 1)

@@ -136,6 +136,10 @@ def test_openings_weigh_in_training_and_not_in_evaluation(weight) -> None:
     ids = torch.arange(1, 25).view(1, -1)
     trained, watched = (model.train(on)(ids, labels=ids).loss.item() for on in (True, False))
     assert (trained == pytest.approx(watched, rel=1e-6)) == (weight == 1.0)
+    cfg.fused["opening_tokens"] = 2
+    plugin.post_trainer_create(cfg, trainer)
+    fewer = model.train()(ids, labels=ids).loss.item()
+    assert (fewer == pytest.approx(trained, rel=1e-6)) == (weight == 1.0)
 
 
 def test_openings_that_cannot_be_weighed_are_said() -> None:
