@@ -77,8 +77,8 @@ def test_every_row_comes_once_an_epoch_and_fits(lengths, ranks, packed, most_row
 
 
 def test_a_row_goes_into_the_fullest_sequence_that_has_room() -> None:
-    lengths = np.array([40, 30, 20, 24, 10])
-    assert pack_in_order([0, 1, 2, 3, 4], lengths, 64, 8) == [[0, 2], [1, 3, 4]]
+    lengths = np.array([60, 50, 20, 30, 15])
+    assert pack_in_order([0, 1, 2, 3, 4], lengths, 100, 8) == [[0, 2, 4], [1, 3]]
 
 
 class Letters:
