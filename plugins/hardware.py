@@ -20,7 +20,7 @@ from plugins.cpu_casts import leave_casts_to_autocast
 from recipes.runner.core.fallbacks import note_fallback
 from recipes.runner.models.families import LORA_KERNELS
 
-_CPU_OPTIMIZERS = ("adamw_torch", "sgd", "adafactor")
+_CPU_OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "sgd", "adafactor")
 
 
 class HardwarePlugin(BasePlugin):
