@@ -1,4 +1,7 @@
-"""Speed and memory: ``python -m datasets_prep.benchmark [--rows N] [--recipe NAME]``.
+"""Speed and memory: ``python -m datasets_prep.benchmark [--rows N [M ...]] [--recipe NAME]``.
+
+The command of users in a process of its own, imports and all. Of several sizes, what a further row
+costs comes out too, free of what a start costs.
 
 Two figures. The first is what users run, every step at its default, filter and proof too: rows of
 English as long as counsel-chat's, their sentences drawn from our own data set. The second is the
@@ -14,20 +17,25 @@ import argparse
 import json
 import os
 import resource
+import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-import datasets_prep
 from datasets_prep.definition import DEFINITIONS
 from datasets_prep.sentences import sentences
+from recipes.runner.core.errors import UserError, user_errors_exit
+from recipes.runner.core.recipe import ROOT
 
 _VOCABULARY = 20_000
 _CHUNK = 10_000
@@ -122,11 +130,16 @@ def _text(words: np.ndarray) -> str:
 
 
 class PeakMemory:
-    """Samples the memory of this process and its children, shared pages counted once."""
+    """Samples the memory of a process and its children, shared pages counted once.
 
-    def __init__(self, seconds: float = 1.0) -> None:
+    Attributes:
+        peak: the largest sample, in bytes.
+    """
+
+    def __init__(self, pid: int, seconds: float = 1.0) -> None:
         """Start with nothing measured; a sample is taken every ``seconds``."""
         self.peak = 0
+        self._pid = pid
         self._seconds = seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -143,7 +156,7 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while True:
-            self.peak = max(self.peak, sum(map(_proportional_bytes, _family(os.getpid()))))
+            self.peak = max(self.peak, sum(map(_proportional_bytes, _family(self._pid))))
             if self._stop.wait(self._seconds):
                 return
 
@@ -172,13 +185,58 @@ def _proportional_bytes(pid: int) -> int:
 
 
 def _cpu_seconds() -> float:
-    """Processor time of this process and of its children that have ended."""
-    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in spent)
+    """Processor time of the children of this process that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
-def run(count: int, workers: int | None, folder: Path, recipe: str | None, *, full: bool) -> str:
-    """Prepare synthetic rows; says how long it took and how much memory.
+@dataclass(frozen=True)
+class Measured:
+    """What one run took.
+
+    Attributes:
+        steps: which steps ran.
+        rows: that went in.
+        seconds: by the clock.
+        busy: seconds of processor time, of all processes together.
+        peak: bytes of memory, of all processes together.
+        workers: processes.
+    """
+
+    steps: str
+    rows: int
+    seconds: float
+    busy: float
+    peak: int
+    workers: int
+
+    def __str__(self) -> str:
+        """One line."""
+        return (
+            f"{self.steps}: {self.rows:,} rows in {self.seconds:,.0f} s on {self.workers} cores, "
+            f"{self.rows / self.seconds:,.0f} rows/s "
+            f"({self.rows / self.busy:,.0f} for each second of a core), "
+            f"peak memory {self.peak / 2**30:.2f} GiB"
+        )
+
+
+def slope(less: Measured, more: Measured) -> str:
+    """What each further row took between two sizes, and where that leads at a million rows."""
+    rows = more.rows - less.rows
+    busy, memory = (more.busy - less.busy) / rows, (more.peak - less.peak) / rows
+    million = more.peak + max(0.0, memory) * max(0, 1_000_000 - more.rows)
+    speed = f"{1 / busy:,.0f} for each second of a core" if busy > 0 else "no time between them"
+    return (
+        f"  from {less.rows:,} to {more.rows:,} rows: {speed}, "
+        f"{memory / 1024:.2f} KiB of memory a row; in a straight line {million / 2**30:.2f} GiB at "
+        "1,000,000"
+    )
+
+
+def run(
+    count: int, workers: int | None, folder: Path, recipe: str | None, *, full: bool
+) -> Measured:
+    """Prepare synthetic rows by the command that users give.
 
     Args:
         count: of rows.
@@ -186,6 +244,9 @@ def run(count: int, workers: int | None, folder: Path, recipe: str | None, *, fu
         folder: where the rows are kept meanwhile.
         recipe: whose tokenizer proves the rows.
         full: every step at its default, on English; else without filter and proof.
+
+    Raises:
+        UserError: the command failed.
     """
     with (folder / "rows.jsonl").open("w", encoding="utf-8") as file:
         for row in rows(count, english=full):
@@ -197,43 +258,45 @@ def run(count: int, workers: int | None, folder: Path, recipe: str | None, *, fu
         "columns": {"prompt": "question", "response": "answer"},
         "steps": {} if full else {"filter": False, "contamination": False, "prove": False},
     }
-    path = folder / "benchmark.yaml"
+    path, out = folder / "benchmark.yaml", folder / "out"
     path.write_text(yaml.safe_dump(definition), encoding="utf-8")
-    proving = recipe if full else None
+    command = [sys.executable, "-m", "datasets_prep", str(path), "--out", str(out)]
+    command += ["--recipe", recipe] if full and recipe else []
+    command += ["--workers", str(workers)] if workers else []
     began, busy = time.perf_counter(), _cpu_seconds()
-    with PeakMemory() as memory:
-        out = datasets_prep.prepare(path, out=folder / "out", recipe=proving, workers=workers)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    with PeakMemory(process.pid) as memory:
+        code = process.wait()
     seconds, busy = time.perf_counter() - began, _cpu_seconds() - busy
+    if code:
+        raise UserError(f"the command ended with exit code {code}", "benchmark")
     unproven = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["unproven"]
-    steps = (
-        "no filter, no proof"
-        if not full
-        else f"not proven ({unproven})"
-        if unproven
-        else "all steps"
-    )
-    return (
-        f"{steps}: {count:,} rows in {seconds:,.0f} s on {workers or os.cpu_count()} cores, "
-        f"{count / seconds:,.0f} rows/s ({count / busy:,.0f} for each second of a core), "
-        f"peak memory {memory.peak / 2**30:.2f} GiB"
-    )
+    done = f"not proven ({unproven})" if unproven else "all steps"
+    steps = done if full else "no filter, no proof"
+    return Measured(steps, count, seconds, busy, memory.peak, workers or os.cpu_count() or 1)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Generate, prepare, and print rows a second and the peak of memory, for both figures."""
     parser = argparse.ArgumentParser(prog="python -m datasets_prep.benchmark")
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000], help="one size or more")
     parser.add_argument("--workers", type=int, help="processes (default: one a core)")
     parser.add_argument("--folder", help="where the rows are kept meanwhile (10 GB a million)")
     parser.add_argument("--recipe", default="smollm2-135m-qlora", help="whose tokenizer proves")
     parser.add_argument("--only", choices=("all", "plain"), help="one of the two figures")
-    args = parser.parse_args()
-    said = []
-    for full in (True, False):
-        if args.only in (None, "all" if full else "plain"):
-            with tempfile.TemporaryDirectory(dir=args.folder) as name:
-                said.append(run(args.rows, args.workers, Path(name), args.recipe, full=full))
-    print("\n".join(said))
+    args = parser.parse_args(argv)
+    with user_errors_exit():
+        for full in (True, False):
+            if args.only not in (None, "all" if full else "plain"):
+                continue
+            found = []
+            for count in sorted(set(args.rows)):
+                with tempfile.TemporaryDirectory(dir=args.folder) as name:
+                    made = run(count, args.workers, Path(name), args.recipe, full=full)
+                print(made, flush=True)
+                found.append(made)
+            for less, more in pairwise(found):
+                print(slope(less, more))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from itertools import pairwise
 from datasets_prep.code import code_spans, without_code
 from datasets_prep.conversation import Message, Span, replace_all
 from datasets_prep.crisis_lines import names_crisis_line, names_help
+from datasets_prep.dangling import hangs_on_what_went
 from datasets_prep.glue import split_glued
 from datasets_prep.patterns import GAPS, MASKED_LINK, joined
 from datasets_prep.sentences import sentences
@@ -99,14 +100,6 @@ _SAID_BEFORE = re.compile(
     r"them|him|her)\b",
     re.IGNORECASE,
 )
-# Goes on from the place that a sentence pointed to: nothing is left of it when that one went.
-_GOES_ON = re.compile(
-    r"\s*(?:(?:Once|When|After) (?:(?:you(?:'re|\u2019re| are| get| arrive)? )?there|"
-    r"(?:you(?:'re|\u2019re| are| get) )?(?:on|at|in) (?:that|this|the|their) "
-    r"(?:web ?site|site|page|link|directory|homepage))|From there,|"
-    r"(?:There|On (?:that|this|their) (?:web ?site|site|page|homepage)),? "
-    r"you (?:can|will|'ll|may|should))\b"
-)
 # Who answers offers help of their own, behind which the link stood.
 _OFFERS = re.compile(
     r"\bI (?:am licensed|(?:also )?(?:provide|offer|speciali[sz]e|practice)|see clients|"
@@ -140,7 +133,9 @@ def without_dead_links(
     for start, end in _pieces(text):
         piece = text[start:end]
         said = prose[start:end]
-        hangs, went = went and _GOES_ON.match(said), False
+        hangs = went and hangs_on_what_went(said, "".join(pieces), keep)
+        # An empty line changes nothing.
+        went = went and not said.strip()
         if hangs and not MASKED_LINK.search(said):
             gone.append(Span(turn, start, piece, ""))
             pieces.append("\n" if piece.endswith("\n") else "")
@@ -150,7 +145,10 @@ def without_dead_links(
             pieces.append(piece)
             continue
         help_is_named = _CRISIS.search(piece) or names_help(piece) or names_crisis_line(piece, keep)
-        rest = _WITH_PREPOSITION.sub("", piece) if help_is_named else _advice(piece)
+        if help_is_named:
+            rest = _WITH_PREPOSITION.sub("", piece)
+        else:
+            rest, went = _advice(piece)
         if rest.strip():
             cut.append(Span(turn, start, piece, rest))
         else:
@@ -166,11 +164,15 @@ def without_dead_links(
     return gone, cut
 
 
-def _advice(sentence: str) -> str:
-    """What a sentence says beside its link; empty when it only points there."""
+def _advice(sentence: str) -> tuple[str, bool]:
+    """What a sentence says beside its link, and whether its last clause went with the link.
+
+    Empty when it only points there.
+    """
     text = _RELATIVE.sub("", _OPENING.sub("", sentence))
     clauses = [text[a:b] for a, b in _clauses(text)]
     kept: list[str] = []
+    said = True
     for index, clause in enumerate(clauses):
         said = not (MASKED_LINK.search(clause) or _ANNOUNCED.search(clause)) or _stands(clause)
         if len(kept) < index and (_SAID_BEFORE.search(clause) or (not kept and not _leads(clause))):
@@ -178,19 +180,20 @@ def _advice(sentence: str) -> str:
             said = False
         if not said and kept and clause.lstrip()[:1] == ":" and _POINTS.search(kept[-1]):
             kept.pop()
-        if said and not _OFFERS.search(clause):
+        said = said and not _OFFERS.search(clause)
+        if said:
             kept.append(clause)
     rest = _WITH_PREPOSITION.sub("", "".join(kept)).strip()
     if not rest or (len(kept) == 1 and not _stands(rest)):
-        return ""
+        return "", True
     rest = _JOINT.sub("", rest).rstrip(" ,;:-\u2013\u2014")
     first = next((i for i, c in enumerate(rest) if c.isalpha()), None)
     if first is None:
-        return ""
+        return "", True
     rest = rest[:first] + rest[first].upper() + rest[first + 1 :]
     stop = "" if rest[-1:] in '.!?\u2026"\u201d)' else "."
     after = sentence[len(sentence.rstrip()) :]
-    return rest + stop + (after or " ")
+    return rest + stop + (after or " "), not said
 
 
 def _clauses(text: str) -> list[tuple[int, int]]:

@@ -12,6 +12,7 @@ from datasets_prep.code import code_spans, is_json, overlaps
 from datasets_prep.conversation import Conversation, Ledger, Message, Span
 from datasets_prep.crisis import detect_crisis, human_help_in
 from datasets_prep.crisis_lines import digits_of, names_crisis_line, names_help
+from datasets_prep.dangling import hangs_on_what_went
 from datasets_prep.dead_links import without_dead_links
 from datasets_prep.patterns import joined
 from datasets_prep.residue import (
@@ -30,6 +31,18 @@ if TYPE_CHECKING:
 
 # Below so many words, a turn within a talk is not foreign by a detector alone.
 _SLIP = 8
+# Asks for words of another language; the answer to it is in that one.
+_LANGUAGES = (
+    "Afrikaans|Albanian|Arabic|Bengali|Cantonese|Catalan|Chinese|Croatian|Czech|Danish|Dutch|Esperanto|"
+    "Estonian|Farsi|Finnish|French|Gaelic|German|Greek|Hausa|Hawaiian|Hebrew|Hindi|Hungarian|Icelandic|"
+    "Igbo|Indonesian|Irish|Italian|Japanese|Korean|Latin|Latvian|Lithuanian|Malay|Mandarin|Maori|"
+    "Norwegian|Persian|Polish|Portuguese|Punjabi|Romanian|Russian|Serbian|Slovak|Slovene|Somali|Spanish|"
+    "Swahili|Swedish|Tagalog|Tamil|Thai|Turkish|Ukrainian|Urdu|Vietnamese|Welsh|Xhosa|Yoruba|Zulu"
+)
+_ASKS_FOR_WORDS = re.compile(
+    r"(?i:\b(?:say|spell|writ(?:e|ten)|translat\w+|words?|phrase|call(?:ed)?|greet\w*|answer|reply)\b)"
+    rf"[^.!?\n]*\b(?:{_LANGUAGES})\b|\b(?:{_LANGUAGES}) (?:words?|phrase|translation|for|greeting)\b"
+)
 # One of these stands in whatever ``lexicons/toxic.yaml`` finds.
 TOXIC_WORDS = (
     *("kill your", "kill urself", "kill oneself", "kys", "fuck", "screw you", "screw off"),
@@ -161,7 +174,7 @@ class Filter:
                 slip = word_count(message.content) < _SLIP and not finder.other_script(
                     message.content
                 )
-                if slip and len(conversation.messages) > 2:
+                if slip and (len(conversation.messages) > 2 or _asked_for(conversation, turn)):
                     # Within a talk in the kept language: few words are a detector's slip.
                     continue
                 spoiled.setdefault(turn, reason)
@@ -208,18 +221,28 @@ class Filter:
                 continue
             if self.settings.promotion == "drop":
                 return "promotion"
-            bad = [
-                (start, end)
-                for start, end in sentences(message.content)
-                if self._promotes(message.content[start:end])
-                and not names_help(message.content[start:end])
-                and not names_crisis_line(message.content[start:end], self._crisis_lines)
-            ]
-            spans += _cut(message, turn, bad)
+            spans += _cut(message, turn, self._promoting(message.content))
             if not message.content:
                 spoiled.setdefault(turn, "promotion and nothing else")
         ledger.changed(conversation.id, "promotion removed", spans)
         return None
+
+    def _promoting(self, text: str) -> list[tuple[int, int]]:
+        """Sentences that advertise, and those behind them that hang on them."""
+        lines = self._crisis_lines
+        bad: list[tuple[int, int]] = []
+        kept = ""
+        for start, end in sentences(text):
+            said = text[start:end]
+            if self._promotes(said):
+                goes = not names_help(said) and not names_crisis_line(said, lines)
+            else:
+                goes = bool(bad) and bad[-1][1] == start and hangs_on_what_went(said, kept, lines)
+            if goes:
+                bad.append((start, end))
+            else:
+                kept += said
+        return bad
 
     def _length(
         self, conversation: Conversation, spoiled: dict[int, str], ledger: Ledger
@@ -291,6 +314,13 @@ class Filter:
         ledger.changed(conversation.id, f"cut to its longest good stretch: {reason}", spans)
         conversation.messages = messages[:head] + [messages[i] for i in best]
         return None
+
+
+def _asked_for(conversation: Conversation, turn: int) -> bool:
+    """Whether a turn answers "How do I say thank you in Polish?"."""
+    before = conversation.messages[turn - 1] if turn else None
+    answers = conversation.messages[turn].role == "assistant" and before is not None
+    return answers and before.role == "user" and bool(_ASKS_FOR_WORDS.search(before.content))
 
 
 def _crisis_without_help(conversation: Conversation) -> str | None:

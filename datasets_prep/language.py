@@ -20,6 +20,7 @@ from typing import Any
 
 from lingua import Language, LanguageDetector, LanguageDetectorBuilder
 
+from datasets_prep.borrowed import without_borrowed
 from datasets_prep.code import without_code
 from datasets_prep.patterns import PLACEHOLDER
 from datasets_prep.rare_languages import rare_language
@@ -223,13 +224,19 @@ class LanguageFinder:
     def verdict(self, sentence: str) -> bool | None:
         """Whether a sentence is in the kept language; None when that can't be told.
 
-        What it quotes is of any language: "How do you say \"Ich habe Hunger\" in English?"
+        What it quotes is of any language ("How do you say \"Ich habe Hunger\" in English?"), and so
+        is a phrase that English borrowed: "Well, c'est la vie."
         """
         found = self._verdict(sentence)
         if found is False:
             bare = _QUOTATION.sub(" ", sentence)
             if bare != sentence and self._verdict(bare):
                 return True
+            if self.keep == "en" and (own := without_borrowed(sentence)) != sentence:
+                words = _PLAIN_WORDS.findall(own.lower())
+                if not words:
+                    return None
+                return all(w in _ENGLISH_WORDS for w in words) or self._verdict(own) is True
         return found
 
     def _verdict(self, sentence: str) -> bool | None:
