@@ -10,7 +10,7 @@ from functools import lru_cache
 from datasets_prep import identifiers
 from datasets_prep.addresses import find_addresses
 from datasets_prep.code import code_spans, overlaps
-from datasets_prep.conversation import Conversation, Ledger, Message, Span
+from datasets_prep.conversation import Conversation, Ledger, Span
 from datasets_prep.crisis_lines import (
     crisis_numbers,
     digits_of,
@@ -111,17 +111,22 @@ class Anonymiser:
             for f in findings
             if f.kind == "NAME"
         }
-        # Code stays as it is: a name of its data stays in what is said about it too.
+        # Code stays as it is: what its data hold stays in what is said about them too.
         # So does a medicine, which is dosed in one place and named in others.
-        shown = {
-            name
-            for name in names
-            if any(_in_code(name, m.content) or _is_dosed(name, m.content) for m in messages)
+        data = {
+            m.content[f.start : f.end]
+            for m, spans in zip(messages, found, strict=True)
+            for f in spans
+        }
+        shown = {text for text in data if any(_in_code(text, m.content) for m in messages)}
+        shown |= {
+            name for name in names - shown if any(_is_dosed(name, m.content) for m in messages)
         }
         if shown:
             names -= shown
             pairs = [
-                (m, [f for f in all_found if not _is_one(m, f, shown)]) for m, all_found in pairs
+                (m, [f for f in all_found if m.content[f.start : f.end] not in shown])
+                for m, all_found in pairs
             ]
             found = [_settled(message.content, all_found) for message, all_found in pairs]
         if names:
@@ -232,9 +237,9 @@ def _names(finder: NameFinder, text: str) -> list[Finding]:
     return [Finding("NAME", span.start, span.end) for span in finder.find(text)]
 
 
-def _in_code(name: str, text: str) -> bool:
-    """Whether a name stands in a text's code."""
-    return name in text and any(name in text[slice(*span)] for span in code_spans(text))
+def _in_code(found: str, text: str) -> bool:
+    """Whether what was found stands in a text's code."""
+    return found in text and any(found in text[slice(*span)] for span in code_spans(text))
 
 
 def _is_dosed(name: str, text: str) -> bool:
@@ -242,10 +247,6 @@ def _is_dosed(name: str, text: str) -> bool:
     return name in text and any(
         is_medicine(text, *match.span()) for match in re.finditer(rf"\b{re.escape(name)}\b", text)
     )
-
-
-def _is_one(message: Message, finding: Finding, names: set[str]) -> bool:
-    return finding.kind == "NAME" and message.content[finding.start : finding.end] in names
 
 
 def _settled(text: str, found: list[Finding]) -> list[Finding]:

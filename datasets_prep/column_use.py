@@ -54,7 +54,8 @@ def used(definition: Definition) -> set[str]:
     if isinstance(definition.model_written, str):
         read.add(definition.model_written)
     read |= {parse_condition(text).column for text in definition.where}
-    return {name.split(".")[0] for name in read}
+    # A place within a column, and a column whose own name has a stop in it.
+    return read | {name.split(".")[0] for name in read}
 
 
 # Columns that mean something for training, which no row may hold unread.

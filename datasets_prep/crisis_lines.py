@@ -11,6 +11,7 @@ import yaml
 
 _LINES = Path(__file__).parent / "lexicons" / "crisis_lines.yaml"
 _DIGITS = re.compile(r"\d")
+_LEAST_OF_A_LINE = 5
 _ANY_NUMBER = re.compile(r"(?<![\d$\u00a3\u20ac])\+?\(?\d(?:[-.\s()]{0,2}\d)*(?![\d%])")
 _VANITY = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "22233344455566677778889999")
 _COUNTRY_CODES = ("1", "44", "49", "43", "41", "33", "32", "31", "61", "64", "353", "91", "27")
@@ -115,7 +116,22 @@ def stands_beside_help(text: str, start: int, end: int) -> bool:
     last = after.start() if after else min(len(text), end + 160)
     own_words = re.sub(r"[\W\d_]+", " ", text[start:end])  # /common-hotline-phone-numbers/
     around = f"{text[first:start]} \0 {own_words} \0 {text[end:last]}"
-    return bool(_HELP.search(around)) and not _PRIVATE.search(around)
+    private = _PRIVATE.search(around)
+    if private and not private.group().endswith(" us"):
+        return False
+    # "Reach us" is a service's word only where its other number is on the list.
+    beside = _is_beside_a_line(around)
+    return beside or (private is None and bool(_HELP.search(around)))
+
+
+def _is_beside_a_line(around: str) -> bool:
+    """Whether a line of the list stands there; one of three digits is a number of anything too."""
+    numbers = (m.group() for m in _ANY_NUMBER.finditer(around))
+    return any(
+        is_kept(number, crisis_numbers())
+        for number in numbers
+        if len(digits_of(number)) >= _LEAST_OF_A_LINE
+    )
 
 
 def names_help(text: str) -> bool:

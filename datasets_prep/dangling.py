@@ -26,7 +26,8 @@ _NUMBER = (
 _ADVERBS = r"(?:(?:also|only|just|usually|really|completely|totally|all|very|quite) )*"
 _LENGTH = (
     rf"(?:takes|took|will take|should take|lasts|runs) (?:(?:you|about|around|roughly|only|just|"
-    rf"less than|up to|under|no more than) )*(?:{_NUMBER})(?:\s?(?:-|\u2013|to|or)\s?(?:{_NUMBER}))?"
+    rf"less than|up to|under|no more than) )*(?:{_NUMBER})"
+    rf"(?:\s?(?:-|\u2013|to|or)\s?(?:{_NUMBER}))?"
     r"[ -](?:seconds?|minutes?|mins?|hours?|days?|weeks?|pages?|clicks?)\b(?! to (?!"
     r"(?:fill|complete|do|read|watch|register|sign|finish|download|answer)\b))"
 )
@@ -57,7 +58,8 @@ _IS = r"(?: is| are|(?<=It)['\u2019]s|(?<=They)['\u2019]re)"
 _HANGS = re.compile(
     rf"\s*(?:(?:{_THERE})\b"
     rf"|(?:It|They) {_OF_A_THING}"
-    rf"|(?:It|They){_IS} {_ADVERBS}(?:{_STATE})\b(?! to (?:feel|be|think|say|get|have)\b)(?! that\b)"
+    rf"|(?:It|They){_IS} {_ADVERBS}(?:{_STATE})\b"
+    r"(?! to (?:feel|be|think|say|get|have)\b)(?! that\b)"
     rf"|(?:The|This|That) (?P<thing>{_THINGS}) (?:{_OF_A_THING}|is {_ADVERBS}(?:{_STATE})\b))"
 )
 

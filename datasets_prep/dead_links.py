@@ -61,7 +61,7 @@ _BOUNDARY = re.compile(
     r",? (?:and|or|but|so|then) (?:then |also )?"
     r"(?=(?:you|I|we|they|he|she|it|this|there|please|maybe|visit|go|check|look|see|read|call|text|"
     r"email|e-mail|contact|reach|click|find|feel|try|take|give|get|ask|talk|use|start|keep|learn|"
-    r"follow|download|google|search|let|don't|don\u2019t)\b)"
+    r"follow|download|google|search|let|walk|come|drop|stop|write|ring|wait|speak|don't|don\u2019t)\b)"
 )
 # Says no more than where to look, whom to call.
 _POINTS = re.compile(
@@ -81,6 +81,13 @@ _HANGS = re.compile(
     re.IGNORECASE,
 )
 _LEAST_WORDS = 4
+# Shows what such a thing looks like, and points nowhere: "an email such as [EMAIL]:".
+_SHOWN = re.compile(
+    r"\b(?:an?|any|each|every) (?:\w+ )?(?:e-?mail|urls?|links?|phone|numbers?|web ?site|domain|"
+    r"host|string|text|input|address)(?: address| number)?,? (?:such as|like|as in|e\.g\.,?) "
+    rf"{_LINKS}",
+    re.IGNORECASE,
+)
 # A link that says where, and that the sentence can spare: "a worksheet on [URL]".
 _SPARE = re.compile(
     rf"\b(?:at|on|via|through|from|in) (?:the )?{_LINKS}|,\s*{_LINKS}(?=[.!?]?\s*\Z)"
@@ -142,6 +149,9 @@ def without_dead_links(
             went = True
             continue
         if not MASKED_LINK.search(said) and not _ANNOUNCED.search(said):
+            pieces.append(piece)
+            continue
+        if _SHOWN.search(said):
             pieces.append(piece)
             continue
         help_is_named = _CRISIS.search(piece) or names_help(piece) or names_crisis_line(piece, keep)

@@ -40,8 +40,9 @@ _LANGUAGES = (
     "Swahili|Swedish|Tagalog|Tamil|Thai|Turkish|Ukrainian|Urdu|Vietnamese|Welsh|Xhosa|Yoruba|Zulu"
 )
 _ASKS_FOR_WORDS = re.compile(
-    r"(?i:\b(?:say|spell|writ(?:e|ten)|translat\w+|words?|phrase|call(?:ed)?|greet\w*|answer|reply)\b)"
-    rf"[^.!?\n]*\b(?:{_LANGUAGES})\b|\b(?:{_LANGUAGES}) (?:words?|phrase|translation|for|greeting)\b"
+    r"(?i:\b(?:say|spell|writ(?:e|ten)|translat\w+|words?|phrase|call(?:ed)?|greet\w*|answer|reply)"
+    rf"\b)[^.!?\n]*\b(?:{_LANGUAGES})\b"
+    rf"|\b(?:{_LANGUAGES}) (?:words?|phrase|translation|for|greeting)\b"
 )
 # One of these stands in whatever ``lexicons/toxic.yaml`` finds.
 TOXIC_WORDS = (

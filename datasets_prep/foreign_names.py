@@ -42,7 +42,18 @@ _GREETED = (
     r"(?:\A|(?<=[.!?\n] )|(?<=\n))(?:Hallo|Liebe[rs]?|Hola|Bonjour|Salut|Ciao|Car[oa]|Ch\u00e8re?|"
     r"Querid[oa]|Ol\u00e1|Hej|Hoi|Cze\u015b\u0107)"
 )
+# What closes a letter, and who signs it.
+CLOSINGS = (
+    r"mfg|lg|vg|mit (?:freundlichen|besten|lieben) gr(?:\u00fc|ue)(?:\u00df|ss)en|"
+    r"(?:viele|liebe|beste|herzliche|freundliche|sch\u00f6ne) gr(?:\u00fc|ue)(?:\u00df|ss)e|"
+    r"alles gute|cordialement|bien \u00e0 (?:vous|toi)|amicalement|saludos(?: cordiales)?|"
+    r"atentamente|un (?:cordial )?saludo|un (?:fuerte )?abrazo|abra\u00e7os?|atenciosamente|"
+    r"(?:cordiali|distinti) saluti|un caro saluto|met vriendelijke groet(?:en)?|groetjes|"
+    r"pozdrawiam|"
+    r"med v\u00e4nlig h\u00e4lsning|mvh"
+)
 _RULES = (
+    re.compile(rf"\b(?i:{CLOSINGS})[,.!]?[\s~-]{{1,4}}(?:Dr\.? )?({_FULL})[\s.!]*\Z"),
     re.compile(rf"\b(?:{_TITLES})\.? ({_FULL})"),
     re.compile(rf"\b(?:{_SAID}) ({_FULL})"),
 )
@@ -65,10 +76,27 @@ _CHINESE = (
     re.compile(
         rf"(?<![\u4efb\u4e5f])({_SURNAME}{_SIGN}{{0,2}}?)(?=\u5148\u751f|\u5973\u58eb|\u5c0f\u59d0|\u592a\u592a)"
     ),
+    # A doctor, a head of a ward, a professor, a teacher: by the surname alone, where the sign
+    # before it makes no word of it ("nervous", "thanks", "two minutes", "last week").
+    re.compile(
+        rf"(?<![\u7d27\u4e3b\u5938\u614c\u6269\u4e00\u8fd9\u90a3\u611f\u8c22\u591a\u5982\u4e3a\u4efb\u4e0b\u4e0a\u6bcf\u4e24\u672c\u5206\u70b9\u4e2d\u68ee\u6865\u6811\u767e\u5343\u7ea2\u7eff\u725b\u7f8a\u5929])"
+        rf"({_SURNAME})(?=\u533b\u751f|\u5927\u592b|\u4e3b\u4efb|\u6559\u6388|\u8001\u5e08|\u533b\u5e08|\u62a4\u58eb|\u5f8b\u5e08)"
+    ),
+    # The whole name, where it opens a clause or stands behind a hospital or its ward.
+    re.compile(
+        rf"(?:\A|(?<=[\s\uff0c\u3002\uff1a\uff1b\u3001,:;])|(?<=\u533b\u9662)|(?<=\u79d1))"
+        rf"({_SURNAME}(?![\u4e0a\u56f4\u8fb9\u65f6\u79cd\u5904\u8c22\u5929\u5b63]){_SIGN}{{1,2}}?)"
+        rf"(?=\u533b\u751f|\u4e3b\u4efb|\u6559\u6388|\u533b\u5e08|\u62a4\u58eb|\u5f8b\u5e08)"
+    ),
     re.compile(
         rf"(?:\u6211\u53eb|\u540d\u53eb|\u6211\u7684\u540d\u5b57\u662f|\u59d3\u540d[\uff1a:\u662f]?)\s?"
         rf"({_SURNAME}{_SIGN}{{1,2}})(?=[\s\uff0c,\u3002.\uff01!\uff1b;\u3001]|$)"
     ),
+)
+# Of Arabic: who stands behind the short form of a title, in two words before a mark, else in one.
+_ARABIC = re.compile(
+    r"(?<!\w)(?:\u0623\. ?)?\u062f\. ?([\u0621-\u064a]{2,}"
+    r"(?: [\u0621-\u064a]{2,}(?=\s*(?:[\u060c,.:\u061b\n(]|\Z)))?)"
 )
 
 
@@ -81,5 +109,5 @@ def foreign_names(text: str) -> list[tuple[int, int]]:
             if is_given(first) or first in GIVEN_NAMES_INSIDE:
                 spans.append(match.span(1))
     if not text.isascii():
-        spans += [m.span(1) for rule in _CHINESE for m in rule.finditer(text)]
+        spans += [m.span(1) for rule in (*_CHINESE, _ARABIC) for m in rule.finditer(text)]
     return [span for span in spans if text[slice(*span)].split()[0].lower() not in NOT_NAMES]

@@ -17,7 +17,7 @@ from datasets_prep.tables import line_around
 
 _New = str | Callable[[re.Match[str]], str]
 _PAIRED = (
-    "a|abbr|article|b|blockquote|body|button|center|cite|code|del|div|dl|em|figure|font|footer|"
+    "a|abbr|article|aside|b|blockquote|body|button|center|cite|code|del|div|dl|em|figure|font|footer|"
     "form|h[1-6]|head|header|html|i|iframe|ins|label|main|mark|nav|ol|pre|q|s|section|small|span|"
     "strike|strong|style|script|sub|sup|svg|table|tbody|tfoot|thead|title|u|ul|video"
 )
@@ -25,7 +25,7 @@ _PAIRED = (
 _OPEN_ENDED = "p|li|dt|dd|tr|td|th"
 _VOID = "br|hr|img|input|link|meta|wbr"
 _TAG = re.compile(rf"<(/?)({_PAIRED}|{_OPEN_ENDED}|{_VOID})((?:\s[^<>]{{0,2000}})?)/?>", re.I)
-_BLOCK = "html|body|p|div|ul|ol|table|h[1-6]|blockquote|section|article|pre|span|br"
+_BLOCK = "html|body|p|div|ul|ol|table|h[1-6]|blockquote|section|article|aside|pre|span|br"
 _WHOLE = re.compile(rf"\s*(?:<!doctype[^>]*>\s*)?<({_BLOCK})\b[^<>]{{0,2000}}>", re.I)
 _CLOSES = re.compile(rf"</(?:{_BLOCK})\s*>\s*\Z|<br\s*/?>", re.I)
 _INVISIBLE = re.compile(r"<(script|style)\b[^>]{0,500}>.*?</\1\s*>|<!--.*?-->", re.I | re.S)
@@ -53,6 +53,8 @@ _BREAK = re.compile(
     re.I,
 )
 _BAR_ROW = re.compile(r"\s*\|[^\n]*\|\s*")
+# What only a rendered page sets apart: it is no code that was asked for.
+_RENDERED = re.compile(r"<(?:pre|code|blockquote|aside)\b", re.I)
 _PROSE = re.compile(r">\s*[A-Z\u00c0-\u00de][^<>{};=]{25,}[.!?:]")
 _SEAL = {ord("<"): "\ue000", ord(">"): "\ue001", ord("&"): "\ue002"}
 _UNSEAL = {0xE000: "<", 0xE001: ">", 0xE002: "&"}
@@ -65,7 +67,9 @@ def is_page(text: str) -> bool:
 
     Its code stands in its own elements. A piece of HTML without a sentence is code itself.
     """
-    return "<" in text and "```" not in text and _is_whole(text) and bool(_PROSE.search(text))
+    if "<" not in text or "```" in text or not _is_whole(text):
+        return False
+    return bool(_PROSE.search(text) or _RENDERED.search(text))
 
 
 def strip_markup(text: str, turn: int, spans: list[Span]) -> str:

@@ -332,7 +332,8 @@ RULES: list[Rule] = [
     Rule(
         frozenset(("Hi", "Hello", "Hey", "Dear")),
         re.compile(
-            rf"(?:^|(?<=[.!?\n] ))(?:Hi|Hello|Hey|Dear|Hey there|Hi there),? ({_FORMAL})"
+            rf"(?:^|(?<=[.!?\n] )|(?<=[\"\u201c]))"
+            rf"(?:Hi|Hello|Hey|Dear|Hey there|Hi there),? ({_FORMAL})"
             r"(?=\s?[,.!:\u2014-]|\s*\n)",
             re.MULTILINE,
         ),

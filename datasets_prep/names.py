@@ -303,7 +303,8 @@ def author_name(author: str) -> list[str]:
             break
         if word.lower().strip(".") in ("dr", "mr", "mrs", "ms", "miss", "rev"):
             continue
-        if len(word.strip(".")) < 2:
+        if len(word.strip(".")) < 2 or not any(map(str.isalpha, word)):
+            # An initial; of a number, its groups stand in every other number too.
             continue
         glued = re.match(r"(?:Mc|Mac|De|La|Le|Van|Di|O['\u2019])?[A-Z][a-z]+(?=[A-Z])", word)
         name.append(glued.group() if glued and "://" not in author else word.strip(".,-"))

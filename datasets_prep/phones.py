@@ -87,7 +87,15 @@ _SERVICE = re.compile(
     r"\b(?:services?|lines?|cent(?:re|er)s?|associations?|society|foundations?|administration|"
     r"departments?|agency|program(?:me)?s?|referral|information|institutes?|organi[sz]ations?|"
     r"council|network|alliance|ministry|board|bureau|CDC|FDA|NIH|NHS|VA|WHO|AA|Al-Anon|Medicare|"
-    r"Medicaid|Red Cross|toll[- ]free|freephone|free of charge)\b(?:[^.!?\n]|[.!?](?=\S))*\Z",
+    r"Medicaid|Red Cross|toll[- ]free|freephone|free of charge"
+    # Of Germany, France, Spain, Italy and Portugal: offices, authorities, ministries, free calls.
+    r"|\w*(?:agentur|amt|beh\u00f6rde|ministerium|krankenkasse|beratungsstelle|hotline)|"
+    r"geb\u00fchrenfrei|kostenlos|(?:service|b\u00fcrger)(?:nummer|telefon)|num\u00e9ro vert|"
+    r"gratuite?s?|"
+    r"minist\u00e8re|pr\u00e9fecture|mairie|ministerio|ayuntamiento|gratuit[oa]s?|ministero|comune|"
+    r"numero verde|minist\u00e9rio)\b"
+    # "Tel." ends no sentence before its number.
+    r"(?:[^.!?\n]|[.!?](?=\S)|(?<=\bTel)\.|(?<=[\d\u00a7IVX])\.(?= )|(?<=\bAbs)\.)*\Z",
     re.IGNORECASE,
 )
 _JOINED = re.compile(r"\s*(?:,|;|/|\(|or|and|toll[- ]free|\(toll[- ]free\)|in \w+)+\s*", re.I)

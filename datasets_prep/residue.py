@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from datasets_prep.conversation import Message, Span, replace_all
+from datasets_prep.foreign_names import CLOSINGS
 from datasets_prep.patterns import MASKED_LINK, PLACEHOLDER
 
 _GREETING = re.compile(
@@ -32,18 +33,20 @@ _CREDENTIALS = re.compile(r"\][,\s]+(?:[A-Z][A-Za-z]?\.? ?){2,}|\]\s*[,(|]\s*[A-
 _CLOSING = re.compile(
     r"\b(?:best|wishes|regards|warmly|sincerely|cheers|blessings|namaste|take care|luck|"
     r"(?:this|that|it) helps|be well|with care|yours|truly|respectfully|in health|peace|love|hugs|"
-    r"xoxo|thanks|thank you)"
+    rf"xoxo|thanks|thank you|{CLOSINGS})"
     r"(?: to (?:you|all)(?: (?:both|all|two)| and your \w+)?| to (?:both|all) of you)?[\s,.!~-]*\Z",
     re.IGNORECASE,
 )
 # Of these, what says nothing without a name under it; a line or a sentence of its own.
 _FORMAL = re.compile(
     r"(?:\n[ \t]*|(?<=[.!?)])\s*)"
-    r"(?:(?:all the |with )?best|(?:kind(?:est)?|best|warm(?:est)?|with)? ?regards|"
+    rf"(?:{CLOSINGS}|(?:all the |with )?best|(?:kind(?:est)?|best|warm(?:est)?|with)? ?regards|"
     r"(?:yours )?(?:sincerely|truly|respectfully)|yours|warmly|cheers)[\s,.!~-]*\Z",
     re.IGNORECASE,
 )
 _CLOSING_COMMA = re.compile(r"[\s,~-]+\Z")
+# The title of a name that went.
+_TITLE = re.compile(r"\s*\b(?:Dr|Prof|Dipl\.-\w+)\.?\Z")
 
 
 def without_greeting(message: Message, turn: int) -> list[Span]:
@@ -69,7 +72,7 @@ def without_signature(message: Message, turn: int) -> list[Span]:
         return []
     if not _is_signature(body, signed):
         return []
-    closed = _CLOSING_COMMA.sub("", _FORMAL.sub("", body).rstrip())
+    closed = _CLOSING_COMMA.sub("", _FORMAL.sub("", _TITLE.sub("", body)).rstrip())
     message.content = closed if closed[-1:] in '.!?\u2026"\u201d)' else f"{closed}."
     start = min(len(closed), len(body))
     return [Span(turn, start, text[start:], message.content[start:])]

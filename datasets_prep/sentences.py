@@ -17,12 +17,13 @@ _WRAPPED = re.compile(r"(?<=[^\n]{40}[A-Za-z,;\"\u201d\u2019)])\n(?=[a-z])")
 # A stop that ends no sentence: "Dr. Chow", "J. Roe", and before a number "ext. 4412", "no. 7".
 _NO_END = re.compile(
     r"\b(?:Mr|Mrs|Ms|Dr|Prof|vs?|e\.g|i\.e|eg|ie|approx|incl|bzw|ca|evtl|ggf|inkl|bspw|vgl|sog|"
-    r"mind|[zd]|[A-HJ-Z])\.\s*\Z"
+    # Of Arabic: Dr., Prof., Eng.
+    r"mind|[zd]|[A-HJ-Z]|\u062f|\u0623|\u0623\.\u062f|\u0645)\.\s*\Z"
 )
 _NUMBERED = re.compile(
     r"\b(?:ext|no|nos|nr|tel|fax|ph|fig|vol|pp?|max|min|art|sec|ch|zi)\.\s*\Z", re.I
 )
-_NUMBER = re.compile(r"[(#\u2116+]?\d")
+_NUMBER = re.compile(r"[(#\u2116+]?\d|\[PHONE\]")
 _LONGEST = 8
 
 

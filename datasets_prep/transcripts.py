@@ -2,8 +2,8 @@
 
 A turn begins where a line names its speaker, behind a time or not: ``[12/03/2021, 18:05:12] Ana:
 Hi`` (WhatsApp on a phone of Apple), ``12/03/2021, 18:05 - Ana: Hi`` (on others),
-``00:12 Speaker 1: Hi``, ``Doctor: Hi``, or ``Doctor:`` on a line by itself. Lines that name nobody
-go on with the turn.
+``00:12 Speaker 1: Hi``, ``Doctor: Hi``, ``[doctor] Hi``, or ``Doctor:`` on a line by itself. Lines
+that name nobody go on with the turn.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ _NAMED = re.compile(
     r"\s*(?:\*\*|__)?(?P<speaker>[^\W\d_][\w.'\u2019-]*(?: [\w.'\u2019&-]+){0,3})"
     rf"(?: \({_TIME}\))?(?:\*\*|__)?:(?:\*\*|__)?(?:\s+|$)(?P<text>.*)"
 )
+# As sessions that were recorded are typed, or told apart by a program: "[SPEAKER_00] Hi".
+_BRACKETED = re.compile(r"\s*\[(?P<speaker>[^\W\d_][\w .'\u2019-]{0,30})\]:?(?:\s+|$)(?P<text>.*)")
 # What an export puts in place of what was no text.
 _NO_TEXT = re.compile(
     r"\u200e?(?:<[^<>\n]{3,40}>|(?:image|video|audio|sticker|GIF|document|contact card) omitted|"
@@ -77,8 +79,12 @@ def read_transcript(
     # Else a time at the start of a line is a word of whoever speaks: "6:30 moving hurts".
     timed = sum(bool(m and m["speaker"]) for m in map(_STAMPED.match, lines)) > 1
     named = Counter(m["speaker"] for line in lines if (m := _NAMED.match(line)))
-    speakers = {name for name in named if is_known(name)}
+    marked = Counter(m["speaker"] for line in lines if (m := _BRACKETED.match(line)))
+    speakers = {name for name in (*named, *marked) if is_known(name)}
     speakers = speakers or {name for name, count in named.items() if count > 1}
+    if not speakers and len(marked) > 1:
+        # One alone is a sound: "[laughs]".
+        speakers = {name for name, count in marked.items() if count > 1}
     found = Transcript()
     before: list[str] = []
     words: list[str] = []
@@ -124,7 +130,8 @@ def _opening(
         if stamped["text"].startswith(_NOTE):
             return "", stamped["text"]
         return _AROUND.sub("", stamped["speaker"] or ""), stamped["text"]
-    named = _NAMED.match(line)
-    if named and named["speaker"] in speakers:
-        return named["speaker"], named["text"]
+    for form in (_NAMED, _BRACKETED):
+        named = form.match(line)
+        if named and named["speaker"] in speakers:
+            return named["speaker"], named["text"]
     return None, line
