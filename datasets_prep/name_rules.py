@@ -71,12 +71,15 @@ _RELATIONS = (
     r"BIL|DH|DD|DS|hubby|bf|gf|bff|bestie|mate|nan|gran|granny|grandma|grandpa|nana|grandad|mentor|"
     r"tutor|trainer|carer|key worker|social worker|nurse|midwife|GP|vicar|priest|imam|rabbi|"
     r"half-brother|half-sister|step-?mum|godmother|godfather|godson|goddaughter|ex-partner|crush|kid|"
-    r"toddler|eldest|youngest|sponsor|lodger|tenant|horse|puppy|kitten|rabbit|hamster"
+    r"toddler|eldest|youngest|sponsor|lodger|tenant|horse|puppy|kitten|rabbit|hamster|guide|driver|"
+    r"caretaker|cleaner|plumber|builder|gardener|instructor|hairdresser|barber|solicitor|lawyer|"
+    r"accountant|dentist|vet|physio|physiotherapist|surgeon|consultant|receptionist|waiter|waitress|"
+    r"secretary|treasurer|chairman|chairwoman|warden|captain|babysitter|nanny|childminder"
 )
 _KINDS_OF_RELATIONS = "Foster|Birth|Late|Older|Younger|Eldest|Best|Former|Key|Social"
 _TITLES = _listed("titles")
 _SURE_TITLES = (
-    "Dr|Mr|Mrs|Ms|Miss|Mx|Prof|Professor|Uncle|Aunt|Auntie|Aunty|Tante|Grandma|Grandpa|Granny|Grandad|"
+    "Dr|Mr|Mister|Mrs|Missus|Ms|Miss|Mx|Prof|Professor|Uncle|Aunt|Auntie|Aunty|Tante|Grandma|Grandpa|Granny|Grandad|"
     "Nana|Nanna|Gran|Nonna"
 )
 # Behind a name in India, Pakistan, Korea and Japan.

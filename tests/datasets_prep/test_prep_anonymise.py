@@ -104,6 +104,7 @@ def test_recall_by_rules() -> None:
         ("pii_unseen_sixth", 0.85),
         ("pii_unseen_seventh", 0.92),
         ("pii_unseen_eighth", 0.92),
+        ("pii_unseen_ninth", 0.92),
     ],
 )
 def test_texts_of_other_styles(name: str, least: float) -> None:
@@ -127,6 +128,7 @@ def test_texts_of_other_styles(name: str, least: float) -> None:
         "We drove from Savannah to Charleston.",
         "From 10 to 12 I take Diazepam 10 mg and Lithium 30 mg.",
         "Walk 25 m to Room 12.",
+        "The gasket for the Clio and the best Margherita won't come before Tuesday.",
     ],
 )
 def test_public_facts_stories_medicines_and_places_stay(text: str) -> None:
