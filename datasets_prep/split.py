@@ -125,10 +125,13 @@ def _ties(rows: Pairs, values: npt.NDArray[np.uint64]) -> Pairs:
 # One character changed changes two pairs, and a word is one or two characters: texts without
 # spaces between their words are as alike at this share of the threshold.
 UNSPACED_SHARE = 0.7
+# A question of so many words that stands whole, but for one word in twenty, in another of at most
+# twice its words: somebody added a sentence.
+_HELD_WORDS, _HELD_SHARE, _HELD_LEAST = 8, 0.95, 0.5
 
 
 def near_questions(store: Store, distinct: Pairs, threshold: float) -> Pairs:
-    """Pairs of questions whose sets of words are alike.
+    """Pairs of questions whose sets of words are alike, or one of which holds the other.
 
     Args:
         store: all rows.
@@ -149,11 +152,16 @@ def near_questions(store: Store, distinct: Pairs, threshold: float) -> Pairs:
     def least(index: int) -> float:
         return _least(opening(store.row(index)), threshold)
 
-    found = [
-        (left, right)
-        for left, right in candidate_pairs(store.question_bands(), distinct).tolist()
-        if jaccard(words(left), words(right)) >= min(least(left), least(right))
-    ]
+    def alike(left: int, right: int) -> bool:
+        similarity = jaccard(words(left), words(right))
+        if similarity >= min(least(left), least(right)):
+            return True
+        smaller = min(len(words(left)), len(words(right)))
+        held = len(words(left) & words(right)) >= _HELD_SHARE * smaller
+        return held and smaller >= _HELD_WORDS and similarity >= _HELD_LEAST
+
+    candidates = candidate_pairs(store.question_bands(), distinct).tolist()
+    found = [(left, right) for left, right in candidates if alike(left, right)]
     return np.array(found, np.int64).reshape(-1, 2)
 
 
@@ -180,7 +188,10 @@ def all_pairs(store: Store, distinct: Pairs, threshold: float) -> Pairs:
         shared = (matrix[start : start + 256] @ matrix.T).toarray()
         union = sizes[start : start + 256, None] + sizes[None, :] - shared
         wanted = np.minimum(least[start : start + 256, None], least[None, :]) * union
-        left, right = np.nonzero((shared >= wanted) & (union > 0))
+        smaller = np.minimum(sizes[start : start + 256, None], sizes[None, :])
+        held = (shared >= _HELD_SHARE * smaller) & (smaller >= _HELD_WORDS)
+        held &= shared >= _HELD_LEAST * union
+        left, right = np.nonzero(((shared >= wanted) | held) & (union > 0))
         left += start
         found.append(np.stack([distinct[left[left < right]], distinct[right[left < right]]], 1))
     return np.concatenate(found)

@@ -134,6 +134,28 @@ def test_no_like_question_is_in_two_splits(
     assert leaks(rows, labels, 0.7) <= (0 if all_pairs else 1)
 
 
+@pytest.mark.parametrize("all_pairs", [10_000, 0], ids=["every pair", "minhash"])
+def test_a_question_that_another_holds_whole_is_near_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, all_pairs: int
+) -> None:
+    monkeypatch.setattr(splitting, "ALL_PAIRS", all_pairs)
+    asked = " ".join(WORDS[:12])
+    rows = [
+        talk(asked, "a"),
+        # Eight words of twenty more: a Jaccard of 0.6, and all of the shorter one in it.
+        talk(f"{asked} {' '.join(WORDS[20:28])}", "b", id="b"),
+        # More is added than was asked: another question.
+        talk(f"{asked} {' '.join(WORDS[30:50])}", "c", id="c"),
+        talk(" ".join(WORDS[60:66]), "d", id="d"),
+        # Six words are too few to tell.
+        talk(" ".join(WORDS[60:70]), "e", id="e"),
+    ]
+    # MinHash finds a pair of this likeness with p = 0.85 alone: these are found.
+    store = store_of(tmp_path, rows)
+    found = splitting.near_questions(store, np.arange(len(rows)), 0.7).tolist()
+    assert found == [[0, 1]]
+
+
 def test_rows_tied_through_others_stay_together(tmp_path: Path) -> None:
     """A chain of group values and questions is one group (union-find)."""
     generator = random.Random(3)
