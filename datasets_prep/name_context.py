@@ -82,12 +82,6 @@ OWN_BEFORE = re.compile(
     r"\b(?:[Mm]y|[Oo]ur) (?:\w+ ){1,3}\Z|\b[Mm]y name is \Z|\bI am \Z|\bI['\u2019]m \Z"
 )
 OF_MINE = re.compile(r"\b(?:[Mm]y|[Oo]ur)\b[^.!?\n]{0,40}\Z")
-# "the Clio", "best Margherita in town": a thing, unless it is said who, or whose matter, it is.
-A_THING_BEFORE = re.compile(r"(?:\b[Tt]he|\b[Bb]est|\b[Ww]orst|\b[Aa]nother) \Z")
-SOMEBODY_AFTER = re.compile(
-    r"['\u2019]s\b|,? (?:I|you|he|she|we|they|who|whom|that|in|from|thing|things|situation|problem|"
-    r"issue|incident|business|family|saga|mess|drama|years|days|story|chapter|part|[A-Z])\b"
-)
 MID_SENTENCE = re.compile(r"[a-z,] \Z")
 # The writer of a book, and a name known from the screen, are not persons of the conversation.
 OF_A_WORK = re.compile(

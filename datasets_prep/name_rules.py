@@ -290,7 +290,8 @@ RULES: list[Rule] = [
     # Someone in mid-sentence who does what people do: "if Kemi finds out".
     Rule(
         _first_words(*_DOINGS),
-        re.compile(rf"(?<=[a-z,] )({_FULL})(?= (?:{'|'.join(_DOINGS)})\b)"),
+        # "The Clio won't come" is of a car.
+        re.compile(rf"(?<=[a-z,] )(?<!\bthe )({_FULL})(?= (?:{'|'.join(_DOINGS)})\b)"),
         near=False,
         inside=True,
     ),
@@ -303,7 +304,7 @@ RULES: list[Rule] = [
     ),
     # Somebody of whom nothing is known, who does what only people do: "Petronella apologised".
     Rule(
-        frozenset(_HUMAN),
+        frozenset(word for deed in _HUMAN for word in deed.split() if word not in ("has", "from")),
         re.compile(
             rf"{_OPENS}({_FULL})(?= (?:(?:never|always|still|just|finally|also) )?"
             rf"(?:{'|'.join(_HUMAN)})\b)"

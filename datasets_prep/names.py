@@ -9,7 +9,6 @@ from typing import Protocol
 from datasets_prep.foreign_names import foreign_names
 from datasets_prep.given_names import COMMON, is_common, without_marks
 from datasets_prep.name_context import (
-    A_THING_BEFORE,
     GREETED,
     IN_A_PLACE,
     MID_SENTENCE,
@@ -19,7 +18,6 @@ from datasets_prep.name_context import (
     OF_NO_PERSON,
     OWN_BEFORE,
     PLACE_BEFORE,
-    SOMEBODY_AFTER,
     is_medicine,
 )
 from datasets_prep.name_rules import (
@@ -181,9 +179,6 @@ def _given(text: str) -> list[tuple[int, int]]:
         inside = without_marks(word) in GIVEN_NAMES_INSIDE and MID_SENTENCE.search(
             text, max(0, match.start() - 2), match.start()
         )
-        thing = A_THING_BEFORE.search(text, max(0, match.start() - 9), match.start())
-        if thing and not SOMEBODY_AFTER.match(text, match.end()):
-            continue
         if is_given(word) or inside:
             surnames = SURNAMES.match(text, match.end())
             end = surnames.end() if surnames else match.end()

@@ -200,7 +200,8 @@ STORY = re.compile(
 )
 # "The Maxwell report", "an old Harley": a thing. "The Michael I knew" is a person.
 ARTICLE = re.compile(
-    r"\b(?:[Tt]he|[Aa]n?|[Tt]his|[Ee]very)(?: (?:old|new|classic|vintage|original|used))? \Z"
+    r"\b(?:[Tt]he|[Aa]n?|[Tt]his|[Ee]very|[Bb]est|[Ww]orst|[Aa]nother)"
+    r"(?: (?:old|new|classic|vintage|original|used))? \Z"
 )
 OF_A_PERSON = re.compile(
     r"(?:'s|\u2019s)?,? (?:I|we|you|he|she|who|that|called|phoned|rang|asked|wrote|came|from)\b"
