@@ -291,7 +291,7 @@ RULES: list[Rule] = [
     Rule(
         _first_words(*_DOINGS),
         # "The Clio won't come" is of a car.
-        re.compile(rf"(?<=[a-z,] )(?<!\bthe )({_FULL})(?= (?:{'|'.join(_DOINGS)})\b)"),
+        re.compile(rf"(?<=[a-z,] )(?<!\bthe )(?<!\bbest )({_FULL})(?= (?:{'|'.join(_DOINGS)})\b)"),
         near=False,
         inside=True,
     ),
