@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from datasets_prep.conversation import Conversation, Ledger, Message, turns_of
-from datasets_prep.pairs import candidate_pairs
+from datasets_prep.pairs import candidate_pairs, each_pair
 from datasets_prep.settings import DedupeSettings
 from datasets_prep.signatures import ANSWER_SHINGLE, jaccard, shingles
 from datasets_prep.store import Mask, Store, answers, hashes, opening
@@ -16,6 +16,8 @@ from datasets_prep.whole import WholeSet
 
 # A source that gives so few different answers to its rows classifies; fewer rows say nothing.
 _LABELS_SHARE, _LABELS_ROWS = 0.5, 12
+# Rows whose words are kept for the next comparison.
+_KEPT = 4096
 
 
 def dedupe_rows(rows: WholeSet) -> None:
@@ -101,17 +103,18 @@ def _drop_exact(store: Store, keep: Mask, whole: Mask, ledger: Ledger) -> None:
 def _drop_near(
     store: Store, keep: Mask, settings: DedupeSettings, whole: Mask, ledger: Ledger
 ) -> None:
-    @lru_cache(maxsize=20_000)
+    # The runs of a long answer take 20 kB.
+    @lru_cache(maxsize=_KEPT)
     def sets(index: int) -> set[str]:
         return shingles(answers(store.row(index)), ANSWER_SHINGLE)
 
-    @lru_cache(maxsize=20_000)
+    @lru_cache(maxsize=_KEPT)
     def asked(index: int) -> set[str]:
         return set(opening(store.row(index)).split())
 
     long_enough = np.frombuffer(store.answer_words, np.uint32) >= settings.min_words
     rows = np.flatnonzero(keep & long_enough)
-    for left, right in candidate_pairs(store.answer_bands(), rows).tolist():
+    for left, right in each_pair(candidate_pairs(store.answer_bands(), rows)):
         if not (keep[left] and keep[right]):
             continue
         similarity = jaccard(sets(left), sets(right))

@@ -18,12 +18,11 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from lingua import Language, LanguageDetector, LanguageDetectorBuilder
-
 from datasets_prep.borrowed import without_borrowed
 from datasets_prep.code import without_code
 from datasets_prep.patterns import PLACEHOLDER
 from datasets_prep.rare_languages import rare_language
+from datasets_prep.second_look import confidence
 from datasets_prep.sentences import sentences
 from datasets_prep.tables import is_table_line, line_around
 from datasets_prep.words import word_count
@@ -150,20 +149,6 @@ def known_languages() -> frozenset[str]:
     labels, _ = _fasttext().predict("-", k=1000, threshold=-1.0)
     codes = {label.removeprefix("__label__") for label in labels}
     return frozenset({*codes, *_SAME, *scripted})
-
-
-@cache
-def _lingua_languages() -> dict[str, Language]:
-    known = {language.iso_code_639_1.name.lower(): language for language in Language.all()}
-    return {**known, "no": known["nb"]}
-
-
-@cache
-def _pair(own: str, other: str) -> LanguageDetector | None:
-    known = _lingua_languages()
-    if own not in known or other not in known or known[own] == known[other]:
-        return None
-    return LanguageDetectorBuilder.from_languages(known[own], known[other]).build()
 
 
 class LanguageFinder:
@@ -320,11 +305,9 @@ class LanguageFinder:
 
     def _second_look(self, sentence: str, best: str, score: float, words: int) -> bool | None:
         """Lingua's word on a sentence that fastText takes for another language."""
-        detector = _pair(self.keep, best)
-        if detector is None:
+        value = confidence(sentence, self.keep, best)
+        if value is None:
             return False if score >= _ALONE else None
-        own = _lingua_languages()[self.keep]
-        value = detector.compute_language_confidence(sentence, own)
         if value >= 0.5 - _MARGIN:
             return True if value >= 0.5 or words >= _SHORT_WORDS else None
         return None if words < _SHORT_WORDS and 1 - value < _SHORT_SURE else False

@@ -14,6 +14,7 @@ Pairs = npt.NDArray[np.int64]
 # A bucket up to this size gives all its pairs. A larger one (a phrase that thousands share) gives
 # a linear number: each row with the bucket's first, and with its neighbour.
 _FULL_BUCKET = 16
+_CHUNK = 1 << 16
 
 
 def candidate_pairs(bands: Hashes, rows: Pairs) -> Pairs:
@@ -50,6 +51,12 @@ def _pairs_of_band(values: Hashes, rows: Pairs) -> Iterator[Pairs]:
         if distance > 1:
             same &= size_of[distance:] <= _FULL_BUCKET
         yield np.stack([rows[:-distance][same], rows[distance:][same]], axis=1)
+
+
+def each_pair(pairs: Pairs) -> Iterator[list[int]]:
+    """The pairs one by one: as Python's numbers they take ten times the memory of the array."""
+    for start in range(0, len(pairs), _CHUNK):
+        yield from pairs[start : start + _CHUNK].tolist()
 
 
 def word_matrix(columns: list[list[int]], width: int) -> Any:

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from datasets_prep.pairs import Pairs, candidate_pairs, word_matrix
+from datasets_prep.pairs import Pairs, candidate_pairs, each_pair, word_matrix
 from datasets_prep.settings import SplitSettings
 from datasets_prep.signatures import jaccard
 from datasets_prep.store import Mask, Store, hashes, opening
@@ -160,8 +160,8 @@ def near_questions(store: Store, distinct: Pairs, threshold: float) -> Pairs:
         held = len(words(left) & words(right)) >= _HELD_SHARE * smaller
         return held and smaller >= _HELD_WORDS and similarity >= _HELD_LEAST
 
-    candidates = candidate_pairs(store.question_bands(), distinct).tolist()
-    found = [(left, right) for left, right in candidates if alike(left, right)]
+    candidates = candidate_pairs(store.question_bands(), distinct)
+    found = [pair for pair in each_pair(candidates) if alike(*pair)]
     return np.array(found, np.int64).reshape(-1, 2)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from prep_data import answer_after, talk
 
+from datasets_prep import second_look
 from datasets_prep.borrowed import without_borrowed
 from datasets_prep.definition import Definition
 from datasets_prep.language import LanguageFinder
@@ -138,3 +139,15 @@ def test_other_answers_in_another_language_go(answer: str) -> None:
 def test_a_phrase_goes_with_its_marks_and_nothing_else() -> None:
     assert without_borrowed("So, c'est la vie, et voil\u00e0!").split() == ["So,", ",", "!"]
     assert without_borrowed("It is life.") == "It is life."
+
+
+def test_few_detectors_stay_in_memory_and_answers_stay_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = [("I will see you tomorrow at the station", code) for code in ("de", "fr", "it", "de")]
+    right = [second_look.confidence(text, "en", code) for text, code in asked]
+    monkeypatch.setattr(second_look, "MOST", 2)
+    second_look._detectors.clear()
+    assert [second_look.confidence(text, "en", code) for text, code in asked] == right
+    assert list(second_look._detectors) == [("en", "it"), ("en", "de")]
+    assert second_look.confidence("Hello", "en", "sw-unknown") is None
