@@ -148,6 +148,8 @@ def test_few_detectors_stay_in_memory_and_answers_stay_the_same(
     right = [second_look.confidence(text, "en", code) for text, code in asked]
     monkeypatch.setattr(second_look, "MOST", 2)
     second_look._detectors.clear()
-    assert [second_look.confidence(text, "en", code) for text, code in asked] == right
+    assert [second_look.confidence(text, "en", code) for text, code in asked] == pytest.approx(
+        right
+    )
     assert list(second_look._detectors) == [("en", "it"), ("en", "de")]
     assert second_look.confidence("Hello", "en", "sw-unknown") is None
