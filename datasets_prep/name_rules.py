@@ -79,7 +79,7 @@ _RELATIONS = (
 _KINDS_OF_RELATIONS = "Foster|Birth|Late|Older|Younger|Eldest|Best|Former|Key|Social"
 _TITLES = _listed("titles")
 _SURE_TITLES = (
-    "Dr|Mr|Mister|Mrs|Missus|Ms|Miss|Mx|Prof|Professor|Uncle|Aunt|Auntie|Aunty|Tante|Grandma|Grandpa|Granny|Grandad|"
+    "Dr|Mr|Mrs|Ms|Miss|Mx|Prof|Professor|Uncle|Aunt|Auntie|Aunty|Tante|Grandma|Grandpa|Granny|Grandad|"
     "Nana|Nanna|Gran|Nonna"
 )
 # Behind a name in India, Pakistan, Korea and Japan.
