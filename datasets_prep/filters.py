@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # Below so many words, a turn within a talk is not foreign by a detector alone.
 _SLIP = 8
+# A sentence of so many words that holds the number of a line says no more than whose it is.
+_LINE_WORDS = 12
 # Asks for words of another language; the answer to it is in that one.
 _LANGUAGES = (
     "Afrikaans|Albanian|Arabic|Bengali|Cantonese|Catalan|Chinese|Croatian|Czech|Danish|Dutch|Esperanto|"
@@ -165,6 +167,10 @@ class Filter:
                 continue
             parts = finder.segments(message.content)
             foreign = [part for part in parts if not part.kept]
+            if len(foreign) < len(parts):
+                # "Brasil: CVV 188." in a list of lines for many countries.
+                text = message.content
+                foreign = [p for p in foreign if not self._is_a_line(text[p.start : p.end])]
             if not foreign:
                 continue
             how = "" if len(foreign) == len(parts) else "partly "
@@ -183,6 +189,13 @@ class Filter:
             spans += _cut(message, turn, [(part.start, part.end) for part in foreign])
         ledger.changed(conversation.id, f"sentence not in '{rule.keep}' removed", spans)
         return None
+
+    def _is_a_line(self, sentence: str) -> bool:
+        """Whether a sentence gives a line of crisis help, and says little else."""
+        if names_help(sentence):
+            return True
+        short = word_count(sentence) <= _LINE_WORDS
+        return short and names_crisis_line(sentence, self._crisis_lines)
 
     def _residue(self, conversation: Conversation, ledger: Ledger) -> None:
         found: dict[str, list[Span]] = {}

@@ -319,10 +319,14 @@ def _is_formula(sentence: str) -> bool:
 
 
 def _only_measures(sentence: str) -> bool:
-    """Whether nothing but doses and measures is left to tell by: "10 mg, 20 mg, 40 mg"."""
+    """Whether nothing but doses, measures and signs is left to tell by: "10 mg", "ISBN 978-3"."""
     if not any(map(str.isdigit, sentence)):
         return False
-    return not [w for w in _LETTERS.findall(sentence) if len(w) > 3 or not w.islower()]
+    said = [w for w in _LETTERS.findall(sentence) if len(w) > 3 or not w.islower()]
+    if not sentence.isupper():
+        # "ISBN" and "arXiv" are words of no language.
+        said = [w for w in said if w[1:].islower() or len(w) == 1]
+    return not said
 
 
 def _is_heading(sentence: str) -> bool:

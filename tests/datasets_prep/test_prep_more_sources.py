@@ -154,3 +154,25 @@ def test_a_column_whose_name_has_a_stop_is_used(tmp_path: Path) -> None:
     card = (made / "card.md").read_text(encoding="utf-8")
     assert "Columns left unused\n\nNone." in card
     assert {row["id"] for row in all_rows(made)} == {f"d-{n}" for n in range(4)}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Brasil: CVV 188. M\u00e9xico: L\u00ednea de la Vida 800 911 2000. Argentina: 135. "
+        "Espa\u00f1a: 024. In Portugal you can call the SNS, and everywhere somebody is awake.",
+        "Please call somebody now, day or night. Telefonseelsorge: 0800 111 0 111. Notruf: 112.",
+        "ISBN 978-3-16-148410-0, DOI 10.1000/182, PMID 12345678, arXiv:2106.09685.",
+    ],
+)
+def test_lines_of_other_countries_and_signs_are_not_foreign(answer: str) -> None:
+    assert (
+        answer_after(definition(), talk("Whom can I call, and what can I read?", answer)) == answer
+    )
+
+
+def test_a_foreign_answer_with_a_line_in_it_goes() -> None:
+    answer = (
+        "Llame ahora a la L\u00ednea de la Vida, 800 911 2000. Hay alguien a toda hora para usted."
+    )
+    assert answer_after(definition(), talk("Whom can I call, and what can I read?", answer)) == ""
