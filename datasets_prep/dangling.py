@@ -54,9 +54,20 @@ _OF_A_THING = (
     rf"ha(?:s|ve) (?:an? |some |many |lots of |all (?:the|kinds of) |great |good |more )*"
     rf"(?:\w+ ){{0,2}}(?:{_PARTS})\b)"
 )
+# The same of German, French and Spanish: how long it takes, and that it is free.
+_ABROAD = (
+    r"(?:Es|Das|Dies) (?:dauert|kostet) (?:nur |etwa |ca\. |h\u00f6chstens )?"
+    r"(?:\d+|eine?|zwei|drei|vier|f\u00fcnf|zehn|nichts|wenige|ein paar)\b(?: (?:Minuten?|"
+    r"Stunden?|Sekunden?|Euro|Klicks?)\b)?"
+    r"|(?:Es|Das) ist (?:kostenlos|kostenfrei|gratis|anonym)\b"
+    r"|(?:Cela|\u00c7a) (?:prend|dure|co\u00fbte) (?:\d+|une?|deux|trois|cinq|dix|quelques) "
+    r"(?:minutes?|heures?|euros?)\b|C['\u2019]est (?:gratuit|anonyme)\b"
+    r"|(?:Toma|Tarda|Dura|Se tarda|Cuesta) (?:\d+|un|una|dos|tres|cinco|diez|unos|pocos) "
+    r"(?:minutos?|horas?|euros?)\b|Es (?:gratis|gratuito|an\u00f3nimo)\b"
+)
 _IS = r"(?: is| are|(?<=It)['\u2019]s|(?<=They)['\u2019]re)"
 _HANGS = re.compile(
-    rf"\s*(?:(?:{_THERE})\b"
+    rf"\s*(?:(?:{_THERE})\b|{_ABROAD}"
     rf"|(?:It|They) {_OF_A_THING}"
     rf"|(?:It|They){_IS} {_ADVERBS}(?:{_STATE})\b"
     r"(?! to (?:feel|be|think|say|get|have)\b)(?! that\b)"

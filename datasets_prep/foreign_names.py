@@ -15,7 +15,7 @@ _UPPER = "A-Z\u00c0-\u00de\u0100-\u017e\u1e00-\u1eff"
 _NAME = rf"[{_UPPER}][a-z\u00df-\u017e\u1e00-\u1eff]+(?:[-'\u2019][{_UPPER}][a-z\u00df-\u017e]+)?"
 _FULL = rf"{_NAME}(?: (?:(?:van|von|de|der|den|la|del|da|di) ){{0,2}}{_NAME}){{0,2}}"
 _TITLES = (
-    r"Dr|Prof|Herrn?|Frau|Mme|Mlle|[Mm]adame|[Mm]onsieur|[Ss]e\u00f1ora?|Sra?|[Dd]o\u00f1a|"
+    r"Dra?|Prof|Herrn?|Frau|Mme|Mlle|[Mm]adame|[Mm]onsieur|[Ss]e\u00f1ora?|Sra?|[Dd]o\u00f1a|"
     r"[Ss]ignora?|Sig|[Ss]enhora?|[Dd]ona|[Mm]evrouw|[Mm]eneer|Pfarrer|Pastor|Pan|Pani|"
     r"[Dd]aktari|[Bb]wana|[Mm]walimu|[Mm]zee"
 )
@@ -26,14 +26,18 @@ _SAID = (
     r"[Nn]azywam si\u0119|[Mm]am na imi\u0119|[Jj]ina langu ni|[Nn]aitwa"
 )
 _RELATED = (
-    r"(?:[Mm]eine?[mnrs]?|[Uu]nsere?[mnr]?) (?:\w+ )?(?:Freund(?:in)?|Mann|Frau|Sohn|Tochter|"
+    r"(?:[MmDdSs]eine?[mnrs]?|[Uu]nsere?[mnr]?|[Ii]hre?[mnrs]?) (?:\w+ )?(?:Freund(?:in)?|Mann|"
+    r"Frau|Sohn|Tochter|"
     r"Bruder|Schwester|Vater|Mutter|Kolleg(?:e|en|in)|Chef(?:in)?|Nachbar(?:n|in)?|Partner(?:in)?|"
     r"Ex|Oma|Opa|Tante|Onkel|Hund|Katze|Therapeut(?:en|in)?)"
-    r"|(?:[Mm]on|[Mm]a|[Nn]otre) (?:amie?|copain|copine|mari|femme|fils|fille|fr\u00e8re|s\u0153ur|"
+    r"|(?:[MmTtSs]on|[MmTtSs]a|[NnVv]otre) (?:amie?|copain|copine|mari|femme|fils|fille|"
+    r"fr\u00e8re|s\u0153ur|"
     r"p\u00e8re|m\u00e8re|coll\u00e8gue|patronn?e?|voisine?|chien|chat)"
-    r"|(?:[Mm]i|[Nn]uestr[oa]|[Mm]eu|[Mm]inha|[Mm]io|[Mm]ia) (?:novi[oa]|espos[oa]|marido|mujer|"
+    r"|(?:[Mm]i|[TtSs]u|[Nn]uestr[oa]|[Mm]eu|[Mm]inha|[Mm]io|[Mm]ia) (?:novi[oa]|espos[oa]|"
+    r"marido|mujer|"
     r"hij[oa]|herman[oa]|padre|madre|amig[oa]|jefe|jefa|vecin[oa]|perr[oa]|gat[oa]|namorad[oa]|"
-    r"filh[oa]|irm\u00e3o?|pai|m\u00e3e|marito|moglie|figli[oa]|fratello|sorella|ragazz[oa]|amic[oa])"
+    r"filh[oa]|irm\u00e3o?|pai|m\u00e3e|marito|moglie|figli[oa]|fratello|sorella|ragazz[oa]|"
+    r"amic[oa])"
     r"|(?:[Mm]ijn|[Mm]in|[Mm]itt) (?:vriend(?:in)?|man|vrouw|zoon|dochter|broer|zus|moeder|vader|"
     r"sambo|bror|syster|mamma|pappa|ven|v\u00e4n)"
     r"|(?:[Rr]afiki|[Mm]ume|[Mm]ke|[Kk]aka|[Dd]ada|[Mm]ama|[Bb]aba|[Mm]toto|[Jj]irani) (?:w|y)angu"
@@ -50,11 +54,21 @@ CLOSINGS = (
     r"atentamente|un (?:cordial )?saludo|un (?:fuerte )?abrazo|abra\u00e7os?|atenciosamente|"
     r"(?:cordiali|distinti) saluti|un caro saluto|met vriendelijke groet(?:en)?|groetjes|"
     r"pozdrawiam|"
-    r"med v\u00e4nlig h\u00e4lsning|mvh"
+    r"med v\u00e4nlig h\u00e4lsning|mvh|"
+    r"\u0441 \u0443\u0432\u0430\u0436\u0435\u043d\u0438\u0435\u043c"
+)
+# Who signs, and who says how they are called, in Russian.
+_RUSSIAN = re.compile(
+    r"(?:\b(?i:\u0441 \u0443\u0432\u0430\u0436\u0435\u043d\u0438\u0435\u043c)[,.!]?\s+"
+    r"(?=[^\n]{2,60}\Z)"
+    r"|\b[\u041c\u043c]\u0435\u043d\u044f \u0437\u043e\u0432\u0443\u0442 )"
+    r"([\u0410-\u042f\u0401][\u0430-\u044f\u0451]+"
+    r"(?: [\u0410-\u042f\u0401][\u0430-\u044f\u0451]+){0,2})"
 )
 _RULES = (
     re.compile(rf"\b(?i:{CLOSINGS})[,.!]?[\s~-]{{1,4}}(?:Dr\.? )?({_FULL})[\s.!]*\Z"),
-    re.compile(rf"\b(?:{_TITLES})\.? ({_FULL})"),
+    re.compile(rf"\b(?:{_TITLES})\.?(?: (?:Dra?|Prof|med|Dipl-\w+)\b\.?)* ({_FULL})"),
+    _RUSSIAN,
     re.compile(rf"\b(?:{_SAID}) ({_FULL})"),
 )
 # Where a noun could follow as well, the word must be a given name.
@@ -74,13 +88,15 @@ _SURNAME = (
 _SIGN = "[\u4e00-\u9fff]"
 _CHINESE = (
     re.compile(
-        rf"(?<![\u4efb\u4e5f])({_SURNAME}{_SIGN}{{0,2}}?)(?=\u5148\u751f|\u5973\u58eb|\u5c0f\u59d0|\u592a\u592a)"
+        rf"(?<![\u4efb\u4e5f])({_SURNAME}{_SIGN}{{0,2}}?)(?=\u5148\u751f|\u5973\u58eb|"
+        rf"\u5c0f\u59d0|\u592a\u592a)"
     ),
     # A doctor, a head of a ward, a professor, a teacher: by the surname alone, where the sign
     # before it makes no word of it ("nervous", "thanks", "two minutes", "last week").
     re.compile(
         rf"(?<![\u7d27\u4e3b\u5938\u614c\u6269\u4e00\u8fd9\u90a3\u611f\u8c22\u591a\u5982\u4e3a\u4efb\u4e0b\u4e0a\u6bcf\u4e24\u672c\u5206\u70b9\u4e2d\u68ee\u6865\u6811\u767e\u5343\u7ea2\u7eff\u725b\u7f8a\u5929])"
-        rf"({_SURNAME})(?=\u533b\u751f|\u5927\u592b|\u4e3b\u4efb|\u6559\u6388|\u8001\u5e08|\u533b\u5e08|\u62a4\u58eb|\u5f8b\u5e08)"
+        rf"({_SURNAME})(?=\u533b\u751f|\u5927\u592b|\u4e3b\u4efb|\u6559\u6388|\u8001\u5e08|"
+        rf"\u533b\u5e08|\u62a4\u58eb|\u5f8b\u5e08)"
     ),
     # The whole name, where it opens a clause or stands behind a hospital or its ward.
     re.compile(
@@ -89,7 +105,8 @@ _CHINESE = (
         rf"(?=\u533b\u751f|\u4e3b\u4efb|\u6559\u6388|\u533b\u5e08|\u62a4\u58eb|\u5f8b\u5e08)"
     ),
     re.compile(
-        rf"(?:\u6211\u53eb|\u540d\u53eb|\u6211\u7684\u540d\u5b57\u662f|\u59d3\u540d[\uff1a:\u662f]?)\s?"
+        rf"(?:\u6211\u53eb|\u540d\u53eb|\u6211\u7684\u540d\u5b57\u662f|"
+        rf"\u59d3\u540d[\uff1a:\u662f]?)\s?"
         rf"({_SURNAME}{_SIGN}{{1,2}})(?=[\s\uff0c,\u3002.\uff01!\uff1b;\u3001]|$)"
     ),
 )

@@ -45,8 +45,11 @@ _FORMAL = re.compile(
     re.IGNORECASE,
 )
 _CLOSING_COMMA = re.compile(r"[\s,~-]+\Z")
-# The title of a name that went.
-_TITLE = re.compile(r"\s*\b(?:Dr|Prof|Dipl\.-\w+)\.?\Z")
+# The title of a name that went, and what stood before a number.
+_TITLE = re.compile(
+    r"[\s,;]*\b(?:Dr|Prof|Dipl\.-\w+|t[e\u00e9]l(?:efono?|\u00e9fono)?|phone|fax|mobile?)\.?:?\Z",
+    re.I,
+)
 
 
 def without_greeting(message: Message, turn: int) -> list[Span]:

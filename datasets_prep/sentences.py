@@ -21,7 +21,8 @@ _NO_END = re.compile(
     r"mind|[zd]|[A-HJ-Z]|\u062f|\u0623|\u0623\.\u062f|\u0645)\.\s*\Z"
 )
 _NUMBERED = re.compile(
-    r"\b(?:ext|no|nos|nr|tel|fax|ph|fig|vol|pp?|max|min|art|sec|ch|zi)\.\s*\Z", re.I
+    r"\b(?:ext|no|nos|nr|t[e\u00e9]l|telf|\u0442\u0435\u043b|fax|ph|fig|vol|pp?|max|min|art|sec|ch|zi)\.\s*\Z",
+    re.I,
 )
 _NUMBER = re.compile(r"[(#\u2116+]?\d|\[PHONE\]")
 _LONGEST = 8

@@ -89,6 +89,31 @@ def test_turns_behind_a_name_in_square_brackets() -> None:
             "",
         ),
         (
+            "de",
+            "Bitte den Link checken: https://zoom.us/j/1. Es dauert fünf Minuten. Ruhen Sie aus.",
+            "Ruhen Sie aus.",
+        ),
+        (
+            "de",
+            "Es dauert fünf Minuten. Frau Dr. Meier-Lüdenscheid hilft Ihnen danach weiter.",
+            "Es dauert fünf Minuten. Frau Dr. [NAME_1] hilft Ihnen danach weiter.",
+        ),
+        (
+            "es",
+            "La Dra. María Fernández atiende hoy. Tu hijo Diego debe dormir. Un abrazo, Lucía",
+            "La Dra. [NAME_1] atiende hoy. Tu hijo [NAME_2] debe dormir.",
+        ),
+        (
+            "fr",
+            "Voyez Mme Lefèvre demain matin, tél. 01 42 68 53 00. Cordialement, Jean Dupont",
+            "Voyez Mme [NAME_1] demain matin.",
+        ),
+        (
+            "ru",
+            "Позвоните 112. \u0421 уважением, Иван Петров",
+            "Позвоните 112.",
+        ),
+        (
             "ar",
             "لا تزيد عن ٤ جرعات في اليوم. د. سامر القيسي، هاتف 0791234567",
             "لا تزيد عن ٤ جرعات في اليوم.",
@@ -105,9 +130,9 @@ def test_closings_titles_and_services_of_other_languages(
     language: str, answer: str, right: str
 ) -> None:
     anonymise = {"phone_regions": ["DE", "US", "GB"]}
-    row = talk(
-        {"de": "Was soll ich tun?", "ar": "ما الجرعة؟", "zh": "怎么办\uff1f"}[language], answer
-    )
+    asked = {"de": "Was soll ich tun?", "es": "¿Qué hago?", "fr": "Que dois-je faire ?"}
+    asked |= {"ar": "ما الجرعة؟", "zh": "怎么办\uff1f", "ru": "Что мне делать?"}
+    row = talk(asked[language], answer)
     assert answer_after(definition(language, anonymise=anonymise), row) == (right or answer)
 
 
