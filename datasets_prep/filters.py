@@ -332,9 +332,10 @@ class Filter:
 
 def _asked_for(conversation: Conversation, turn: int) -> bool:
     """Whether a turn answers "How do I say thank you in Polish?"."""
-    before = conversation.messages[turn - 1] if turn else None
-    answers = conversation.messages[turn].role == "assistant" and before is not None
-    return answers and before.role == "user" and bool(_ASKS_FOR_WORDS.search(before.content))
+    if turn == 0 or conversation.messages[turn].role != "assistant":
+        return False
+    before = conversation.messages[turn - 1]
+    return before.role == "user" and bool(_ASKS_FOR_WORDS.search(before.content))
 
 
 def _crisis_without_help(conversation: Conversation) -> str | None:
