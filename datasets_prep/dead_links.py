@@ -81,6 +81,8 @@ _HANGS = re.compile(
     re.IGNORECASE,
 )
 _LEAST_WORDS = 4
+# A line with nothing but the mark of a list.
+_BARE_MARK = re.compile(r"^[ \t]*(?:\d{1,2}[.)]|[-*\u2022])[ \t]*(?:\n|\Z)", re.M)
 # Shows what such a thing looks like, and points nowhere: "an email such as [EMAIL]:".
 _SHOWN = re.compile(
     r"\b(?:an?|any|each|every) (?:\w+ )?(?:e-?mail|urls?|links?|phone|numbers?|web ?site|domain|"
@@ -167,6 +169,9 @@ def without_dead_links(
             rest = "\n" if piece.endswith("\n") else ""
         pieces.append(GAPS.sub(" ", rest))
     rest = joined(*pieces).strip()
+    if gone and not _BARE_MARK.search(text):
+        # Nothing is left of a point but its mark.
+        rest = _BARE_MARK.sub("", rest).strip()
     if not code_spans(rest):
         rest = split_glued(rest, turn, cut)
     open_ended = rest[-1:].isalnum() and not is_table_line(rest[rest.rfind("\n") + 1 :])

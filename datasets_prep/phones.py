@@ -98,6 +98,8 @@ _SERVICE = re.compile(
     r"(?:[^.!?\n]|[.!?](?=\S)|(?<=\bTel)\.|(?<=[\d\u00a7IVX])\.(?= )|(?<=\bAbs)\.)*\Z",
     re.IGNORECASE,
 )
+# Between the emergency numbers of several countries: "911/112/999".
+_PARTS = re.compile(r"[\s/]+")
 _JOINED = re.compile(r"\s*(?:,|;|/|\(|or|and|toll[- ]free|\(toll[- ]free\)|in \w+)+\s*", re.I)
 _OWN = re.compile(r"\b(?:me|my|mine|us|our|I|we|his|her|their)\b(?:[^.!?\n]|[.!?](?=\S))*\Z", re.I)
 _MINE = re.compile(
@@ -158,6 +160,7 @@ def find_phones(text: str, regions: list[str], keep: frozenset[str]) -> list[tup
         and not _DRUG_CODE.fullmatch(text[start:end].strip("() "))
         and not _PRESSURE.fullmatch(text[start:end].strip("() "))
         and not is_kept(text[start:end], keep)
+        and not all(is_kept(part, keep) for part in _PARTS.split(text[start:end]))
         and not stands_beside_help(text, start, end)
     ]
     free = {span for span in spans if _of_a_service(text, *span)}

@@ -148,6 +148,12 @@ def test_closings_titles_and_services_of_other_languages(
             "Ms. Oyelaran, ext. 4412, pharmacy@hospital.org, or walk in Mo-Fr 9-17.",
             "Ms. [NAME_1], ext. 4412, or walk in Mo-Fr 9-17.",
         ),
+        # Nothing stays of a point of a list but those that say something.
+        (
+            "1. Open the door.\n2. Breathe out slowly.\n3. Else, email me at dev@tools.io",
+            "1. Open the door.\n2. Breathe out slowly.",
+        ),
+        ("Note the signs. Call 911/112/999. Note the time, e.g. 14:05.", ""),
         # The service's other number is on the list.
         ("You can reach us free on 0800 138 6543 or text SHOUT to 85258.", ""),
         (
