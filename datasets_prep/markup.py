@@ -53,8 +53,13 @@ _BREAK = re.compile(
     re.I,
 )
 _BAR_ROW = re.compile(r"\s*\|[^\n]*\|\s*")
-# What only a rendered page sets apart: it is no code that was asked for.
-_RENDERED = re.compile(r"<(?:pre|code|blockquote|aside)\b", re.I)
+# A post of a forum, however short its sentences: code set apart, or somebody quoted or called. A
+# whole document is more likely code that was asked for.
+_RENDERED = re.compile(
+    r"(?=[\s\S]*<p[\s>])(?=[\s\S]*(?:<(?:pre|code)\b|\bclass=[\"'](?:quote|mention|emoji|onebox)\b))"
+    r"(?![\s\S]*<(?:!doctype|html|head|body)\b)",
+    re.I,
+)
 _PROSE = re.compile(r">\s*[A-Z\u00c0-\u00de][^<>{};=]{25,}[.!?:]")
 _SEAL = {ord("<"): "\ue000", ord(">"): "\ue001", ord("&"): "\ue002"}
 _UNSEAL = {0xE000: "<", 0xE001: ">", 0xE002: "&"}
@@ -69,7 +74,7 @@ def is_page(text: str) -> bool:
     """
     if "<" not in text or "```" in text or not _is_whole(text):
         return False
-    return bool(_PROSE.search(text) or _RENDERED.search(text))
+    return bool(_PROSE.search(text) or _RENDERED.match(text))
 
 
 def strip_markup(text: str, turn: int, spans: list[Span]) -> str:

@@ -45,6 +45,8 @@ def test_a_forum_post_with_code_is_a_page_and_an_element_alone_is_code() -> None
     post = "<p>I get <code>502</code>.</p>\n<pre><code>a {\n  b: 1;\n}\n</code></pre>\n<p>Why?</p>"
     quote = '<aside class="quote"><blockquote><p>is it on?</p></blockquote></aside>\n<p>No.</p>'
     assert is_page(post) and is_page(quote)
+    assert not is_page("<html><body><p>a</p><pre>b</pre></body></html>")
+    assert not is_page("<blockquote><p>To be</p></blockquote>")
     assert not is_page('<div class="outer">\n  <div class="inner">Hi</div>\n</div>')
     kept = answer_after(definition(), talk("Why does my server answer so?", post))
     assert kept == "I get `502`.\n\n```\na {\n  b: 1;\n}\n```\n\nWhy?"
