@@ -111,11 +111,11 @@ class Cleaner:
                 text = fixed
         if "\r" in text or not text.isascii():
             text = replace_all(_LINE_END, "\n", text, turn, spans("line end"))
-        if settings.whitespace:
-            reason = "non-breaking or odd space"
-            text = replace_all(_SPACES, _plain_space, text, turn, spans(reason))
-        reason = "control character removed"
+        odd, reason = spans("non-breaking or odd space"), "control character removed"
+        # First: behind one of these, a tab would be taken for indentation.
         text = replace_all(_CONTROL, "", text, turn, spans(reason))
+        if settings.whitespace:
+            text = replace_all(_SPACES, _plain_space, text, turn, odd)
         if not text.isascii():
             text = replace_all(_JOINER, _joiner, text, turn, spans(reason))
         if settings.normalise and not text.isascii():

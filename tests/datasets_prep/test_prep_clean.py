@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prep_data import reasons, talk
 
@@ -159,6 +159,7 @@ def test_clean_text_has_no_ledger_line() -> None:
 
 
 @given(st.text())
+@example("0\x1f\t0")
 @settings(max_examples=150, deadline=None)
 def test_any_text_is_cleaned_once_and_for_all(text: str) -> None:
     # Encodings are left out: whether "Â»" was once "»" is a guess that its neighbours decide.
