@@ -37,6 +37,7 @@ _NAMED = re.compile(
 )
 # As sessions that were recorded are typed, or told apart by a program: "[SPEAKER_00] Hi".
 _BRACKETED = re.compile(r"\s*\[(?P<speaker>[^\W\d_][\w .'\u2019-]{0,30})\]:?(?:\s+|$)(?P<text>.*)")
+_NUMBERED_SPEAKER = re.compile(r"(?:speaker|spk|person|channel)[ _-]?\w{1,3}", re.I)
 # What an export puts in place of what was no text.
 _NO_TEXT = re.compile(
     r"\u200e?(?:<[^<>\n]{3,40}>|(?:image|video|audio|sticker|GIF|document|contact card) omitted|"
@@ -82,9 +83,8 @@ def read_transcript(
     marked = Counter(m["speaker"] for line in lines if (m := _BRACKETED.match(line)))
     speakers = {name for name in (*named, *marked) if is_known(name)}
     speakers = speakers or {name for name, count in named.items() if count > 1}
-    if not speakers and len(marked) > 1:
-        # One alone is a sound: "[laughs]".
-        speakers = {name for name, count in marked.items() if count > 1}
+    # Others in brackets are sounds: "[laughs]", "[music]".
+    speakers = speakers or {name for name in marked if _NUMBERED_SPEAKER.fullmatch(name)}
     found = Transcript()
     before: list[str] = []
     words: list[str] = []

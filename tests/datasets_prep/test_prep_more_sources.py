@@ -62,7 +62,8 @@ def test_turns_behind_a_name_in_square_brackets() -> None:
     unknown = "[SPEAKER_00] a\n[SPEAKER_01]: b\n[SPEAKER_00] c\n[SPEAKER_01] d\n[laughs]"
     speakers = [name for name, _ in read_transcript(unknown, lambda _: False).turns]
     assert speakers == ["SPEAKER_00", "SPEAKER_01"] * 2
-    assert read_transcript("[laughs]\n[laughs]\nHi", lambda _: False).turns == []
+    sounds = "[music]\n[laughs]\nHi\n[music]\n[laughs]"
+    assert read_transcript(sounds, lambda _: False).turns == []
 
 
 @pytest.mark.parametrize(
