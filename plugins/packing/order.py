@@ -11,7 +11,7 @@ import numpy as np
 from axolotl.utils.samplers.multipack import allocate_sequentially, pack_parallel
 from torch.utils.data import BatchSampler
 
-from plugins.packing.spread import pack_in_order, spread_order
+from plugins.packing.spread import change_places, pack_in_order, spread_order
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class EveryRow(BatchSampler):
         share: how a step is shared out.
         seed: of the shuffle; None keeps the order of the data.
         kinds: of each row; then those of one kind come at even distances in place of the longest
-            first, with 3% of padding in place of 1%. Sequences stay in that order.
+            first, with 3% of padding in place of 1%. Sequences stay in that order; in a later epoch
+            rows of one kind and length change places.
     """
 
     # accelerate passes batches through as they are where they have no fixed size.
@@ -147,7 +148,7 @@ class EveryRow(BatchSampler):
             return self._packed(rows)
         random = np.random.default_rng([self.seed, epoch])
         if self.kinds is not None:
-            return self._spread(spread_order(self.kinds, random))
+            return self._spread(self.kinds, epoch)
         if not self.packing.in_order:
             random.shuffle(rows)
             if self.packing.capacity is not None:
@@ -156,11 +157,18 @@ class EveryRow(BatchSampler):
         random.shuffle(sequences)
         return sequences
 
-    def _spread(self, order: list[int]) -> list[list[int]]:
-        packing = self.packing
+    def _spread(self, kinds: Sequence[str], epoch: int) -> list[list[int]]:
+        packing, first = self.packing, np.random.default_rng([self.seed or 0, 0])
+        order = spread_order(kinds, first)
         if packing.capacity is None:
-            return [[row] for row in order]
-        return pack_in_order(order, self.lengths, packing.capacity, packing.most_rows)
+            sequences = [[row] for row in order]
+        else:
+            sequences = pack_in_order(order, self.lengths, packing.capacity, packing.most_rows)
+        if epoch == 0:
+            return sequences
+        # Packed anew an epoch might have fewer sequences than the first has steps.
+        random = np.random.default_rng([self.seed or 0, epoch])
+        return change_places(sequences, kinds, self.lengths, random)
 
     def _packed(self, rows: np.ndarray) -> list[list[int]]:
         packing = self.packing

@@ -111,3 +111,31 @@ def pack_in_order(
         elif len(opened) > _OPEN_SEQUENCES:
             packed.append(opened.pop(max(range(len(opened)), key=lambda at: opened[at][0]))[1])
     return packed + [rows for _, rows in opened]
+
+
+def change_places(
+    sequences: Sequence[Sequence[int]],
+    kinds: Sequence[str],
+    lengths: np.ndarray,
+    random: np.random.Generator,
+) -> list[list[int]]:
+    """As many sequences of the same lengths, in another order of their rows for another epoch.
+
+    Rows of one kind and length change places, and the sequences begin elsewhere in their circle,
+    so that each kind stays spread.
+
+    Args:
+        sequences: rows of each, every row once.
+        kinds: of each row.
+        lengths: [rows] tokens of each.
+        random: draws both.
+    """
+    alike: dict[tuple[str, int], list[int]] = {}
+    for row, kind in enumerate(kinds):
+        alike.setdefault((kind, int(lengths[row])), []).append(row)
+    now = np.empty(len(kinds), dtype=np.int64)
+    for rows in alike.values():
+        now[rows] = random.permutation(rows)
+    begin = int(random.integers(len(sequences)))
+    turned = [*sequences[begin:], *sequences[:begin]]
+    return [[int(now[row]) for row in rows] for rows in turned]

@@ -76,6 +76,19 @@ def test_every_row_comes_once_an_epoch_and_fits(lengths, ranks, packed, most_row
     assert seen == Counter(range(len(lengths)))
 
 
+def test_every_epoch_has_a_sequence_for_each_step_and_another_order() -> None:
+    order, seen = EveryRow(LENGTHS, Packing(256, flat=True), Share(1), 42, KINDS), []
+    for epoch in range(6):
+        order.set_epoch(epoch)
+        steps = [rows for batch in order for rows in batch]
+        assert len(steps) == len(order) and all(LENGTHS[rows].sum() <= 256 for rows in steps)
+        assert sorted(row for rows in steps for row in rows) == list(range(len(KINDS)))
+        assert np.std(share_of_a_kind(order, "long")) < 0.2
+        seen.append([sorted(rows) for rows in steps])
+    assert all(one != other for at, one in enumerate(seen) for other in seen[:at])
+    assert not {tuple(rows) for rows in seen[0]} & {tuple(rows) for rows in seen[1]}
+
+
 def test_a_row_goes_into_the_fullest_sequence_that_has_room() -> None:
     lengths = np.array([60, 50, 20, 30, 15])
     assert pack_in_order([0, 1, 2, 3, 4], lengths, 100, 8) == [[0, 2, 4], [1, 3]]
