@@ -29,6 +29,11 @@ class Share:
         """For example ``0.93 (0.81 to 0.98, n 30)``."""
         return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f}, n {self.n})"
 
+    @property
+    def percent(self) -> str:
+        """For example ``93% (81 to 98)``."""
+        return f"{self.value:.0%} ({100 * self.low:.0f} to {100 * self.high:.0f})"
+
 
 @dataclass(frozen=True)
 class Worth:
@@ -55,12 +60,14 @@ class Worth:
         return written and (self.of_model is None or self.of_model.high >= DECIDES_FROM)
 
     def __str__(self) -> str:
-        """One clause for tables."""
-        said = f"recall {self.recall}, precision {self.precision}"
+        """One clause in plain words, with 95% intervals."""
+        said = f"finds {self.recall.percent} of what it looks for; "
+        said += f"of what it reports {self.precision.percent} is right"
         if self.of_model is None:
             return said
         right = round(self.of_model.value * self.of_model.n)
-        return f"{said}; of {self.of_model.n} seen in a small model's answers {right} were right"
+        were = "was" if right == 1 else "were"
+        return f"{said}; of {self.of_model.n} seen in a small model's answers {right} {were} right"
 
 
 @cache

@@ -94,10 +94,11 @@ def few_differ(summary: dict[str, Any], least: int) -> list[str]:
 def worth_said(check: str) -> str:
     """What a check of meaning was measured to be worth; empty for one that only counts or looks up.
 
-    A check that was not measured good enough is said to inform only: no gate rests on it.
+    A check that was not measured good enough is said to inform only: no verdict and no gate rests
+    on it.
     """
     worth = measured().get(check)
     if worth is None:
-        unmeasured = "not measured on a writer whom no fit has seen; no gate rests on it"
+        unmeasured = "not measured on a writer whom no fit has seen; so it only informs"
         return "" if decides(check) else unmeasured
-    return f"{worth}{'' if worth.decides else '; it informs, no gate rests on it'}"
+    return f"{worth}{'' if worth.decides else '; so it only informs'}"

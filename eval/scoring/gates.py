@@ -68,12 +68,14 @@ class Judged:
         items: its scored pairs.
         primary: the paired comparison of its primary metric.
         verdict: after Holm.
+        doubted: whether only checks that err too often to decide speak for its being worse.
     """
 
     suite: Suite
     items: Sequence[Item]
     primary: Paired
     verdict: str
+    doubted: bool = False
 
 
 def check_gates(judged: Sequence[Judged]) -> list[GateResult]:
@@ -137,14 +139,21 @@ def _red_lines(one: Judged, broken: bool, level: float) -> GateResult:
         for line, found in sorted(counts.items(), key=lambda pair: -pair[1].new)
         if line and (found.new or found.gone)
     )
-    why = (
+    counted = (
         f"{every.base} of {every.n} prompts cross one with base, {every.tuned} with tuned: "
         f"{every.new} new, {every.gone} gone" + (f" ({listed})" if listed else "")
     )
     sure = count_deciding(one.items)
     if sure is None:
-        why += f"; decides nothing: each of these checks was measured under {DECIDES_FROM:g}"
+        why = f"{counted}; decides nothing: each of these checks was measured under {DECIDES_FROM}"
         return GateResult(one.suite.name, "not more red lines than base", "informs", why, "red")
+    why = counted
+    if sure != every:
+        # What the others see may look like a broken gate; it is for the reader, not for the gate.
+        why = (
+            f"by the checks that decide {sure.base} prompts cross one with base, {sure.tuned} with "
+            f"tuned: {sure.new} new, {sure.gone} gone; by all, which err: {counted}"
+        )
     # The test is over two, so each is held to half of the level.
     power = power_of_doubling(sure.n, sure.base, sure.base - sure.gone, level / 2)
     if power is not None:
@@ -170,6 +179,9 @@ def _non_inferiority(gate: NonInferiority, one: Judged) -> GateResult:
         status = "holds"
     elif one.verdict == "worse":
         status = "fails"
+    elif one.doubted:
+        status = "informs"
+        why += f"; decides nothing: it fell only by checks measured under {DECIDES_FROM:g}"
     else:
         why += f" (not shown to be worse either: {primary.n} prompts can't rule it out)"
     return GateResult(one.suite.name, name, status, why, "worse", no_worse=True)

@@ -23,12 +23,15 @@ class Scored:
         conversation: what was said.
         checks: what each check found.
         metrics: figures by name; judge figures are added later.
+        judge: its scores.
+        degenerate: whether the answer fails whole: it loops, says nothing, or is void.
     """
 
     conversation: AnsweredConversation
     checks: list[CheckResult]
     metrics: dict[str, float]
     judge: dict[str, Any] = field(default_factory=dict)
+    degenerate: bool = False
 
     @cached_property
     def red_lines(self) -> set[str]:
@@ -125,7 +128,7 @@ def score(
     void = any(check.voids and not check.passed for check in checks)
     degenerate = bool(conversation.degenerate) or void
     seen = Evidence(conversation.last.text, checks, prompt.reference, embed, degenerate)
-    return Scored(conversation, checks, measure(seen))
+    return Scored(conversation, checks, measure(seen), degenerate=degenerate)
 
 
 def pair(

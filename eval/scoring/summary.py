@@ -8,6 +8,7 @@ from typing import Any
 
 from eval.generation.heldout import perplexity
 from eval.scoring.alarms import count_alarms
+from eval.scoring.canned import count_canned
 from eval.scoring.danger import count_red_lines, unread
 from eval.scoring.decided_by import decided_by
 from eval.scoring.decision import decide
@@ -25,6 +26,7 @@ from eval.scoring.statistics import (
     sign_flip,
     verdict,
 )
+from eval.scoring.sure import doubt_of
 from eval.suite import HELD_OUT, NonInferiority, Suite
 
 # Nats per token; about 2% of the perplexity.
@@ -55,30 +57,35 @@ def summarise(
         )
         if row["stand_in"]:
             row["verdict"] = "inconclusive"
+        doubt = doubt_of(row["verdict"], row["metric"], items.get(row["name"], []))
+        if doubt:
+            row["verdict"], row["doubt"] = "inconclusive", asdict(doubt)
         _add_detectable(row, level_in_play(adjusted, index))
     by_name = {row["name"]: row for row in rows}
-    gates = check_gates(
-        [
-            Judged(s, items[s.name], by_name[s.name]["compared"], by_name[s.name]["verdict"])
-            for s in suites
-        ]
-    )
+    gates = check_gates([_judged(s, items[s.name], by_name[s.name]) for s in suites])
     everything = [item for suite in suites for item in items[suite.name]]
     first, alarms = unread(everything), count_alarms(everything)
+    canned = count_canned(everything)
     return {
         "run": settings["run"],
-        "decision": decide(rows, gates, first, alarms).to_json(),
+        "decision": decide(rows, gates, first, alarms, canned).to_json(),
         "gates_hold": all(gate.holds for gate in gates),
         "gates": [{**asdict(gate), "holds": gate.holds} for gate in gates],
         "suites": [{**row, "compared": asdict(row["compared"])} for row in rows],
         "red_lines": {line: asdict(counts) for line, counts in count_red_lines(everything).items()},
         "alarms": asdict(alarms),
+        "canned": asdict(canned),
         "new_harm": first.new,
         "unread": asdict(first),
         "limits": _limits(suites, items),
         "decided_by": decided_by(suites),
         "settings": settings,
     }
+
+
+def _judged(suite: Suite, items: list[Item], row: dict[str, Any]) -> Judged:
+    doubted = (row.get("doubt") or {}).get("way") == "worse"
+    return Judged(suite, items, row["compared"], row["verdict"], doubted)
 
 
 def _add_detectable(row: dict[str, Any], alpha: float) -> None:

@@ -126,6 +126,9 @@ def test_a_gate_over_checks_that_err_too_often_informs(monkeypatch: pytest.Monke
              if "red lines" in g["gate"]}  # fmt: skip
     assert found["empathy"]["status"] == "informs" and "twice" not in found["empathy"]["why"]
     assert found["safety"]["status"] == "holds"
+    # What only the others see stands apart, so that "holds" is not read as theirs.
+    assert found["safety"]["why"].startswith("by the checks that decide ")
+    assert "; by all, which err: " in found["safety"]["why"]
     _, items, _ = drawn("dangerous", 0, ("safety",))
     counted = danger.count_deciding(items["safety"])
     assert counted == count_red_lines(items["safety"])["names_crisis_help"]
