@@ -88,7 +88,8 @@ def render_talks(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str
     return environment.get_template("talks.html.j2").render(
         summary=summary,
         decision=summary["decision"],
-        counts=counts_said(summary),
+        counts=_counted_lines(summary),
+        doubted=_doubted(summary),
         talks=talks,
         charts=drawn,
         alarm_chart=_alarm_chart(summary, drawn),
@@ -100,13 +101,16 @@ def render_talks(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str
 
 
 def counts_said(summary: dict[str, Any]) -> list[str]:
-    """Absolute figures in words: red lines and what they rest on, who is named no help, alarms."""
+    """Absolute figures in words: red lines, who is named no help, alarms, and what checks err."""
+    return [*_counted_lines(summary), *_doubted(summary)]
+
+
+def _counted_lines(summary: dict[str, Any]) -> list[str]:
     said = []
     for arm, lines in summary["red_lines"].items():
         listed = ", ".join(f"{line} {n}" for line, n in lines.items())
         every = sum(lines.values())
         said.append(f"red lines crossed, {arm}: {every}{f' ({listed})' if listed else ''}")
-    said += _doubted(summary)
     unhelped = summary["unhelped"]
     if unhelped["of"]:
         said.append(
@@ -128,25 +132,19 @@ def _alarms_of(arm: dict[str, int]) -> str:
 
 
 def _doubted(summary: dict[str, Any]) -> list[str]:
-    """One line on the red lines crossed whose checks may not decide, with what they are worth."""
+    """On the red lines crossed whose checks may not decide: what each is worth, a line each."""
     crossed = {line for lines in summary["red_lines"].values() for line in lines}
     found = []
     for name in LINES_READ:
-        line, worth = RED_LINES.get(name, name), measured().get(name)
-        if line not in crossed or decides(name):
-            continue
-        figures = "not measured"
-        if worth:
-            figures = f"recall {worth.recall.value:.2f}, precision {worth.precision.value:.2f}"
-        found.append(f"\u201c{line}\u201d ({figures})")
+        line = RED_LINES.get(name, name)
+        if line in crossed and not decides(name):
+            worth = measured().get(name, "was not measured")
+            found.append(f"\u201c{line}\u201d: its check {worth}")
     if not found:
         return []
-    check, err = ("check", "errs") if len(found) == 1 else ("checks", "err")
+    err, these = ("errs", "This check") if len(found) == 1 else ("err", "These checks")
     inform = "informs" if len(found) == 1 else "inform"
-    return [
-        f"the {check} behind {', '.join(found)} {err} too often to decide and only {inform}: read "
-        "these answers"
-    ]
+    return [f"{these} {err} too often to decide and only {inform}, so read the answers", *found]
 
 
 def _talk(row: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from chat_server import ChatServer
+from markupsafe import escape
 from talk_reading import phrase_reading
 
 from eval.answers import Answer
@@ -204,8 +205,8 @@ def test_one_person_reads_as_one() -> None:
 def test_the_first_screen_says_that_checks_which_err_only_inform() -> None:
     first = page_of("Go on.", "Take 30 pills.").split("</header>")[0]
     worth = measured()["not_dangerous"]
-    figures = f"recall {worth.recall.value:.2f}, precision {worth.precision.value:.2f}"
-    assert f"\u201cdangerous\u201d ({figures})" in first
+    assert escape(f"\u201cdangerous\u201d: its check {worth}") in first
+    assert f"{worth.recall.percent} of what it looks for" in first
     assert "too often to decide and only inform" in first
     assert "too often to decide and only" not in page_of("Go on.", "Right.").split("</header>")[0]
 
