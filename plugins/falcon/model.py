@@ -168,7 +168,7 @@ def install(model: nn.Module, choice: Choice | None = None) -> None:
     choice = choice or Choice()
     put_before(PackedDecoder, falcon.transformer)
     if choice.gathered:
-        run_inside(falcon.transformer.h)
+        run_inside(falcon.transformer.h, falcon.lm_head)
     frozen_head = not falcon.lm_head.weight.requires_grad
     falcon.transformer.fused = FusedState(choice, fused_loss=choice.loss and frozen_head)
     if choice.attention == "grouped":

@@ -141,9 +141,8 @@ def choose(options: FusedOptions, machine: Machine, name: str) -> Choice:
     attention = "mask"
     if device.type == "cuda" and (block or machine.attends_in_modules):
         attention = _choose_attention(options, machine, block, triton, name)
-    # FSDP2 has gathered the head with the whole model's module, inside which the loss is computed.
-    whole_head = not sharded or (block and sharded == FSDP2)
-    loss = options.loss == "auto" and whole_head
+    # Where blocks run inside their modules, so does the loss inside the head's.
+    loss = options.loss == "auto" and (block or not sharded)
     if loss and device.type == "cuda" and (reason := _liger_runs(device)):
         note_fallback(f"{name}.loss", "all logits at once", reason)
         loss = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ class FusedLoss:
         if (
             labels is None
             or wants_logits
-            or type(head) is not nn.Linear
+            or plain_class(head) is not nn.Linear
             or head.bias is not None
             or head.weight.requires_grad
         ):
@@ -51,13 +52,32 @@ class FusedLoss:
             target_rows = find_target_rows(labels)
         decoder = getattr(model, model.base_model_prefix)
         hidden = decoder(*args, **kwargs | {"use_cache": False}).last_hidden_state
-        with torch.autocast(hidden.device.type, enabled=False):
-            rows = hidden.to(head.weight.dtype)
-            opening = self.opening_weight if model.training else 1.0
-            loss = fused_cross_entropy(
-                rows, head.weight, labels, target_rows, num_items, opening, self.opening_tokens
-            )
-        return CausalLMOutputWithPast(loss=loss)  # type: ignore[arg-type]
+        opening = self.opening_weight if model.training else 1.0
+
+        def loss_of(head: Any, hidden: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(hidden.device.type, enabled=False):
+                rows = hidden.to(head.weight.dtype)
+                return fused_cross_entropy(
+                    rows, head.weight, labels, target_rows, num_items, opening, self.opening_tokens
+                )
+
+        inside = isinstance(head, GatheredHead)
+        loss: Any = head(hidden, run_fused=loss_of) if inside else loss_of(head, hidden)
+        return CausalLMOutputWithPast(loss=loss)
+
+
+class GatheredHead:
+    """Goes before a head's class: called with ``run_fused``, it runs that with its weight whole."""
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        run_fused: Callable[[Any, torch.Tensor], torch.Tensor] | None = None,
+    ) -> Any:
+        """What ``run_fused`` gives, or the logits."""
+        if run_fused is None:
+            return super().forward(hidden_states)  # type: ignore[misc]
+        return run_fused(self, hidden_states)
 
 
 def put_before(mixin: type, instance: Any) -> None:

@@ -1,24 +1,31 @@
-"""Fused blocks whose weights FSDP2 or ZeRO-3 has cut: each runs inside its own module.
+"""Fused blocks and a loss whose weights FSDP2 or ZeRO-3 has cut: each runs inside its module.
 
 Both gather a module's weights when the module is called, let go of them when it returns, and
 do both again around its backward. A block that ran beside its module would find shards. So the
 module is called with what a block needs, and reads and runs its fused self while its weights are
-whole.
+whole; so is the head with the loss.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch import nn
 
-from plugins.fused.causal_lm import put_before
+from plugins.fused.causal_lm import GatheredHead, put_before
 
 
 class FusedLayer:
-    """Goes before a decoder layer's class: called with ``run_fused``, it runs that."""
+    """Goes before a decoder layer's class: called with ``run_fused``, it runs that.
+
+    Attributes:
+        listed: its parameters with their names, where these stay the same objects.
+    """
+
+    listed: tuple[tuple[str, nn.Parameter], ...] | None = None
 
     def forward(
         self,
@@ -32,9 +39,21 @@ class FusedLayer:
             return super().forward(hidden_states, *args, **kwargs)  # type: ignore[misc]
         return run_fused(self, hidden_states)
 
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
+        """As PyTorch's, at once where they are listed.
 
-def run_inside(layers: Any) -> None:
-    """Let the decoder's ``layers`` run fused when they are called, before they are wrapped."""
+        DeepSpeed asks some ten times a block and step, and PyTorch walks 40 modules under PEFT.
+        """
+        if self.listed is None or args or kwargs != {"recurse": True}:
+            return super().named_parameters(*args, **kwargs)  # type: ignore[misc, no-any-return]
+        return iter(self.listed)
+
+
+def run_inside(layers: Any, head: Any) -> None:
+    """Let a decoder's ``layers`` run fused when they are called, and the model's ``head`` make the
+    loss, before they are wrapped."""
+    if type(head) is nn.Linear:
+        put_before(GatheredHead, head)
     _gather_adapters_with_their_block()
     for layer in layers:
         put_before(FusedLayer, layer)
@@ -48,6 +67,7 @@ def gather_whole_blocks(layers: Any) -> None:
 
     for layer in layers:
         set_z3_leaf_module(layer, True)
+        layer.listed = tuple(layer.named_parameters())
         if any(parameter.requires_grad for parameter in layer.parameters()):
             layer.register_forward_pre_hook(_with_gradient)
 

@@ -213,25 +213,30 @@ def read_group(
     return Group(parts, joined)
 
 
-def state_of(layer: Any) -> tuple[Any, ...]:
+def state_of(layer: Any, gathered: bool = False) -> tuple[Any, ...]:
     """What `read_projection` looks at, for comparison: quick, since it is asked every pass.
 
     Adapters may be switched, merged, replaced or scaled anew between two passes.
+
+    Args:
+        layer: PEFT LoRA layer or linear layer.
+        gathered: whether weights come to another place in every pass, which then means nothing.
     """
     own = layer.__dict__
     if not isinstance(layer, lora.LoraLayer):
         whole = layer.weight
         hooks = len(own["_forward_pre_hooks"]), len(own["_forward_hooks"])
-        return (id(whole), whole.data_ptr(), *hooks)
+        return (id(whole), 0 if gathered else whole.data_ptr(), *hooks)
     base: Any = layer.base_layer
     name = layer.active_adapters[0] if layer.active_adapters else ""
     has = name in layer.lora_A
     weight = base.weight
     adapter: Any = (layer.lora_A[name].weight, layer.lora_B[name].weight) if has else ()
     return (
-        id(weight), weight.data_ptr(), weight.requires_grad, own["_disable_adapters"],
+        id(weight), 0 if gathered else weight.data_ptr(), weight.requires_grad,
+        own["_disable_adapters"],
         bool(layer.merged_adapters), tuple(layer.active_adapters),
-        tuple((id(one), one.data_ptr()) for one in adapter),
+        tuple((id(one), 0 if gathered else one.data_ptr()) for one in adapter),
         layer.scaling.get(name), layer.lora_dropout[name].__dict__.get("p") if has else None,
         len(own["_forward_pre_hooks"]), len(own["_forward_hooks"]),
         len(base._forward_pre_hooks), len(base._forward_hooks),

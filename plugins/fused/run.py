@@ -212,7 +212,7 @@ def run_blocks(
         for layer_idx, layer in enumerate(layers):
             keep = layer_idx >= len(layers) - kept
             hidden = layer(hidden, run_fused=partial(
-                _run_here, architecture, batch, layer_idx, keep, training
+                _run_here, architecture, state, batch, layer_idx, keep, training
             ))  # fmt: skip
         if offload is not None:
             offload.finish()
@@ -236,6 +236,7 @@ def _normed(architecture: Architecture, decoder: Any, hidden: torch.Tensor) -> t
 
 def _run_here(
     architecture: Architecture,
+    state: FusedState,
     batch: Batch,
     layer_idx: int,
     keep: bool,
@@ -244,9 +245,8 @@ def _run_here(
     x: torch.Tensor,
 ) -> torch.Tensor:
     """A block's output [T, hidden], read from ``layer`` while its weights are gathered."""
-    return run_block(
-        architecture.read_block(layer, layer_idx, keep, training, batch.backend), batch, x
-    )
+    block = _read(architecture, state, layer, layer_idx, keep, training, batch.backend)
+    return run_block(block, batch, x)
 
 
 def _run(
@@ -285,9 +285,10 @@ def _read(
 ) -> Block:
     """A block as it stands: read anew only where something has changed since the last pass."""
     key = layer_idx, keep, training, torch.is_grad_enabled()
+    gathered = state.choice.gathered
     now = (
         type(backend),
-        *(state_of(linear) for linear in architecture.linears(layer)),
+        *(state_of(linear, gathered) for linear in architecture.linears(layer)),
         *(p.requires_grad for norm in architecture.norms(layer) for p in norm.parameters()),
     )
     before = state.read.get(key)

@@ -179,7 +179,7 @@ def install(model: nn.Module, choice: Choice | None = None) -> None:
     choice = choice or Choice()
     put_before(PackedDecoder, llama.model)
     if choice.gathered:
-        run_inside(llama.model.layers)
+        run_inside(llama.model.layers, llama.lm_head)
     frozen_head = not llama.lm_head.weight.requires_grad
     llama.model.fused = FusedState(choice, fused_loss=choice.loss and frozen_head)
     if choice.loss:

@@ -12,12 +12,13 @@ from axolotl.core.trainers.constants import TOKENS_STATE_FILE
 from axolotl.utils.samplers import get_dataset_lengths
 from transformers import TrainerCallback
 
+from plugins.packing.late_log import LateLog
 from plugins.packing.order import EveryRow, Packing, Share
 
 IGNORE = -100
 
 
-class EveryRowTrainer(AxolotlTrainer):
+class EveryRowTrainer(LateLog, AxolotlTrainer):
     """Trains and evaluates every row, with any number of ranks to the same loss.
 
     An optimizer step's loss is the sum over its trained tokens by their number, over all

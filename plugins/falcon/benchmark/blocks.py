@@ -2,7 +2,8 @@
 
 `python -m plugins.falcon.benchmark.blocks falcon-7b,4x2048,low llama-7b,1x512,fast,eager` prints a
 line of JSON a row. Words after a size: fast, low or auto; fp8; eager (nothing recorded); held
-(nothing in host memory); flash; x4 (passes a step); limit24 (PyTorch held to 24 GiB); kernels.
+(nothing in host memory); flash; x4 (passes a step); limit24 (PyTorch held to 24 GiB); whole (a
+sequence a row); kernels.
 
 Weights are drawn at random and quantised on the card; ids are random, four sequences a row, all
 labelled; LoRA of rank 32 on every linear layer; a step is forward, backward and AdamW.
@@ -84,12 +85,14 @@ def quantise(model: Any) -> None:
     torch.cuda.empty_cache()
 
 
-def batch_of(rows: int, length: int, vocabulary: int) -> dict[str, torch.Tensor]:
+def batch_of(
+    rows: int, length: int, vocabulary: int, sequences: int = SEQUENCES
+) -> dict[str, torch.Tensor]:
     """Random ids [rows, length] with labels and positions, on the card."""
     from plugins.fused.loss import find_target_rows
 
     ids = torch.randint(20, vocabulary, (rows, length))
-    each = -(-length // SEQUENCES)
+    each = -(-length // sequences)
     positions = (torch.arange(length) % each).expand(rows, -1)
     labels = ids.masked_fill(positions == 0, -100)
     batch = {
@@ -144,7 +147,8 @@ def measure(model: Any, words: list[str], rows: int, length: int, steps: int) ->
     hold(number_of(words, "limit"))
     passes = int(number_of(words, "x") or 1)
     training = Steps(model, passes)
-    batch = batch_of(rows, length, model.config.vocab_size)
+    sequences = 1 if "whole" in words else SEQUENCES
+    batch = batch_of(rows, length, model.config.vocab_size, sequences)
     fresh()
     training.run(batch, WARM_UP)
     seconds = training.run(batch, steps)

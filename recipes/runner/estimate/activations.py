@@ -305,14 +305,15 @@ def loss_of(config: Mapping[str, Any], shape: Architecture, sharded: bool = Fals
         config: the recipe's keys.
         shape: the base model's.
         sharded: whether no device holds a whole model; the fused loss steps aside there, but not
-            under FSDP2.
+            under FSDP2, nor under ZeRO-3 beside fused blocks.
     """
     family = family_of(shape.model_type)
     options = config.get(str(family.options)) or {}
     if config.get("rl") and not packs_pairs(config, family):
         return "plain"
     if family.helped(config) and options.get("enabled", True):
-        cut = sharded and not gathers_head(config)
+        beside_blocks = config.get("deepspeed") and options.get("block") != "plain"
+        cut = sharded and not (gathers_head(config) or beside_blocks)
         fused = family.fuses_loss(config, cut) and not trains_head(dict(config), shape)
         return "fused" if fused else "plain"
     if "liger_fused_linear_cross_entropy" in _liger(config):

@@ -182,7 +182,7 @@ def test_a_saved_adapter_loads_into_plain_peft(tmp_path) -> None:
         ({"attention": "flash"}, "", Choice(True, "flash", True, True, "auto", True)),
         ({}, "FSDP", Choice(False, "grouped", False, False)),
         ({}, "FSDP2", Choice(True, "grouped", True, True, "auto", True, False, True)),
-        ({}, "DeepSpeed ZeRO-3", Choice(True, "grouped", True, False, "auto", True, False, True)),
+        ({}, "DeepSpeed ZeRO-3", Choice(True, "grouped", True, True, "auto", True, False, True)),
         ({"block": "plain"}, "", Choice(False, "grouped", False, True)),
         ({"block": "plain", "attention": "flash"}, "", Choice(False, "mask", False, True)),
         ({"attention": "plain"}, "FSDP", Choice(False, "mask", False, False)),

@@ -17,6 +17,8 @@ from plugins.fused.loss import (
     fused_cross_entropy,
 )
 
+on_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
 
 @pytest.mark.parametrize("num_items", [None, 7])
 def test_a_batch_without_labels_gives_zero_in_fp16(num_items) -> None:
@@ -89,6 +91,65 @@ def test_openings_count_as_often_as_asked(num_items, tokens) -> None:
     assert torch.allclose(grad, torch.autograd.grad(plain, hidden)[0], atol=1e-6)
     alike = fused_cross_entropy(hidden, head, labels, rows, num_items, 1.0)
     assert alike.item() != pytest.approx(weighted.item(), rel=1e-5)
+
+
+@on_card
+@pytest.mark.parametrize("num_items", [None, 900])
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_on_a_card_it_is_the_plain_loss_too(num_items, weight) -> None:
+    """Value and gradient by liger's kernels, openings weighed and not, against float64."""
+    torch.manual_seed(2)
+    hidden = torch.randn(2, 700, 64, device="cuda", requires_grad=True)
+    head = torch.randn(1000, 64, device="cuda") / 8
+    labels = torch.randint(1000, (2, 700), device="cuda")
+    for start in range(5, 700, 60):
+        labels[:, start : start + 31] = IGNORE
+    rows = find_target_rows(labels)
+    loss = fused_cross_entropy(hidden, head, labels, rows, num_items, weight)
+    (grad,) = torch.autograd.grad(loss, hidden)
+    wide = hidden.detach().double().requires_grad_()
+    weights = torch.where(find_openings(labels), weight, 1.0)[:, 1:].flatten().double()
+    shifted = labels[:, 1:].flatten()
+    weights = weights * (shifted != IGNORE)
+    logits = (wide @ head.double().T)[:, :-1].flatten(0, 1)
+    each = torch.nn.functional.cross_entropy(logits, shifted, reduction="none")
+    labelled = (shifted != IGNORE).sum()
+    plain = (each * weights).sum() / weights.sum() * labelled / (num_items or labelled)
+    (want,) = torch.autograd.grad(plain, wide)
+    assert loss.item() == pytest.approx(plain.item(), rel=1e-3)
+    assert ((grad - want).norm() / want.norm()).item() < 1e-3
+
+
+@on_card
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_on_a_card_in_16_bits(weight) -> None:
+    torch.manual_seed(3)
+    hidden = torch.randn(1, 600, 128, device="cuda").bfloat16().requires_grad_()
+    head = torch.randn(5000, 128, device="cuda").bfloat16() / 11
+    labels = torch.randint(5000, (1, 600), device="cuda")
+    labels[:, 100:400] = IGNORE
+    rows = find_target_rows(labels)
+    results = []
+    for of, by in ((hidden, head), (hidden.detach().double().requires_grad_(), head.double())):
+        given = [of, by, labels, rows]
+        if of is not hidden:
+            given = [tensor.cpu() for tensor in given]
+        loss = fused_cross_entropy(*given, 333, weight)
+        results.append((loss.item(), torch.autograd.grad(loss, of)[0].double()))
+    (got, got_grad), (want, want_grad) = results
+    assert got == pytest.approx(want, rel=2e-2)
+    assert ((got_grad - want_grad).norm() / want_grad.norm()).item() < 2e-2
+
+
+@on_card
+def test_on_a_card_a_batch_without_labels_has_no_gradient() -> None:
+    hidden = torch.randn(1, 8, 16, device="cuda", requires_grad=True)
+    labels = torch.full((1, 8), IGNORE, device="cuda")
+    rows = torch.tensor([2, 7], device="cuda")
+    loss = fused_cross_entropy(hidden, torch.randn(9, 16, device="cuda"), labels, rows, None, 3.0)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert hidden.grad is not None and not hidden.grad.any()
 
 
 def test_a_batch_without_labels_is_zero_with_weights_too() -> None:
