@@ -73,6 +73,8 @@ _HANGS = re.compile(
     r"(?! to (?:feel|be|think|say|get|have)\b)(?! that\b)"
     rf"|(?:The|This|That) (?P<thing>{_THINGS}) (?:{_OF_A_THING}|is {_ADVERBS}(?:{_STATE})\b))"
 )
+# "It contains 500 mg" is of a medicine, named further up.
+_DOSE = re.compile(r"\d\s?(?:mg|mcg|\u00b5g|\u03bcg|g|ml|iu|units?|mmol|%)(?!\w)", re.I)
 
 
 def hangs_on_what_went(sentence: str, before: str, lines: frozenset[str]) -> bool:
@@ -84,7 +86,9 @@ def hangs_on_what_went(sentence: str, before: str, lines: frozenset[str]) -> boo
         lines: digits of further crisis lines that the definition names.
     """
     match = _HANGS.match(sentence)
-    if match is None or names_help(sentence) or names_crisis_line(sentence, lines):
+    if match is None or _DOSE.search(sentence):
+        return False
+    if names_help(sentence) or names_crisis_line(sentence, lines):
         return False
     thing = match["thing"]
     return thing is None or re.search(rf"\b{re.escape(thing)}\b", before, re.I) is None
