@@ -72,8 +72,8 @@ def decide(
     unsure = _unsure(rows, gates)
     reasons = [f"{_title(row)} is worse: {_figures(row)}" for row in worse]
     # That a suite is worse says what its own gate says.
-    said = {row["name"] for row in worse}
-    others = [gate for gate in failed if not (gate.no_worse and gate.suite in said)]
+    worse_names = {row["name"] for row in worse}
+    others = [gate for gate in failed if not (gate.no_worse and gate.suite in worse_names)]
     reasons += [f"{gate.suite}: {gate.gate}: {gate.why}" for gate in others]
     reasons += [str(canned)] if canned.many else []
     reasons += _to_read(unread)
