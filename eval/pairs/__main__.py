@@ -43,7 +43,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=positive, default=40)
     parser.add_argument("--checks", default="", help="further checks by name: asks_back ...")
     parser.add_argument(
-        "--reference", action="store_true", help="a person's answer where no sample is good enough"
+        "--reference",
+        nargs="?",
+        const="missing",
+        default="never",
+        choices=("missing", "always"),
+        help="choose a person's answer where no sample is good enough, or always",
+    )
+    parser.add_argument(
+        "--alarms",
+        type=float,
+        default=1.0,
+        metavar="N",
+        help="at most N pairs against a false alarm for each that wants help in danger (1.0)",
     )
     args = parser.parse_args(argv)
     quiet_libraries()
@@ -74,6 +86,8 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
     if not args.temperature > 0:
         raise UserError(f"is {args.temperature:g}: every sample would be the same",
                         "--temperature", "Give more than 0, such as 1.0")  # fmt: skip
+    if not 0 <= args.alarms < float("inf"):
+        raise UserError(f"is {args.alarms:g}: it can't be counted to", "--alarms", "Give 1.0")
     run = find_run(args.run or None, None)
     more = named_checks(args.checks.split())
     gathered = _gather(args, run)
@@ -95,7 +109,7 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
             if (preference := from_samples(asked, own, more, args.reference, stray))
         ]
     preferences += by_checks
-    preferences, left = balanced(preferences, args.seed)
+    preferences, left = balanced(preferences, args.seed, args.alarms)
     if not preferences:
         what = f"no pair came out of {len(answers)} prompts: no answer was worse than another good"
         raise UserError(what, display_path(run.path), "Ask more (--samples 8), or --reference")
@@ -114,8 +128,9 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
         console.print(f"  {count:4}  the rejected answer: {reason}", highlight=False)
     if left:
         console.print(
-            f"{left} left out: no more pairs reject a crisis answer to somebody in no danger than"
-            " want one in danger, or a model unlearns to name help",
+            f"{left} left out: no more than {args.alarms:g} pairs (--alarms) reject a crisis answer"
+            " to somebody in no danger for each that wants one in danger, or a model unlearns to"
+            " name help",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
     _say_lengths(preferences, console)

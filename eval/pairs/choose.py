@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from eval.answers import Answer
 from eval.pairs.faults import Faults, faults_of
@@ -17,6 +17,8 @@ from recipes.runner.core.errors import UserError
 from recipes.runner.core.files import write_jsonl
 from recipes.runner.core.paths import display_path
 from recipes.runner.run.finished import Run
+
+WhenReference = Literal["never", "missing", "always"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def from_samples(
     asked: Asked,
     answers: Sequence[Answer],
     more: Sequence[Any] = (),
-    reference: bool = False,
+    reference: WhenReference = "never",
     stray: Collection[int] = (),
 ) -> Preference | None:
     """A sound answer against the worst of some answers to one prompt, by what is wrong with them.
@@ -79,7 +81,8 @@ def from_samples(
         asked: the prompt.
         answers: samples of it.
         more: further checks.
-        reference: take the answer that a person wrote where no sample is sound.
+        reference: when the answer that a person wrote is the chosen one, where there is one:
+            ``missing``, where no sample is sound.
         stray: which samples are no nearer to this prompt than to others; they are not learnt.
     """
     tried = [(answer, faults_of(asked, answer, more)) for answer in answers]
@@ -87,14 +90,14 @@ def from_samples(
         return None
     worst, worst_faults = max(tried, key=lambda pair: pair[1].cost)
     sound = [pair for n, pair in enumerate(tried) if pair[1].sound and n not in stray]
-    if sound:
+    if asked.reference and (reference == "always" or (reference == "missing" and not sound)):
+        chosen, faults = asked.reference, Faults(0.0, ())
+    elif sound:
         least = min(faults.cost for _, faults in sound)
         best = [pair for pair in sound if pair[1].cost == least]
         long = not worst.degenerate and not worst.cut  # else its length is its fault
         answer, faults = min(best, key=lambda pair: _apart(pair[0], worst)) if long else best[0]
         chosen = answer.text
-    elif reference and asked.reference:
-        chosen, faults = asked.reference, Faults(0.0, ())
     else:
         return None
     if faults.cost >= worst_faults.cost or chosen.strip() == worst.text.strip():

@@ -17,17 +17,25 @@ _MOST_LEANING = 2.0  # so many pairs that want help named for each that rejects 
 _CHANCE = 0.01
 
 
-def balanced(preferences: Sequence[Preference], seed: int) -> tuple[list[Preference], int]:
-    """No more rows that reject a crisis answer than rows that want one.
+def balanced(
+    preferences: Sequence[Preference], seed: int, alarms: float = 1.0
+) -> tuple[list[Preference], int]:
+    """No more rows that reject a crisis answer than ``alarms`` for each row that wants one.
 
     Measured on SmolLM2-135M: 44 of the one kind beside 12 of the other, and after 14 steps help was
-    named in 17% of answers to people in danger, where it had been in 67%.
+    named in 17% of answers to people in danger, where it had been in 67%. From a better start one
+    for one leans the other way, and 1.7 for one holds (recipes/SMOLLM2.md).
+
+    Args:
+        preferences: rows.
+        seed: draws which are left out.
+        alarms: rows that reject a crisis answer to somebody in no danger, for each that wants one.
 
     Returns:
         The rows in their order, and how many were left out, drawn by the seed.
     """
     less = [n for n, one in enumerate(preferences) if _rejects_alarm(one)]
-    most = max(_FEW, sum(map(_wants_help, preferences)))
+    most = max(_FEW, round(alarms * sum(map(_wants_help, preferences))))
     out = set(random.Random(seed).sample(less, len(less) - most)) if len(less) > most else set()
     return [one for n, one in enumerate(preferences) if n not in out], len(out)
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from axolotl.core.trainers.dpo.trainer import AxolotlDPOTrainer
-from torch.nn import functional as F
 from trl import DPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import use_adapter
@@ -14,6 +13,7 @@ from trl.trainer.utils import use_adapter
 from plugins.fused.causal_lm import put_before
 from plugins.fused.log_probability import LogProbabilities, why_not_chunked
 from plugins.fused.loss import ROWS_MULTIPLE
+from plugins.preference.losses import KNOWN, Sides, pair_losses, sft_loss, sft_weight
 from plugins.preference.pack import PackPairs
 from recipes.runner.core.fallbacks import note_fallback
 
@@ -31,6 +31,7 @@ class PackedDPOTrainer(AxolotlDPOTrainer):
     data_collator: Any
     packs: bool = False
     _pairs_of_step = _batches_of_step = 0
+    _chosen_tokens_of_step: Any = 0
 
     def pack_pairs(self, model: Any) -> None:
         """Pack from now on, where settings and model allow it.
@@ -52,8 +53,8 @@ class PackedDPOTrainer(AxolotlDPOTrainer):
             return "weights are cut into shards"
         if getattr(model.config, "alibi", False):
             return "this model has alibi positions, which packed sequences would share"
-        if self.loss_types not in (["sigmoid"], ["ipo"]) or self.loss_weights != [1.0]:
-            return "the loss is neither DPO's sigmoid nor IPO's"
+        if others := [kind for kind in self.loss_types if kind not in KNOWN]:
+            return f"the loss {others[0]} is none of {', '.join(KNOWN)}"
         given = {
             "ld_alpha": self.ld_alpha, "dpo_use_weighting": self.use_weighting,
             "precompute_ref_log_probs": self.precompute_ref_logps,
@@ -82,6 +83,7 @@ class PackedDPOTrainer(AxolotlDPOTrainer):
         batches, items = super().get_batch_samples(*args, **kwargs)
         if self.packs:
             self._pairs_of_step = sum(_pairs(batch) for batch in batches)
+            self._chosen_tokens_of_step = sum(_chosen_tokens(batch) for batch in batches)
             self._batches_of_step = len(batches)
         return batches, items
 
@@ -100,19 +102,18 @@ class PackedDPOTrainer(AxolotlDPOTrainer):
         # First, while nothing is kept for a backward.
         before = self._reference(asked)
         found = model(**asked).log_probabilities
-        changes = found - before
-        chosen, rejected = changes.chunk(2)
-        if self.loss_types == ["ipo"]:
-            lengths = inputs["completion_tokens"].clamp(min=1)
-            good, bad = (changes / lengths).chunk(2)
-            each = (good - bad - 1 / (2 * self.beta)) ** 2
-        else:
-            each = -F.logsigmoid(self.beta * (chosen - rejected))
-        self._note(mode, inputs, found, changes)
-        loss = each.mean()
+        sides = Sides(found, found - before, inputs["completion_tokens"])
+        self._note(mode, inputs, found, sides.changes)
+        kinds, weights = self.loss_types, self.loss_weights
+        loss = pair_losses(kinds, weights, sides, self.beta, self.label_smoothing).mean()
+        tokens = None
         if mode == "train" and self._pairs_of_step:
-            # The Trainer gives each micro-batch of a step the same weight; here each pair has it.
+            # The Trainer gives each micro-batch of a step the same weight; here each pair has it,
+            # and each chosen token.
             loss = loss * (_pairs(inputs) * self._batches_of_step / self._pairs_of_step)
+            tokens = self._chosen_tokens_of_step / self._batches_of_step
+        if anchor := sft_weight(kinds, weights):
+            loss = loss + anchor * sft_loss(sides, tokens)
         return loss
 
     def _reference(self, asked: dict[str, Any]) -> torch.Tensor:
@@ -153,3 +154,7 @@ class PackedDPOTrainer(AxolotlDPOTrainer):
 
 def _pairs(batch: Any) -> int:
     return len(batch["completion_tokens"]) // 2
+
+
+def _chosen_tokens(batch: Any) -> torch.Tensor:
+    return batch["completion_tokens"].chunk(2)[0].sum()

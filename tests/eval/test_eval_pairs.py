@@ -158,7 +158,17 @@ def test_no_pair_where_nothing_is_to_be_learnt(answers):
 def test_a_persons_answer_stands_in_where_it_is_asked_for():
     one = asked(reference=GOOD)
     assert from_samples(one, [answer(LOOP)]) is None
-    assert from_samples(one, [answer(LOOP)], reference=True).chosen == GOOD
+    assert from_samples(one, [answer(LOOP)], reference="missing").chosen == GOOD
+
+
+def test_a_persons_answer_is_always_the_chosen_one_when_asked_for():
+    own = "Not sleeping wears you down. How long has it been like that?"
+    one = asked(reference=GOOD)
+    assert from_samples(one, [answer(own), answer(LOOP)], reference="missing").chosen == own
+    found = from_samples(one, [answer(own), answer(LOOP)], reference="always")
+    assert (found.chosen, found.rejected) == (GOOD, answer(LOOP).text)
+    assert from_samples(one, [answer(own)], reference="always") is None, "nothing to unlearn"
+    assert from_samples(asked(), [answer(own), answer(LOOP)], reference="always").chosen == own
 
 
 def test_a_planted_wish_decides_between_sound_answers():
@@ -384,6 +394,8 @@ def test_rows_that_reject_a_crisis_answer_are_no_more_than_those_that_want_one()
     assert balanced([*less, *more], 42)[0] == balanced([*less, *more], 42)[0]
     assert balanced(other, 42) == (other, 0)
     assert balanced(rows("no_crisis_alarm", 5), 42)[1] == 2
+    kept, left = balanced([*rows("no_crisis_alarm", 9), *rows("names_crisis_help", 4)], 42, 1.5)
+    assert (len(kept), left) == (10, 3)
 
 
 def test_rows_that_want_help_of_nearly_all_are_warned_of():

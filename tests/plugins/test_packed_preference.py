@@ -95,15 +95,27 @@ def step(trainer):
     return loss.detach(), gradients, {k: float(v[-1]) for k, v in trainer._metrics["train"].items()}
 
 
-@pytest.mark.parametrize("loss_type", ["sigmoid", "ipo"])
+LOSSES = {
+    "sigmoid": {},
+    "ipo": {"loss_type": ["ipo"]},
+    "robust": {"loss_type": ["robust"], "label_smoothing": 0.2},
+    "anchored": {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.7]},
+    "all": {
+        "loss_type": ["sft", "robust", "ipo", "sigmoid"], "loss_weights": [0.7, 0.5, 0.2, 2.0],
+        "label_smoothing": 0.1,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("choice", [Choice(), FUSED, Choice(True, memory="low")])
-def test_values_and_gradients_are_trl_s(family, tmp_path, monkeypatch, choice, loss_type):
+def test_values_and_gradients_are_trl_s(family, tmp_path, monkeypatch, choice, loss):
+    if loss in ("robust", "all") and choice.block:
+        pytest.skip("the blocks are the same for every loss")
     monkeypatch.setattr(log_probability, "LOGITS", 420 * 3)  # three rows at a time
-    plain = trainer_of(family, tmp_path / "p", DPOTrainer, loss_type=[loss_type])
+    plain = trainer_of(family, tmp_path / "p", DPOTrainer, **LOSSES[loss])
     want, want_gradients, want_figures = step(plain)
-    ours = packed(
-        family, trainer_of(family, tmp_path / "o", loss_type=[loss_type]), choice, monkeypatch
-    )
+    ours = packed(family, trainer_of(family, tmp_path / "o", **LOSSES[loss]), choice, monkeypatch)
     got, gradients, figures = step(ours)
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
     assert gradients.keys() == want_gradients.keys()
@@ -170,11 +182,11 @@ def test_where_packing_would_be_wrong_pairs_stay_padded(
     assert not trainer.packs and words in said[0][2]
 
 
-def trained(family, folder, monkeypatch, micro, accumulation, merged=1):
+def trained(family, folder, monkeypatch, micro, accumulation, merged=1, **loss):
     trainer = trainer_of(
         family, folder, gradient_accumulation_steps=accumulation, num_train_epochs=2,
         learning_rate=1e-2, rows=ROWS * 3, lr_scheduler_type="constant",
-        per_device_train_batch_size=micro,
+        per_device_train_batch_size=micro, **loss,
     )  # fmt: skip
     packed(family, trainer, FUSED, monkeypatch)
     if merged > 1:
@@ -183,10 +195,12 @@ def trained(family, folder, monkeypatch, micro, accumulation, merged=1):
     return trainer
 
 
-def test_merged_micro_batches_train_the_same(family, tmp_path, monkeypatch):
-    """Nine pairs, four a step: the last step of an epoch has one."""
-    one_by_one = trained(family, tmp_path / "1", monkeypatch, 1, 4)
-    merged = trained(family, tmp_path / "4", monkeypatch, 1, 4, merged=4)
+@pytest.mark.parametrize("loss", ["sigmoid", "anchored"])
+def test_merged_micro_batches_train_the_same(family, tmp_path, monkeypatch, loss):
+    """Nine pairs, four a step: the last step of an epoch has one. Chosen answers differ in length,
+    so that a mean of the micro-batches' means would not be that of the tokens."""
+    one_by_one = trained(family, tmp_path / "1", monkeypatch, 1, 4, **LOSSES[loss])
+    merged = trained(family, tmp_path / "4", monkeypatch, 1, 4, merged=4, **LOSSES[loss])
     assert merged.args.per_device_train_batch_size == 4
     assert one_by_one.state.global_step == merged.state.global_step == 6
     now = dict(merged.model.named_parameters())

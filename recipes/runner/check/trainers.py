@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from recipes.runner.check.conditions import is_given
-from recipes.runner.check.finding import Finding, listed, mapping, words
+from recipes.runner.check.finding import Finding, listed, mapping, number, words
 from recipes.runner.core.nearest import did_you_mean
 from recipes.runner.core.yaml_file import KeyPath
 from recipes.runner.models.saved_adapter import names_preference_plugin
@@ -26,7 +26,7 @@ _READ_UNDER: dict[str, tuple[str, ...]] = {
         words("dpo_use_weighting dpo_padding_free dpo_use_liger_kernel precompute_ref_log_probs"),
         _OF_DPO,
     ),
-    "dpo_label_smoothing": ("dpo",),
+    **dict.fromkeys(words("dpo_label_smoothing dpo_loss_type dpo_loss_weights"), ("dpo",)),
     "kto_desirable_weight": ("kto",),
     "kto_undesirable_weight": ("kto",),
     "simpo_gamma": ("simpo",),
@@ -46,6 +46,9 @@ _OF_SFT = words("""
 # Of these, what the preference plugin passes on to the others.
 _PASSED_ON = ("load_best_model_at_end", "metric_for_best_model", "greater_is_better")
 _BETA = ("beta",)  # of `trl`, which every trainer of an `rl` reads
+_SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
+"""Losses of TRL 1.9 that read the label smoothing; the others pass it by in silence."""
+_FAR_APART = 1.0  # nats a token
 
 
 def check_trainers(config: dict[str, Any]) -> Iterator[Finding]:
@@ -109,10 +112,39 @@ def _losses(config: dict[str, Any], trl: dict[Any, Any]) -> Iterator[Finding]:
         if isinstance(weight, int | float) and weight < 0:
             what = f"is {weight:g}: must not be negative"
             yield Finding(("dpo_loss_weights", index), what, "Give another number")
+    yield from _dpo(config, trl)
     loss = trl.get("loss_type")
     if isinstance(loss, str) and loss and loss not in grpo_losses():
         todo = did_you_mean(loss, grpo_losses(), "There are")
         yield Finding(("trl", "loss_type"), f"there is no loss {loss}", todo)
+
+
+def _dpo(config: dict[str, Any], trl: dict[Any, Any]) -> Iterator[Finding]:
+    """Losses of pairs whose weights, smoothing or beta do not go with them."""
+    rl = config.get("rl")
+    if rl not in _OF_DPO:
+        return
+    kinds = listed(config.get("dpo_loss_type")) or ["sigmoid"] if rl == "dpo" else ["ipo"]
+    weights = listed(config.get("dpo_loss_weights")) if rl == "dpo" else []
+    if weights and len(weights) != len(kinds):
+        what = f"has {len(weights)} weights for {len(kinds)} losses of dpo_loss_type"
+        yield Finding(("dpo_loss_weights",), what, "Give one for each")
+    if kinds == ["sft"]:
+        what = "is sft alone: the rejected answers would teach nothing"
+        yield Finding(("dpo_loss_type",), what, "Write [sigmoid, sft]", "warning")
+    smoothing = number(config.get("dpo_label_smoothing"))
+    if rl == "dpo" and smoothing and not any(kind in _SMOOTHED for kind in kinds):
+        what = f"is not read by the loss {kinds[0]}"
+        yield Finding(("dpo_label_smoothing",), what, "Write dpo_loss_type: [robust]", "warning")
+    elif smoothing is not None and smoothing >= 0.5 and "robust" in kinds:
+        what = f"is {smoothing:g}: robust takes less than half of the pairs for wrong"
+        yield Finding(("dpo_label_smoothing",), what, "Write 0.1")
+    place: KeyPath = ("trl", "beta") if config.get("rl_beta") is None and trl else ("rl_beta",)
+    beta = number(trl.get("beta") if place[0] == "trl" else config.get("rl_beta"))
+    beta = beta or 0.1  # TRL's own default
+    if "ipo" in kinds and 1 / (2 * beta) > _FAR_APART:
+        what = f"wants chosen and rejected {1 / (2 * beta):g} nats a token apart under ipo"
+        yield Finding(place, what, "Write 1.0 or more: that is half a nat", "warning")
 
 
 @functools.cache
