@@ -100,11 +100,7 @@ class PackingPlugin(BasePlugin):
             if collate is not None:
                 setattr(trainer, name, WithoutFirstLabels(collate))
         if cfg.spread_kinds:
-            files = [ROOT / str(source.get("path")) for source in cfg.datasets or []]
-            trainer.kinds = parts_of_rows(files, trainer.train_dataset, trainer.processing_class)
-            lost = trainer.kinds.count("")
-            if lost:
-                note_fallback("packing.spread_kinds", f"{lost} rows by chance", "found in no file")
+            trainer.kinds = _kinds(cfg, trainer)
         steps = plan()
         if cfg.max_steps:
             return
@@ -112,3 +108,16 @@ class PackingPlugin(BasePlugin):
         args.max_steps = math.ceil(float(cfg.num_epochs or 1) * steps)
         if cfg.warmup_ratio and cfg.warmup_steps is None:
             args.warmup_steps = int(cfg.warmup_ratio * args.max_steps)
+
+
+def _kinds(cfg: Any, trainer: Any) -> list[str] | None:
+    """The part of each row; None where the data names none, as those of one source don't."""
+    places = [ROOT / str(source.get("path")) for source in cfg.datasets or []]
+    files = [place for place in places if place.is_file()]
+    kinds = parts_of_rows(files, trainer.train_dataset, trainer.processing_class)
+    if not any(kinds):
+        note_fallback("packing.spread_kinds", "the longest rows first", "the data names no parts")
+        return None
+    if lost := kinds.count(""):
+        note_fallback("packing.spread_kinds", f"{lost} rows by chance", "found in no file")
+    return kinds

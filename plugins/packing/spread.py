@@ -33,10 +33,10 @@ def parts_of_rows(files: Sequence[Path], dataset: Any, tokenizer: Any) -> list[s
         tokenizer: that made it.
 
     Returns:
-        A name for each row; empty where the answers are found in no file.
+        A name for each row; empty where the answers are found in no file, or with no part.
 
     Raises:
-        UserError: a file can't be read, or no row is found with a part.
+        UserError: a file can't be read.
     """
     known: dict[str, str] = {}
     for file in files:
@@ -49,14 +49,7 @@ def parts_of_rows(files: Sequence[Path], dataset: Any, tokenizer: Any) -> list[s
             known[_bare(said)] = str(row.get("part") or "")
     trained = [[label for label in labels if label != IGNORE] for labels in dataset["labels"]]
     texts = tokenizer.batch_decode(trained, skip_special_tokens=True)
-    parts = [known.get(_bare([text]), "") for text in texts]
-    if not any(parts):
-        raise UserError(
-            "the training data names no parts",
-            "spread_kinds",
-            "It takes conversations that make data wrote from sources; or take spread_kinds out",
-        )
-    return parts
+    return [known.get(_bare([text]), "") for text in texts]
 
 
 def _bare(texts: Iterable[str]) -> str:

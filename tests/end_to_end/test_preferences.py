@@ -78,6 +78,8 @@ def dpo(sft: Path, folder: Path, **changes: Any) -> str:
         "answers_watch": {"held_out": 0, "max_new_tokens": 8}, "max_steps": 6, "eval_steps": 3,
         "save_steps": 3, "num_epochs": 20, "learning_rate": 5e-3, "micro_batch_size": 2,
         "gradient_accumulation_steps": 1, "warmup_ratio": None,
+        # DPO's loss alone, whose first value is known.
+        "dpo_loss_type": None, "dpo_loss_weights": None,
     }  # fmt: skip
     return str(recipe_with(folder, "smollm2-135m-dpo", **{**settings, **changes}))
 

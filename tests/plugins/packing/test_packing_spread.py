@@ -140,20 +140,27 @@ def test_a_row_is_found_by_its_answers_in_any_order(data) -> None:
     assert parts_of_rows([file], more, Letters())[-1] == ""
 
 
-def test_data_without_parts_are_refused_in_one_line(data, tmp_path) -> None:
-    _, tokens = data
+def test_a_file_that_cannot_be_read_is_named(data, tmp_path) -> None:
+    with pytest.raises(UserError, match="can't be read"):
+        parts_of_rows([tmp_path / "none.jsonl"], data[1], Letters())
+
+
+def test_data_without_parts_are_packed_as_ever_and_that_is_said(data, tmp_path) -> None:
+    forget_fallbacks()
     file = tmp_path / "mine.jsonl"
     file.write_text(json.dumps(row_of("Seven", part=None)), encoding="utf-8")
-    with pytest.raises(UserError, match="names no parts"):
-        parts_of_rows([file], tokens, Letters())
-    with pytest.raises(UserError, match="can't be read"):
-        parts_of_rows([tmp_path / "none.jsonl"], tokens, Letters())
+    trainer = trainer_of(data[1])
+    hub = {"path": "somebody/data"}  # no file here
+    cfg = DictDefault(
+        {"max_steps": 10, "spread_kinds": True, "datasets": [{"path": str(file)}, hub]}
+    )
+    PackingPlugin().post_trainer_create(cfg, trainer)
+    assert trainer._train_rows.kinds is None
+    (fallback,) = fallbacks_taken()
+    assert "names no parts" in str(fallback)
 
 
-@pytest.mark.parametrize("spread", [True, False])
-def test_the_recipe_says_whether_kinds_are_spread(data, spread) -> None:
-    forget_fallbacks()
-    file, tokens = data
+def trainer_of(tokens: Dataset) -> EveryRowTrainer:
     trainer = EveryRowTrainer.__new__(EveryRowTrainer)
     trainer.train_dataset, trainer.processing_class = tokens, Letters()
     trainer.args = SimpleNamespace(
@@ -162,6 +169,14 @@ def test_the_recipe_says_whether_kinds_are_spread(data, spread) -> None:
         sample_packing_bin_size=None, sample_packing_group_size=100_000,
         sample_packing_sequentially=None, multipack_real_batches=False,
     )  # fmt: skip
+    return trainer
+
+
+@pytest.mark.parametrize("spread", [True, False])
+def test_the_recipe_says_whether_kinds_are_spread(data, spread) -> None:
+    forget_fallbacks()
+    file, tokens = data
+    trainer = trainer_of(tokens)
     cfg = DictDefault({"max_steps": 10, "spread_kinds": spread, "datasets": [{"path": str(file)}]})
     PackingPlugin().post_trainer_create(cfg, trainer)
     assert trainer._train_rows.kinds == (["plain", "plain", "danger"] if spread else None)
