@@ -61,22 +61,24 @@ class FusedLoss:
                     rows, head.weight, labels, target_rows, num_items, opening, self.opening_tokens
                 )
 
-        inside = isinstance(head, GatheredHead)
+        inside = isinstance(head, RunsInside)
         loss: Any = head(hidden, run_fused=loss_of) if inside else loss_of(head, hidden)
         return CausalLMOutputWithPast(loss=loss)
 
 
-class GatheredHead:
-    """Goes before a head's class: called with ``run_fused``, it runs that with its weight whole."""
+class RunsInside:
+    """Goes before a module's class: called with ``run_fused``, it runs that, its weights whole."""
 
     def forward(
         self,
         hidden_states: torch.Tensor,
+        *args: Any,
         run_fused: Callable[[Any, torch.Tensor], torch.Tensor] | None = None,
+        **kwargs: Any,
     ) -> Any:
-        """What ``run_fused`` gives, or the logits."""
+        """What ``run_fused`` gives, or the module's own output."""
         if run_fused is None:
-            return super().forward(hidden_states)  # type: ignore[misc]
+            return super().forward(hidden_states, *args, **kwargs)  # type: ignore[misc]
         return run_fused(self, hidden_states)
 
 

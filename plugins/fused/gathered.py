@@ -9,35 +9,23 @@ whole; so is the head with the loss.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
-from plugins.fused.causal_lm import GatheredHead, put_before
+from plugins.fused.causal_lm import RunsInside, put_before
 
 
-class FusedLayer:
-    """Goes before a decoder layer's class: called with ``run_fused``, it runs that.
+class FusedLayer(RunsInside):
+    """Goes before a decoder layer's class.
 
     Attributes:
         listed: its parameters with their names, where these stay the same objects.
     """
 
     listed: tuple[tuple[str, nn.Parameter], ...] | None = None
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        *args: Any,
-        run_fused: Callable[[Any, torch.Tensor], torch.Tensor] | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """The fused block's output, or the layer's own."""
-        if run_fused is None:
-            return super().forward(hidden_states, *args, **kwargs)  # type: ignore[misc]
-        return run_fused(self, hidden_states)
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
         """As PyTorch's, at once where they are listed.
@@ -53,7 +41,7 @@ def run_inside(layers: Any, head: Any) -> None:
     """Let a decoder's ``layers`` run fused when they are called, and the model's ``head`` make the
     loss, before they are wrapped."""
     if type(head) is nn.Linear:
-        put_before(GatheredHead, head)
+        put_before(RunsInside, head)
     _gather_adapters_with_their_block()
     for layer in layers:
         put_before(FusedLayer, layer)

@@ -148,7 +148,9 @@ class EveryRow(BatchSampler):
             return self._packed(rows)
         random = np.random.default_rng([self.seed, epoch])
         if self.kinds is not None:
-            return self._spread(self.kinds, epoch)
+            # Packed anew an epoch might have fewer sequences than the first has steps.
+            first = self._spread(self.kinds, np.random.default_rng([self.seed, 0]))
+            return first if epoch == 0 else change_places(first, self.kinds, self.lengths, random)
         if not self.packing.in_order:
             random.shuffle(rows)
             if self.packing.capacity is not None:
@@ -157,18 +159,11 @@ class EveryRow(BatchSampler):
         random.shuffle(sequences)
         return sequences
 
-    def _spread(self, kinds: Sequence[str], epoch: int) -> list[list[int]]:
-        packing, first = self.packing, np.random.default_rng([self.seed or 0, 0])
-        order = spread_order(kinds, first)
+    def _spread(self, kinds: Sequence[str], random: np.random.Generator) -> list[list[int]]:
+        packing, order = self.packing, spread_order(kinds, random)
         if packing.capacity is None:
-            sequences = [[row] for row in order]
-        else:
-            sequences = pack_in_order(order, self.lengths, packing.capacity, packing.most_rows)
-        if epoch == 0:
-            return sequences
-        # Packed anew an epoch might have fewer sequences than the first has steps.
-        random = np.random.default_rng([self.seed or 0, epoch])
-        return change_places(sequences, kinds, self.lengths, random)
+            return [[row] for row in order]
+        return pack_in_order(order, self.lengths, packing.capacity, packing.most_rows)
 
     def _packed(self, rows: np.ndarray) -> list[list[int]]:
         packing = self.packing
