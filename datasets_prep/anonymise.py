@@ -17,14 +17,13 @@ from datasets_prep.crisis_lines import (
     is_crisis_site,
     stands_beside_help,
 )
+from datasets_prep.known_names import AuthorNames, SpreadNames
 from datasets_prep.name_context import is_medicine
 from datasets_prep.names import (
-    AuthorNames,
     ForeignNames,
     NameFinder,
     Placeholders,
     RuleNames,
-    SpreadNames,
 )
 from datasets_prep.patterns import (
     EMAIL,

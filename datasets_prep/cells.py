@@ -42,7 +42,10 @@ class Unusable(Exception):
 
 
 class Path:
-    """A column, or a place within one: ``text.dialog``, ``utterances.-1.history``."""
+    """A column, or a place within one: ``text.dialog``, ``utterances.-1.history``.
+
+    A list of one object is that object: ``answers.text`` of ``[{"text": ...}]``.
+    """
 
     def __init__(self, column: str) -> None:
         """Keep the name."""
@@ -64,6 +67,9 @@ class Path:
             if isinstance(value, list) and key.lstrip("-").isdigit():
                 index = int(key)
                 value = value[index] if -len(value) <= index < len(value) else None
+            elif isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+                # The one answer of SQuAD's lists.
+                value = value[0].get(key)
             elif isinstance(value, dict):
                 value = value.get(key)
             elif strict and isinstance(value, list) and value:

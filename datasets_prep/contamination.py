@@ -23,9 +23,12 @@ from datasets_prep.pairs import word_matrix
 from datasets_prep.signatures import jaccard, normalise, shingles
 from datasets_prep.suites import Prompt, prompts_of, suite_files
 from datasets_prep.whole import WholeSet
+from datasets_prep.words import has_unspaced
 
 _SHINGLE = 3
 _CHUNK = 4096
+# Fewer words than this open and carry on talks of every kind.
+_TELLING = 4
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,14 @@ class Prompts:
     def __init__(self, prompts: list[Prompt], ngram: int, threshold: float) -> None:
         """Index the runs of words."""
         self._ngram, self._threshold = ngram, threshold
-        self._exact: dict[str, Prompt] = {}
+        self._exact: dict[str, list[Prompt]] = defaultdict(list)
         self._runs: dict[str, Prompt] = {}
         self._first_words: set[tuple[str, ...]] = set()
         self._sets: list[tuple[Prompt, set[str]]] = []
         self._holding: dict[str, list[int]] = defaultdict(list)
         for prompt in prompts:
             normal = normalise(prompt.text)
-            self._exact.setdefault(normal, prompt)
+            self._exact[normal].append(prompt)
             for run in _runs(normal, ngram):
                 self._runs.setdefault(run, prompt)
                 self._first_words.add(tuple(run.split(" ", 2)[:2]))
@@ -61,13 +64,17 @@ class Prompts:
 
     def near(self, row: dict[str, Any]) -> str | None:
         """Why a row is near a prompt; None when it is near none."""
-        for turn in turns_of(row):
+        turns = turns_of(row)
+        asked = [normalise(turn["content"]) for turn in turns if turn["role"] == "user"]
+        place = -1
+        for turn in turns:
             if turn["role"] not in ("user", "assistant"):
                 continue
             normal = normalise(turn["content"])
             if turn["role"] == "user":
-                if normal in self._exact:
-                    return f"a prompt of the suite: '{self._exact[normal].name}'"
+                place += 1
+                if same := self._same(asked, place):
+                    return f"a prompt of the suite: '{same.name}'"
                 for index, similarity in self._similar(normal):
                     if similarity >= self._threshold:
                         name = self._sets[index][0].name
@@ -76,6 +83,19 @@ class Prompts:
             if run:
                 name = self._runs[run].name
                 return f"{self._ngram} words in a row of a prompt: '{name}'"
+        return None
+
+    def _same(self, asked: list[str], place: int) -> Prompt | None:
+        """The prompt whose text a user turn is.
+
+        What anybody says ("hey", "why?") is the prompt only where it is all that was asked, or
+        stands behind the same turn.
+        """
+        for prompt in self._exact.get(asked[place], ()):
+            if len(asked[place].split()) >= _TELLING or len(asked) == 1:
+                return prompt
+            if prompt.before and place and asked[place - 1] == normalise(prompt.before):
+                return prompt
         return None
 
     def _run_of_a_prompt(self, words: list[str]) -> str:
@@ -88,6 +108,9 @@ class Prompts:
         return ""
 
     def _similar(self, normal: str) -> list[tuple[int, float]]:
+        if len(normal.split()) < _TELLING and not has_unspaced(normal):
+            # One run at most, which is the whole text.
+            return []
         runs = shingles(normal, _SHINGLE)
         candidates = {index for run in runs for index in self._holding.get(run, ())}
         return [(index, jaccard(runs, self._sets[index][1])) for index in sorted(candidates)]

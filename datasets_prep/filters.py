@@ -22,7 +22,7 @@ from datasets_prep.residue import (
 )
 from datasets_prep.sentences import sentences
 from datasets_prep.settings import FilterSettings
-from datasets_prep.words import holds_any, word_count
+from datasets_prep.words import holds_any, says_something, word_count
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.patterns import BadPattern, guarded, search
 
@@ -274,7 +274,8 @@ class Filter:
         for turn, message in enumerate(conversation.messages):
             words = word_count(message.content)
             reason = f"{message.role} turn of {words} words"
-            if message.role == "assistant" and turn not in called and (words == 0 or short):
+            empty = short or not says_something(message.content)
+            if message.role == "assistant" and turn not in called and empty:
                 spoiled.setdefault(turn, reason)
             elif message.role == "user" and words < settings.min_question_words:
                 openings[turn] = reason

@@ -51,6 +51,9 @@ _PLAIN = re.compile("[\x00-\x7f\u00a0\u2013\u2014\u2018\u2019\u201c\u201d\u2026\
 # A line drawn with marks, which a detector takes for letters.
 _RULE = re.compile(r"[^\w\s]{4,}")
 _TABLE_WIDTH = 120
+# A time of day with its half and zone, and how a word is said: of any language.
+_CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?(?:\s?[AaPp]\.?[Mm]\b\.?)?(?:\s[A-Z]{2,4}\b)?")
+_PRONOUNCED = re.compile("[\u02c8\u02cc\u02d0]")
 # Between the symbols of a formula, of which none is a word.
 _SIGNS = re.compile(r"[=+*/^<>|~\u00b1\u00d7\u00f7\u2190-\u22ff]")
 _LONG_WORD = re.compile(r"[^\W\d_]{3}")
@@ -227,7 +230,7 @@ class LanguageFinder:
     def _verdict(self, sentence: str) -> bool | None:
         if self.keep == "en" and _plainly_english(sentence):
             return True
-        if _is_formula(sentence):
+        if _is_formula(sentence) or _PRONOUNCED.search(sentence):
             return None
         if self._spanish_question(sentence):
             return False
@@ -322,6 +325,7 @@ def _only_measures(sentence: str) -> bool:
     """Whether nothing but doses, measures and signs is left to tell by: "10 mg", "ISBN 978-3"."""
     if not any(map(str.isdigit, sentence)):
         return False
+    sentence = _CLOCK.sub(" ", sentence)
     said = [w for w in _LETTERS.findall(sentence) if len(w) > 3 or not w.islower()]
     if not sentence.isupper():
         # "ISBN" and "arXiv" are words of no language.

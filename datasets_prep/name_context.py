@@ -28,6 +28,9 @@ OF_NO_PERSON = re.compile(
     r"Station|Park|Lake|River|Airport|University|College|Hospital|School|Institute|Foundation|Clinic|"
     r"Island|Bay|Beach|County|Square|Bridge|Hotel|Museum|Theat(?:er|re)|Stadium|Church|Library|"
     r"Cathedral|Palace|Hall|House|Tower|Arms|Inn|Gardens|Festival|Academy|Building|Terminal|Market|"
+    r"Restaurants?|Caf[e\u00e9]|Bakery|Diner|Grill|Bistro|Pizzeria|Pharmacy|Insurance|Inc|Ltd|LLC|GmbH|"
+    r"speak(?:ing|ers?)|[Ll]anguages?|"
+    r"[Mm]ilk|[Tt]eas?|[Ll]atte|[Bb]utter|[Ss]yrup|[Ff]lour|[Ll]eaves|[Ss]auce|[Ee]ssence|"
     r"Valley|Falls|Mountains?|Peninsula|Report|Inquiry|Theorem|Principle|Crescent|Mews|Pub|"
     r"[Ss]core|[Ss]ign|[Rr]eflex|[Mm]ano?euvre|[Mm]aneuver|[Ee]xercises?|"
     r"[Bb]od(?:y|ies)|[Gg]angrene|[Mm]alformation|[Ss]arcoma|[Ll]ymphoma|[Tt]umou?r|[Oo]il|[Cc]ells?|"
@@ -51,6 +54,19 @@ OF_A_PLANT = re.compile(
     r"|\.? (?:sp|spp|var)\.",
 )
 
+# A herb or a spice that is a name too, where food, tea or remedies are spoken of.
+HERBS = frozenset(
+    "rosemary jasmine basil sage ginger saffron cinnamon almond olive clementine hazel clove "  # noqa: SIM905
+    "juniper pepper anise melissa chamomile lavender thyme fennel dill coriander parsley "
+    "myrtle".split()
+)
+OF_FOOD = re.compile(
+    r"\b(?:tea|herbs?|herbal|spices?|spicy|oils?|recipes?|ingredients?|salt|sugar|garlic|onions?|thyme|"
+    r"oregano|mint|vanilla|honey|vinegar|lemon|chili|milk|butter|rice|soup|salad|sauce|cook(?:ed|ing)?|"
+    r"bak(?:ed|ing)|tablespoons?|teaspoons?|tbsp|tsp|cups?|flavou?rs?|leaves|extract|supplements?|"
+    r"essential|coffee|latte|mocha|lavender|chamomile|parsley|turmeric)\b",
+    re.IGNORECASE,
+)
 # A medicine of whatever name: by its form or dose, or in what somebody takes.
 _FORMS = (
     r"[Tt]ab(?:let)?s?|[Cc]aps?(?:ule)?s?|[Ii]nj(?:ection)?s?|[Ss]yrups?|[Cc]reams?|[Oo]intments?|"
@@ -66,6 +82,12 @@ DOSED_AFTER = re.compile(
     r"(?: (?:[Pp]lus|[Ff]orte|XR|SR|CR|DS|MR|XL|D))?"
     r"(?:[ -]?\d+(?:\.\d+)? ?(?:mg|mcg|\u00b5g|g|ml|k|IU|units?)\b"
     rf"| (?:{_FORMS})\b| [Pp]lus\b| forte\b)"
+)
+# "With these brand names:" and a list of them.
+BRANDED_BEFORE = re.compile(
+    r"\b(?:brand|trade|generic|proprietary)[ -]names?(?: of \w+)?:[^.!?:]{0,160}\Z|"
+    r"\b(?:sold|marketed|available) (?:as|under)(?: the)?(?: (?:brand|trade))?(?: names?)? "
+    r"(?:[A-Z][\w-]*(?:,|,? and|,? or) )*\Z"
 )
 TAKEN_BEFORE = re.compile(
     r"\b(?:takes?|taking|took|taken|prescribed|started on|stopped|dose of|mg of|course of)"
@@ -97,5 +119,7 @@ def is_medicine(text: str, start: int, end: int) -> bool:
     """Whether what looks like a name is dosed, taken or has a form where it stands."""
     before = text[max(0, start - 60) : start]
     if DOSED_BEFORE.search(before) or DOSED_AFTER.match(text, end):
+        return True
+    if BRANDED_BEFORE.search(text, max(0, start - 200), start):
         return True
     return bool(TAKEN_BEFORE.search(before) and TAKEN_AFTER.match(text, end))

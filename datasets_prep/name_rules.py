@@ -31,16 +31,17 @@ MEDICINES = frozenset((_LEXICONS / "medicines.txt").read_text(encoding="utf-8").
 # Towns that are names too.
 PLACES = frozenset(_listed("places"))
 CITIES = frozenset(_listed("cities"))
+COUNTRIES = frozenset(_listed("countries"))
 GENERA = frozenset(_LISTS["genera"].split())
 _ONLY_PLACES = frozenset(_LISTS["only_places"].split())
-_CREDENTIALS = (
+CREDENTIALS = (
     r"LCSW|LMFT|LPCC|LPC|LMHC|LCPC|LISW|LICSW|LMSW|LCMHC|LCADC|LCAS|LPCA|LGPC|LAMFT|LAC|LAPC|LSW|"
     r"LMHCA|MFT|MFTI|IMFT|AMFT|ACSW|MSW|BSW|NCC|DCC|CCTP|ACS|CADC|CAC|CSAC|CSAT|CST|CCM|BCD|"
     r"Ph\.?D|Psy\.?D|Ed\.?D|D\.?Min|DBH|DSW|M\.?Ed|Ed\.?S|M\.?D|M\.?A|M\.?S|MBA|MPH|RN|LP|"
     r"R\.?C\.?C|RP|RSW|CCC|CPsych|C\.?Psych|MBACP|BACP|UKCP|LLP|LMFTA|PMHNP|APRN|DNP"
 )
-_PLAIN_CREDENTIALS = re.sub(r"[\\?]", "", _CREDENTIALS)
-CREDENTIAL = re.compile(rf"^(?:{_CREDENTIALS})\.?$", re.IGNORECASE)
+_PLAIN_CREDENTIALS = re.sub(r"[\\?]", "", CREDENTIALS)
+CREDENTIAL = re.compile(rf"^(?:{CREDENTIALS})\.?$", re.IGNORECASE)
 
 # The second halves of Korean and Chinese names, which many spell small.
 _SECOND = (
@@ -59,7 +60,7 @@ _PARTICLES = rf"(?:(?:{'|'.join(sorted(PARTICLES))}|St\.) ){{0,2}}"
 _INITIALS = r"(?:[A-Z]\. ?){1,3}"
 _FULL = rf"{_NAME}(?: (?:[A-Z]\. )?{_PARTICLES}{_NAME}){{0,2}}"
 # Behind a title or a closing: "de la Cruz", "P. Venkataraman".
-_FORMAL = rf"(?:{_INITIALS})?{_PARTICLES}{_FULL}"
+FORMAL = rf"(?:{_INITIALS})?{_PARTICLES}{_FULL}"
 _RELATIONS = (
     r"husband|wife|partner|boyfriend|girlfriend|fianc[e\u00e9]e?|ex|ex-husband|ex-wife|"
     r"ex-boyfriend|ex-girlfriend|son|daughter|brother|sister|mother|father|mom|mum|dad|stepson|"
@@ -225,17 +226,17 @@ RULES: list[Rule] = [
     # A title and its name; the title stays.
     Rule(
         _first_words(*_TITLES),
-        re.compile(rf"\b(?:{'|'.join(_TITLES)})\.? ({_FORMAL})"),
+        re.compile(rf"\b(?:{'|'.join(_TITLES)})\.? ({FORMAL})"),
     ),
     Rule(
         frozenset(_SURE_TITLES.split("|")),
-        re.compile(rf"\b(?:{_SURE_TITLES})\.? ({_FORMAL})"),
+        re.compile(rf"\b(?:{_SURE_TITLES})\.? ({FORMAL})"),
         sure=True,
     ),
     # A name with its credentials: "Jane Roe, LCSW".
     Rule(
         _first_words(*f"{_PLAIN_CREDENTIALS}|{_PLAIN_CREDENTIALS.replace('.', '')}".split("|")),
-        re.compile(rf"({_FULL}),? (?:(?:{_CREDENTIALS})\b\.?(?:, ?| |/)?)+(?![a-z])"),
+        re.compile(rf"({_FULL}),? (?:(?:{CREDENTIALS})\b\.?(?:, ?| |/)?)+(?![a-z])"),
         sure=True,
     ),
     Rule(("name",), re.compile(rf"\b[Mm]y name{_IS} ({_FULL})"), sure=True, inside=True),
@@ -324,7 +325,7 @@ RULES: list[Rule] = [
     Rule(
         _LABEL_WORDS,
         re.compile(
-            rf"\b(?i:{_LABELS})(?: ?[:-]| is| was) ?(?:(?:Dr|Mr|Mrs|Ms|Miss)\.? )?({_FORMAL})"
+            rf"\b(?i:{_LABELS})(?: ?[:-]| is| was) ?(?:(?:Dr|Mr|Mrs|Ms|Miss)\.? )?({FORMAL})"
         ),
     ),
     # "Teacher: Blessing, could you read?"
@@ -337,7 +338,7 @@ RULES: list[Rule] = [
         frozenset(("Hi", "Hello", "Hey", "Dear")),
         re.compile(
             rf"(?:^|(?<=[.!?\n] )|(?<=[\"\u201c]))"
-            rf"(?:Hi|Hello|Hey|Dear|Hey there|Hi there),? ({_FORMAL})"
+            rf"(?:Hi|Hello|Hey|Dear|Hey there|Hi there),? ({FORMAL})"
             r"(?=\s?[,.!:\u2014-]|\s*\n)",
             re.MULTILINE,
         ),
@@ -407,18 +408,3 @@ CAPITALISED = re.compile(
 SURNAMES = re.compile(rf"(?: (?:[A-Z]\. )?{_PARTICLES}{_NAME}){{0,2}}")
 # A second person beside the first.
 AND_NAME = re.compile(rf" (?:and|&) ({_NAME}(?:-[a-z]+)?)(?=[ .,;!?]|$)(?! [A-Z])")
-_CLOSINGS = (
-    r"best|best wishes|yours faithfully|yours sincerely|with gratitude|kindest regards|"
-    r"warmest regards|lots of love|best regards|kind regards|warm regards|regards|warmly|"
-    r"sincerely|cheers|blessings|namaste|take care|good luck|be well|with care|yours|yours truly|"
-    r"respectfully|all the best|in health|peace|love|hugs|xoxo|thanks|thank you|many thanks"
-)
-# What closes an answer: "- Jane", "~Mark", "Best wishes, Jane Roe".
-SIGN_OFF = re.compile(
-    r"(?:(?:^|\n|(?<=[.!?)\"\u201d] )|(?<=[.!?)]))[-\u2013\u2014~*]{1,2} ?"
-    rf"|(?i:\b(?:{_CLOSINGS})[,.!]?(?: to you(?: all)?,?)?)[\s~-]{{1,4}})"
-    rf"((?:Dr\.? )?{_FORMAL})"
-    rf"(?:,? (?:{_CREDENTIALS})\b[^\n]{{0,80}}|[.,!)\s]*(?:\([^\n]{{0,80}})?)$"
-)
-# A signature ends in a capitalised word, or holds a bracket or a credential.
-MAY_BE_SIGNED = re.compile(r"\b[A-Z\u00c0-\u00de]\S*[\s.,!)]*\Z|\(|[A-Z.][A-Z]")

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from datasets_prep.foreign_names import foreign_names
-from datasets_prep.given_names import COMMON, is_common, without_marks
+from datasets_prep.given_names import is_common, without_marks
 from datasets_prep.name_context import (
     GREETED,
+    HERBS,
     IN_A_PLACE,
     MID_SENTENCE,
     OF_A_PLANT,
     OF_A_WORK,
+    OF_FOOD,
     OF_MINE,
     OF_NO_PERSON,
     OWN_BEFORE,
@@ -21,27 +23,33 @@ from datasets_prep.name_context import (
     is_medicine,
 )
 from datasets_prep.name_rules import (
-    ALSO_WORDS,
     AND_NAME,
     CAPITALISED,
     CITIES,
+    COUNTRIES,
     CREDENTIAL,
     GENERA,
     GIVEN_NAMES,
     GIVEN_NAMES_INSIDE,
-    MAY_BE_SIGNED,
     MEDICINES,
     NOT_NAMES,
     PARTICLES,
     PLACES,
     PUBLIC_NAMES,
-    SIGN_OFF,
     SURNAMES,
     is_given,
     rules_for,
 )
 from datasets_prep.public_names import PublicNames
-from datasets_prep.public_words import EVERYWHERE, FICTION, FICTION_SURNAMES, STORY
+from datasets_prep.public_words import (
+    EVERYWHERE,
+    FICTION,
+    FICTION_SURNAMES,
+    PRIVATE_AFTER,
+    STORY,
+)
+from datasets_prep.sign_offs import MAY_BE_SIGNED, SIGN_OFF
+from datasets_prep.tables import is_item
 
 
 @dataclass(frozen=True)
@@ -95,8 +103,10 @@ class RuleNames:
             found += [span for _, end in found for span in _beside(text, end)]
         tail = max(0, len(text) - 200)
         sign_off = SIGN_OFF.search(calm, tail) if MAY_BE_SIGNED.search(text, tail) else None
-        if sign_off and not (
-            _QUOTED.search(text, 0, sign_off.start(1)) and public.known(sign_off.start(1))
+        if (
+            sign_off
+            and not is_item(text, sign_off.start(1))
+            and not (_QUOTED.search(text, 0, sign_off.start(1)) and public.known(sign_off.start(1)))
         ):
             found.append(sign_off.span(1))
         spans = []
@@ -111,8 +121,14 @@ class RuleNames:
 _CAPITALS = re.compile(r"[A-Z](?<![\w'\u2019.-].)[A-Z]{2,}(?![\w-]|\.\w)")
 
 
+# In capitals they are substances.
+_SUBSTANCES = frozenset(("ASA", "ALA", "DHEA", "DHA", "EPA", "MSM", "NAC", "THC", "CBD", "SAM"))
+
+
 def _as_names(match: re.Match[str]) -> str:
     word = match.group()
+    if word in _SUBSTANCES:
+        return word
     named = word.lower() in GIVEN_NAMES or word.lower() in GIVEN_NAMES_INSIDE
     return word.capitalize() if named else word
 
@@ -199,118 +215,6 @@ def _beside(text: str, end: int) -> list[tuple[int, int]]:
 # "London and Charlotte": of two places, the second is one.
 _LISTED_BEFORE = re.compile(r"\b([A-Z]\w+)(?:,|,? and|,? or) \Z")
 _INITIAL = re.compile(r"[A-Z]\.")
-# What stands before the name of who signs.
-_SIGNS = "[.!?~-] "
-
-
-class AuthorNames:
-    """Names out of the row's author columns: whole, and by their parts."""
-
-    def __init__(self, authors: tuple[str, ...]) -> None:
-        """Read the names out of the author cells of a row."""
-        names = [name for author in authors for name in [author_name(author)] if name]
-        patterns: list[str] = []
-        for parts in names:
-            whole = r"[ ]+(?:[A-Z]\.? ?)?".join(map(re.escape, parts))
-            patterns.append(f"(?i:{whole})")
-            for part in parts:
-                if part.lower() in ALSO_WORDS | NOT_NAMES:
-                    # Only where it signs the answer: after the last stop, before a link or nothing.
-                    patterns.append(rf"(?<={_SIGNS}){_spelled(part)}(?=\W*(?:$|www|http))")
-                elif len(part) > 2:
-                    # Who signs may do so in lower case: "Peace - keith".
-                    patterns.append(
-                        rf"{_spelled(part)}|(?<={_SIGNS})(?i:{re.escape(part)})(?=\W*$)"
-                    )
-        self._pattern = (
-            re.compile("|".join(rf"\b(?:{p})(?=\b|www\.)" for p in patterns)) if patterns else None
-        )
-
-    def find(self, text: str) -> list[NameSpan]:
-        """Spans of the authors' names."""
-        if self._pattern is None:
-            return []
-        return [NameSpan(*m.span()) for m in self._pattern.finditer(text)]
-
-
-class SpreadNames:
-    """Names that were found somewhere in a conversation, wherever else they stand in it.
-
-    Args:
-        names: as they were found; their parts count alone too.
-    """
-
-    def __init__(self, names: set[str]) -> None:
-        """Build the pattern of all of them."""
-        patterns: set[str] = set()
-        for name in names:
-            parts = re.findall(r"[^\W\d_][\w'\u2019-]*", name)
-            parts = [re.sub(r"['\u2019]s$", "", part) for part in parts]
-            if len(parts) > 1:
-                patterns.add(r"\s+(?:[A-Z]\.\s)?".join(map(re.escape, parts)))
-            for part in parts:
-                lower = part.lower()
-                if part.isupper():
-                    part = part.capitalize()
-                if len(part) < 3 or lower in NOT_NAMES or lower in MEDICINES:
-                    continue
-                if lower in ALSO_WORDS:
-                    # A word too: where it can't open a sentence, or is called.
-                    patterns.add(rf"(?:(?<=[a-z,] )|(?<=\n)(?=\w+,))(?:{part}|{part.upper()})")
-                else:
-                    patterns.add(f"{re.escape(part)}|{re.escape(part.upper())}")
-                    if len(part) > 3 and lower not in COMMON:
-                        patterns.add(re.escape(lower))
-        longest = sorted(patterns, key=lambda p: (-len(p), p))
-        self._pattern = (
-            re.compile(rf"(?<![\w@/.-])(?:{'|'.join(longest)})(?![\w@]|-[a-z])")
-            if patterns
-            else None
-        )
-
-    def find(self, text: str) -> list[NameSpan]:
-        """Spans of the names; a part of what everybody knows is not meant ("Taylor Swift")."""
-        if self._pattern is None:
-            return []
-        public = PublicNames(text)
-        found = [m.span() for m in self._pattern.finditer(text)]
-        return [NameSpan(*span) for span in found if not public.is_inside(*span)]
-
-
-def _spelled(part: str) -> str:
-    # A slug has lost its capitals: "mccracken" stands for McCracken, "dana" for Dana.
-    first, rest = part[0].upper(), part[1:]
-    return re.escape(first) + f"(?i:{re.escape(rest)})"
-
-
-def author_name(author: str) -> list[str]:
-    """First and last name out of an author cell.
-
-    Reads ``https://host/therapists/jane-roe-lcsw``, ``Jane Roe, LCSWHelping families``, and
-    ``Jane Roe``: a credential or a comma ends the name, and so does a word glued to it. What
-    follows the second word of a slug is a place as often as a name, so it is left out.
-    """
-    author = author.strip()
-    if "://" in author:
-        slug = author.rstrip("/").rsplit("/", 1)[-1]
-        words = [w for w in re.split(r"[-_.]", slug) if w.isalpha()]
-    else:
-        words = re.split(r"\s+", re.split(r"[,;\n(|]| - ", author, maxsplit=1)[0])
-    name: list[str] = []
-    most = 2 if "://" in author else 3
-    for word in words:
-        if CREDENTIAL.match(word.strip(".,-")) or len(name) == most:
-            break
-        if word.lower().strip(".") in ("dr", "mr", "mrs", "ms", "miss", "rev"):
-            continue
-        if len(word.strip(".")) < 2 or not any(map(str.isalpha, word)):
-            # An initial; of a number, its groups stand in every other number too.
-            continue
-        glued = re.match(r"(?:Mc|Mac|De|La|Le|Van|Di|O['\u2019])?[A-Z][a-z]+(?=[A-Z])", word)
-        name.append(glued.group() if glued and "://" not in author else word.strip(".,-"))
-        if glued and "://" not in author:
-            break
-    return name[:1] + name[-1:] if len(name) > 2 else name
 
 
 def trim_name(text: str, start: int, end: int, keep: frozenset[str]) -> NameSpan | None:
@@ -347,10 +251,12 @@ def _of_no_person(text: str, first: int, last: int) -> bool:
     if any(word in MEDICINES for word in re.findall(r"[\w-]+", lower)):
         return True
     own = OWN_BEFORE.search(text, max(0, first - 40), first)
-    if lower in FICTION and not own:
+    if (lower in FICTION or lower in COUNTRIES) and not own:
         return True
     if lower in GENERA and OF_A_PLANT.match(text, first + len(name)):
         return True
+    if lower in HERBS and not own and not PRIVATE_AFTER.match(text, first + len(name)):
+        return OF_FOOD.search(text, max(0, first - 160), last + 160) is not None
     if OF_NO_PERSON.search(text, first, last) or OF_NO_PERSON.match(text, last):
         return True
     if PLACE_BEFORE.search(text, max(0, first - 12), first):

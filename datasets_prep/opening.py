@@ -28,6 +28,8 @@ SUFFIXES: dict[str, Format] = {
     ".xls": "xlsx",
     ".ods": "xlsx",
     ".txt": "txt",
+    ".srt": "txt",
+    ".vtt": "txt",
 }
 _PACKED = {".gz": "gzip", ".zst": "zstd", ".zip": "zip", ".bz2": "bzip2", ".xz": "xz"}
 _MAGIC = {

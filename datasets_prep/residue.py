@@ -10,6 +10,7 @@ import re
 from datasets_prep.conversation import Message, Span, replace_all
 from datasets_prep.foreign_names import CLOSINGS
 from datasets_prep.patterns import MASKED_LINK, PLACEHOLDER
+from datasets_prep.tables import is_item
 
 _GREETING = re.compile(
     r"\A(?:Hi|Hello|Hey|Dear)(?: there)?,? (?=[^,.!:\n]{0,40}\[NAME_\d+\])[^,.!:\n-]{1,40}"
@@ -72,6 +73,8 @@ def without_signature(message: Message, turn: int) -> list[Span]:
     if MASKED_LINK.search(signed) and "[NAME" not in signed:
         return []
     if signed.strip().count("\n") > _SIGNED_LINES or _BRAND.search(signed):
+        return []
+    if is_item(text, match.end() - len(signed.lstrip())):
         return []
     if not _is_signature(body, signed):
         return []

@@ -21,10 +21,12 @@ class Prompt:
     Attributes:
         name: the suite and the prompt's id.
         text: the turn.
+        before: the turn before it, if any: "Why?" is this prompt only behind that.
     """
 
     name: str
     text: str
+    before: str = ""
 
 
 def suite_files(settings: ContaminationSettings) -> list[Path]:
@@ -51,6 +53,8 @@ def prompts_of(files: Iterable[Path]) -> list[Prompt]:
         listed = read_yaml(file, "Write a suite").content.get("prompts")
         for prompt in listed if isinstance(listed, list) else []:
             turns = prompt.get("turns") if isinstance(prompt, dict) else None
+            before = ""
             for turn in turns if isinstance(turns, list) else []:
-                found.append(Prompt(f"{file.stem}/{prompt.get('id')}", str(turn)))
+                found.append(Prompt(f"{file.stem}/{prompt.get('id')}", str(turn), before))
+                before = str(turn)
     return found

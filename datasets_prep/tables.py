@@ -9,6 +9,8 @@ _COLUMNS = re.compile(r"^(?=.*\S(?: {3,}|\t)\S).*$", re.M)
 _TABLE_LINE = re.compile(
     r"\S(?: {3,}|\t)\S.*\S(?: {3,}|\t)\S|^\s*\||\|\s*$|\S {3,}[-+$\u20ac\u00a3]?\d"
 )
+# What opens an item of a list.
+_BULLET = re.compile(r"[ \t]*([-*\u2022\u2013\u2014]) ")
 
 
 def in_table(text: str, start: int, end: int) -> bool:
@@ -30,3 +32,16 @@ def line_around(text: str, start: int, end: int) -> str:
     first = text.rfind("\n", 0, start) + 1
     last = text.find("\n", end)
     return text[first : len(text) if last < 0 else last]
+
+
+def is_item(text: str, start: int) -> bool:
+    """Whether the line at a position is an item of a list: another line opens with its mark.
+
+    "- Visit the museum" under "- Walk along the river" signs nothing.
+    """
+    begin = text.rfind("\n", 0, start) + 1
+    mark = _BULLET.match(text, begin)
+    if mark is None:
+        return False
+    lines = text[:begin].splitlines() + text[begin:].splitlines()[1:]
+    return any(line.lstrip().startswith(f"{mark[1]} ") for line in lines)

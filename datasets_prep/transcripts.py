@@ -3,7 +3,7 @@
 A turn begins where a line names its speaker, behind a time or not: ``[12/03/2021, 18:05:12] Ana:
 Hi`` (WhatsApp on a phone of Apple), ``12/03/2021, 18:05 - Ana: Hi`` (on others),
 ``00:12 Speaker 1: Hi``, ``Doctor: Hi``, ``[doctor] Hi``, or ``Doctor:`` on a line by itself. Lines
-that name nobody go on with the turn.
+that name nobody go on with the turn. Of subtitles (SRT, WebVTT) the numbers and times are left out.
 """
 
 from __future__ import annotations
@@ -49,6 +49,44 @@ _NOTE = "\u200e"
 _EDITED = re.compile(r"\s*\u200e?<This message was edited>\s*\Z")
 
 
+# Of subtitles: when a piece is shown, its number or name before it, and what opens a WebVTT file.
+_CUE = re.compile(
+    r"\s*(?:\d{1,2}:)?\d{1,2}:\d{2}[.,]\d{1,3} --> (?:\d{1,2}:)?\d{1,2}:\d{2}[.,]\d{1,3}.*"
+)
+_VTT_HEAD = re.compile(r"\ufeff?WEBVTT\b.*|(?:Kind|Language|NOTE)\b.*")
+_VOICE = re.compile(r"<v(?:\.\S+)? ([^>]+)>")
+_STOPS = '.!?\u2026"\u201d:)]'
+_SHOWN = re.compile(r"</?(?:v|c|i|b|u)(?:[.\s][^>]*)?>|<\d\d:[\d:.]+>|\{\\an\d\}")
+
+
+def _without_cues(lines: list[str]) -> tuple[list[str], set[str]]:
+    """The words of subtitles, a line for each piece, and whose voices it names.
+
+    Other texts as they are.
+    """
+    times = [n for n, line in enumerate(lines) if _CUE.fullmatch(line)]
+    if len(times) < 2:
+        return lines, set()
+    words: list[str] = []
+    for start, end in zip(times, [*times[1:], len(lines)], strict=True):
+        shown = lines[start + 1 : end]
+        if end < len(lines) and len(shown) > 1 and shown[-1].strip() and not shown[-2].strip():
+            # The number of the next piece.
+            shown.pop()
+        for line in shown:
+            said = _SHOWN.sub("", _VOICE.sub(r"\1: ", line)).strip()
+            if words and said and not _NAMED.match(said) and words[-1][-1] not in _STOPS:
+                # The screen was full in mid-sentence.
+                words[-1] += f" {said}"
+            elif said:
+                words.append(said)
+    before = [line for line in lines[: times[0]] if not _VTT_HEAD.fullmatch(line)]
+    if before and before[-1].strip().isdigit():
+        before.pop()
+    voices = {name for line in lines for name in _VOICE.findall(line)}
+    return before + words, voices
+
+
 @dataclass
 class Transcript:
     """A talk: who said what, and what is none of it.
@@ -76,12 +114,12 @@ def read_transcript(
         pattern: what a line of a new turn looks like, with the groups ``speaker`` and ``text``, in
             place of the usual forms.
     """
-    lines = text.splitlines()
+    lines, voices = _without_cues(text.splitlines())
     # Else a time at the start of a line is a word of whoever speaks: "6:30 moving hurts".
     timed = sum(bool(m and m["speaker"]) for m in map(_STAMPED.match, lines)) > 1
     named = Counter(m["speaker"] for line in lines if (m := _NAMED.match(line)))
     marked = Counter(m["speaker"] for line in lines if (m := _BRACKETED.match(line)))
-    speakers = {name for name in (*named, *marked) if is_known(name)}
+    speakers = voices or {name for name in (*named, *marked) if is_known(name)}
     speakers = speakers or {name for name, count in named.items() if count > 1}
     # Others in brackets are sounds: "[laughs]", "[music]".
     speakers = speakers or {name for name in marked if _NUMBERED_SPEAKER.fullmatch(name)}

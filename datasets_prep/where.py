@@ -59,7 +59,7 @@ class Condition:
         column: the column it is about.
         function: what is taken of the column's value; None for the value itself.
         compare: the comparison.
-        value: what it is compared with.
+        value: what it is compared with; a word behind <, <=, > or >= is another column.
     """
 
     text: str
@@ -82,8 +82,9 @@ class Condition:
             return self.value in inside if isinstance(inside, list) else plain(self.value) in inside
         if self.compare == "matches":
             return search(re.compile(str(self.value)), plain(found), self.text) is not None
+        wanted = cell(row, self.value) if isinstance(self.value, str) else self.value
         try:
-            return _COMPARE[self.compare](float(found), float(self.value))
+            return _COMPARE[self.compare](float(found), float(wanted))
         except (TypeError, ValueError):
             return False
 

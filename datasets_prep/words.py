@@ -35,6 +35,17 @@ def word_count(text: str) -> int:
     return len(TOKEN.findall(text))
 
 
+# Pictures, which are all that a turn of a talk may hold: arrows and letters in circles are none.
+_EMOJI = re.compile(
+    "[\u203c\u2049\u231a-\u23ff\u2600-\u27bf\u2b1b-\u2b55\U0001f000-\U0001faff]|[:;]-?[()DPp/]"
+)
+
+
+def says_something(text: str) -> bool:
+    """Whether a text holds a word or, as people answer in messengers, an emoji."""
+    return word_count(text) > 0 or _EMOJI.search(text) is not None
+
+
 def holds_any(text: str, words: tuple[str, ...]) -> bool:
     """Whether one of some texts stands in another: a loop, as it runs for every row."""
     for word in words:  # noqa: SIM110

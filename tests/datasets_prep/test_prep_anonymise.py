@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from prep_data import reasons, talk
 
 import datasets_prep
-from datasets_prep import given_names, name_rules
+from datasets_prep import given_names, name_rules, sign_offs
 from datasets_prep.anonymise import Anonymiser
 from datasets_prep.conversation import Ledger
-from datasets_prep.names import AuthorNames, author_name
+from datasets_prep.known_names import AuthorNames, author_name
 from datasets_prep.ner import MODELS
 from datasets_prep.patterns import EMAIL, URL, may_hold_email, may_hold_url
 from datasets_prep.settings import AnonymiseSettings
@@ -362,7 +362,7 @@ def test_masked_text_is_masked_once() -> None:
 def plain_spans(text: str) -> list[tuple[int, int]]:
     """What the rules find when every one is tried on every text."""
     found = [match.span(1) for rule in name_rules.RULES for match in rule.pattern.finditer(text)]
-    signed = name_rules.SIGN_OFF.search(text, max(0, len(text) - 200))
+    signed = sign_offs.SIGN_OFF.search(text, max(0, len(text) - 200))
     found += [signed.span(1)] if signed else []
     return sorted(found)
 
@@ -419,8 +419,8 @@ def test_the_quick_look_before_a_rule_misses_nothing(text: str) -> None:
         for rule in name_rules.rules_for(text)
         for match in rule.pattern.finditer(text)
     ]
-    signed = name_rules.SIGN_OFF.search(text, tail)
-    if signed and name_rules.MAY_BE_SIGNED.search(text, tail):
+    signed = sign_offs.SIGN_OFF.search(text, tail)
+    if signed and sign_offs.MAY_BE_SIGNED.search(text, tail):
         quick.append(signed.span(1))
     assert sorted(quick) == plain_spans(text)
 

@@ -12,8 +12,8 @@ import datasets_prep
 from datasets_prep.anonymise import Anonymiser
 from datasets_prep.conversation import Ledger
 from datasets_prep.definition import Definition
+from datasets_prep.known_names import AuthorNames
 from datasets_prep.markup import is_page
-from datasets_prep.names import AuthorNames
 from datasets_prep.settings import AnonymiseSettings
 from datasets_prep.transcripts import read_transcript
 
