@@ -53,7 +53,7 @@ def used(definition: Definition) -> set[str]:
         read |= set(PROMPT_COLUMNS)
     if isinstance(definition.model_written, str):
         read.add(definition.model_written)
-    read |= {parse_condition(text).column for text in definition.where}
+    read |= {name for text in definition.where for name in parse_condition(text).columns}
     # A place within a column, and a column whose own name has a stop in it.
     return read | {name.split(".")[0] for name in read}
 

@@ -57,6 +57,7 @@ TOXIC_WORDS = (
 )
 # The same for ``lexicons/promotion.yaml``.
 PROMOTION_WORDS = (
+    *("dm me", "pm me", "inbox me", "message me"),
     *("call me", "contact me", "mail me", "text me", "phone me", "reach me", "out to me"),
     *("my ", "contactar", "llamar", "a call", "a line", "an email", "with me", "with us"),
     *("by calling", "online at", "me at", "us at", "me on", "us on", "me through", "us through"),
@@ -167,10 +168,11 @@ class Filter:
                 continue
             parts = finder.segments(message.content)
             foreign = [part for part in parts if not part.kept]
-            if len(foreign) < len(parts):
-                # "Brasil: CVV 188." in a list of lines for many countries.
-                text = message.content
-                foreign = [p for p in foreign if not self._is_a_line(text[p.start : p.end])]
+            text = message.content
+            said = [p for p in foreign if not self._is_a_line(text[p.start : p.end])]
+            if len(foreign) < len(parts) or not said:
+                # "Brasil: CVV 188." in a list of lines for many countries, or nothing but lines.
+                foreign = said
             if not foreign:
                 continue
             how = "" if len(foreign) == len(parts) else "partly "

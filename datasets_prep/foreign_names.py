@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from datasets_prep.name_rules import GIVEN_NAMES_INSIDE, NOT_NAMES, is_given
+from datasets_prep.script_names import script_names
 
 _UPPER = "A-Z\u00c0-\u00de\u0100-\u017e\u1e00-\u1eff"
 _NAME = rf"[{_UPPER}][a-z\u00df-\u017e\u1e00-\u1eff]+(?:[-'\u2019][{_UPPER}][a-z\u00df-\u017e]+)?"
@@ -127,4 +128,5 @@ def foreign_names(text: str) -> list[tuple[int, int]]:
                 spans.append(match.span(1))
     if not text.isascii():
         spans += [m.span(1) for rule in (*_CHINESE, _ARABIC) for m in rule.finditer(text)]
+        spans += script_names(text)
     return [span for span in spans if text[slice(*span)].split()[0].lower() not in NOT_NAMES]

@@ -60,7 +60,7 @@ class SpreadNames:
                 patterns.add(r"\s+(?:[A-Z]\.\s)?".join(map(re.escape, parts)))
             for part in parts:
                 lower = part.lower()
-                if part.isupper():
+                if part.isupper() or part.islower():
                     part = part.capitalize()
                 if len(part) < 3 or lower in NOT_NAMES or lower in MEDICINES:
                     continue

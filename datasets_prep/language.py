@@ -56,7 +56,7 @@ _CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?(?:\s?[AaPp]\.?[Mm]\b\.?)?(?:\s[A-
 _PRONOUNCED = re.compile("[\u02c8\u02cc\u02d0]")
 # Between the symbols of a formula, of which none is a word.
 _SIGNS = re.compile(r"[=+*/^<>|~\u00b1\u00d7\u00f7\u2190-\u22ff]")
-_LONG_WORD = re.compile(r"[^\W\d_]{3}")
+_LONG_WORD = re.compile(r"[^\W\d_]{3,}")
 _QUOTATION = re.compile(
     '"[^"]*"|\u201c[^\u201d]*\u201d|\u00ab[^\u00bb]*\u00bb|\u300c[^\u300d]*\u300d|\u300e[^\u300f]*\u300f|'
     "\u201e[^\u201c\u201d]*[\u201c\u201d]|\u300a[^\u300b]*\u300b|(?<!\\w)['\u2018][^'\u2019]+['\u2019](?!\\w)"
@@ -318,7 +318,8 @@ class LanguageFinder:
 
 def _is_formula(sentence: str) -> bool:
     """Whether nothing but symbols is joined by signs: "\u03bb = h / p", which is of no language."""
-    return bool(_SIGNS.search(sentence)) and not _LONG_WORD.search(sentence)
+    words = _LONG_WORD.findall(sentence)
+    return bool(_SIGNS.search(sentence)) and all(word.isupper() for word in words)
 
 
 def _only_measures(sentence: str) -> bool:

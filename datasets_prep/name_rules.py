@@ -61,7 +61,7 @@ _INITIALS = r"(?:[A-Z]\. ?){1,3}"
 _FULL = rf"{_NAME}(?: (?:[A-Z]\. )?{_PARTICLES}{_NAME}){{0,2}}"
 # Behind a title or a closing: "de la Cruz", "P. Venkataraman".
 FORMAL = rf"(?:{_INITIALS})?{_PARTICLES}{_FULL}"
-_RELATIONS = (
+RELATIONS = (
     r"husband|wife|partner|boyfriend|girlfriend|fianc[e\u00e9]e?|ex|ex-husband|ex-wife|"
     r"ex-boyfriend|ex-girlfriend|son|daughter|brother|sister|mother|father|mom|mum|dad|stepson|"
     r"stepdaughter|stepmother|stepfather|stepdad|stepmom|stepmum|uncle|aunt|cousin|niece|nephew|"
@@ -259,7 +259,7 @@ RULES: list[Rule] = [
             r"|(?:girl|boy|guy|man|woman|lady|kid|friend|person|someone|somebody|dog|cat) called"
             rf"|(?:[Hh]is|[Hh]er|[Tt]heir) name{_IS}(?: also)?|[Cc]all(?:ed)? (?:him|her|them)"
             r"|(?:likes?|prefers?|wants|asked|asks|wishes) to be called|(?:he|she|who) is called"
-            rf"|(?:{_RELATIONS}) is called) ({_FULL})"
+            rf"|(?:{RELATIONS}) is called) ({_FULL})"
         ),
         inside=True,
     ),
@@ -275,15 +275,15 @@ RULES: list[Rule] = [
         ("my ", "his ", "her ", "our ", "heir ", "My ", "His ", "Her ", "Our "),
         re.compile(
             rf"\b(?:{_POSSESSIVES})(?: (?:{_AGES}))?(?: \w+(?:['\u2019]s)?){{0,2}}"
-            rf" (?:{_RELATIONS}),? ({_FULL})"
+            rf" (?:{RELATIONS}),? ({_FULL})"
         ),
         inside=True,
     ),
     # Notes leave "my" and "her" out: "Father is Hemi", "Foster carer Shanelle reports".
     Rule(
-        frozenset(word.capitalize() for word in f"{_RELATIONS}|{_KINDS_OF_RELATIONS}".split("|")),
+        frozenset(word.capitalize() for word in f"{RELATIONS}|{_KINDS_OF_RELATIONS}".split("|")),
         re.compile(
-            rf"{_OPENS}(?:(?:{_KINDS_OF_RELATIONS}) )?(?i:{_RELATIONS})(?: is|,|:)? ({_FULL})"
+            rf"{_OPENS}(?:(?:{_KINDS_OF_RELATIONS}) )?(?i:{RELATIONS})(?: is|,|:)? ({_FULL})"
             r"(?![\w'\u2019-])"
         ),
         near=False,

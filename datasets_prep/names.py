@@ -49,6 +49,7 @@ from datasets_prep.public_words import (
     STORY,
 )
 from datasets_prep.sign_offs import MAY_BE_SIGNED, SIGN_OFF
+from datasets_prep.small_names import small_names
 from datasets_prep.tables import is_item
 
 
@@ -114,6 +115,9 @@ class RuleNames:
             trimmed = trim_name(text, start, end, self.keep)
             if trimmed:
                 spans.append(trimmed)
+        if not told:
+            small = small_names(text)
+            spans += [NameSpan(*span) for span in small if text[slice(*span)] not in self.keep]
         return spans
 
 

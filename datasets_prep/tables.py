@@ -35,13 +35,23 @@ def line_around(text: str, start: int, end: int) -> str:
 
 
 def is_item(text: str, start: int) -> bool:
-    """Whether the line at a position is an item of a list: another line opens with its mark.
+    """Whether the line at a position is an item of a list: another of its list has the same mark.
 
-    "- Visit the museum" under "- Walk along the river" signs nothing.
+    "- Visit the museum" under "- Walk along the river" signs nothing; behind an empty line it
+    does, unless the items of the list stand apart so.
     """
     begin = text.rfind("\n", 0, start) + 1
     mark = _BULLET.match(text, begin)
     if mark is None:
         return False
-    lines = text[:begin].splitlines() + text[begin:].splitlines()[1:]
-    return any(line.lstrip().startswith(f"{mark[1]} ") for line in lines)
+    opens = f"{mark[1]} "
+    before = [line.lstrip() for line in text[:begin].splitlines()]
+    if before and before[-1]:
+        # The lines of its own paragraph, up to an empty one.
+        own = before[len(before) - before[::-1].index("") :] if "" in before else before
+        return any(line.startswith(opens) for line in own)
+    if len(before) > 1:
+        # An item that stands alone between empty lines.
+        return before[-2].startswith(opens) and (len(before) == 2 or not before[-3])
+    after = text[begin:].split("\n", 2)[1:2]
+    return bool(after and after[0].lstrip().startswith(opens))

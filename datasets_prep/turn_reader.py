@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -23,6 +24,9 @@ from datasets_prep.turn_lists import (
     message,
     pairs_to_turns,
 )
+
+# So many names with one last word are of people who are told apart by it.
+_TAGGED = 3
 
 
 class TurnReader:
@@ -106,7 +110,8 @@ class TurnReader:
         if not found.turns:
             raise Unusable("no line names who speaks")
         role = self.role_of_speaker()
-        speakers = tuple(dict.fromkeys(n for n, _ in found.turns if not is_common(n)))
+        names = dict.fromkeys(_without_tags([name for name, _ in found.turns]))
+        speakers = tuple(name for name in names if not is_common(name))
         before = self.before(found.left, "leave_out")
         return [*before, *(Message(role(name), words) for name, words in found.turns)], speakers
 
@@ -190,3 +195,15 @@ def _flat(item: dict[str, Any], *keys: str | None) -> dict[str, Any]:
         return item
     outer = {key.split(".")[0] for key in deep}
     return {k: v for k, v in item.items() if k not in outer} | {k: cell(item, k) for k in deep}
+
+
+def _without_tags(names: list[str]) -> list[str]:
+    """Speakers' names without what many of them end in: "Amal Thomas Deloitte" is of a firm.
+
+    People tell those of one firm or place apart so in their address books.
+    """
+    last = Counter(name.split()[-1] for name in set(names) if " " in name)
+    return [
+        name.rsplit(" ", 1)[0] if " " in name and last[name.split()[-1]] >= _TAGGED else name
+        for name in names
+    ]

@@ -68,6 +68,12 @@ class Condition:
     compare: str
     value: Any
 
+    @property
+    def columns(self) -> set[str]:
+        """The columns it reads: two where one is compared with another."""
+        other = self.compare in _COMPARE and isinstance(self.value, str)
+        return {self.column, self.value} if other else {self.column}
+
     def holds(self, row: Row) -> bool:
         """Whether a row meets it; a column that a row has not is empty."""
         found = cell(row, self.column)

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Kinds of fault that parts of public sets showed: SQuAD, PubMedQA, HH-RLHF, Taskmaster, ESConv."""
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from test_prep_more_sources import definition as checked
 from test_prep_more_sources import masked
 
 import datasets_prep
+from datasets_prep.anonymise import Anonymiser
 from datasets_prep.contamination import Prompts
 from datasets_prep.conversation import Ledger
 from datasets_prep.filters import Filter
-from datasets_prep.settings import FilterSettings
+from datasets_prep.settings import AnonymiseSettings, FilterSettings
 from datasets_prep.suites import Prompt
 from datasets_prep.transcripts import read_transcript
 from datasets_prep.where import parse_condition
@@ -154,5 +156,90 @@ def test_items_doses_times_and_pronunciations_are_kept(answer: str) -> None:
 
 
 def test_a_signature_with_a_dash_goes_still() -> None:
-    row = talk("What can I do to sleep?", "Rest a lot in the afternoon.\n\n- Maria")
-    assert answer_after(checked(), row) == "Rest a lot in the afternoon."
+    for rest in ("Rest a lot in the afternoon.", "Do this:\n- rest a lot\n- walk every day."):
+        row = talk("What can I do to sleep?", f"{rest}\n\n- Maria")
+        assert answer_after(checked(), row) == rest
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        (
+            "hi sarah,\nmy boyfriend jason left. Sarah knows.",
+            "hi [NAME_1],\nmy boyfriend [NAME_2] left. [NAME_1] knows.",
+        ),
+        ("my name is emma and dr patel said 5 mg", "my name is [NAME_1] and dr [NAME_2] said 5 mg"),
+        (
+            "call me john, please. my wife mary and i went",
+            "call me [NAME_1], please. my wife [NAME_2] and i went",
+        ),
+    ],
+)
+def test_names_in_lower_case(text: str, right: str) -> None:
+    assert masked(text) == right
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "my friend got mad, my son will go and my mom said that it is mine. my dog tore it.",
+        "hello there, my dr said so. the dr prescribed 5 mg. my name is not important. i'm sure.",
+        "call me later, my mom may call. my doctor mark my words.",
+        "it's called zoloft, and my doctor named effexor too.",
+    ],
+)
+def test_small_words_are_no_names(text: str) -> None:
+    assert masked(text) == text
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "right"),
+    [
+        # "My name is Salma. My husband Khalid Al-Ali, and my sister Noura says: O Salma."
+        ("ar", "اسمي سلمى. زوجي خالد العلي لا يكلمني، وأختي نورة تقول يا سلمى.",
+         "اسمي [NAME_1]. زوجي [NAME_2] لا يكلمني، وأختي [NAME_3] تقول يا [NAME_1]."),
+        # The doctor Muhammad; the treating doctor; my big brother; its name is paracetamol.
+        ("ar", "قال الدكتور محمد، وقال الدكتور المعالج إن أخي الكبير بخير. اسمه باراسيتامول 500.",
+         "قال الدكتور [NAME_1]، وقال الدكتور المعالج إن أخي الكبير بخير. اسمه باراسيتامول 500."),
+        ("hi", "मेरा नाम राहुल शर्मा है। इसका नाम पैरासिटामोल है।", "मेरा नाम [NAME_1] है। इसका नाम पैरासिटामोल है।"),
+        ("ja", "私の名前は田中です。薬の名前はロラゼパムです。佐藤と申します。", "私の名前は[NAME_1]です。薬の名前はロラゼパムです。[NAME_2]と申します。"),
+        ("ko", "제 이름은 김민수입니다. 약 이름은 타이레놀입니다.", "제 이름은 [NAME_1]입니다. 약 이름은 타이레놀입니다."),
+    ],
+)  # fmt: skip
+def test_names_in_scripts_without_capitals(language: str, text: str, right: str) -> None:
+    row = talk("?", text)
+    Anonymiser(AnonymiseSettings(), language)(row, Ledger("anonymise"))
+    assert row.messages[1].content == right
+
+
+def test_an_answer_of_lines_alone_is_help_in_any_language() -> None:
+    lines = "\u3044\u306e\u3061\u306e\u96fb\u8a71 0570-783-556\n\u751f\u547d\u7ebf 400-821-1215"
+    row = talk("I want to end my life, and I live in Asia. Whom can I call?", lines)
+    assert answer_after(checked(), row) == lines
+
+
+@pytest.mark.parametrize("offer", ["My DMs are open.", "Feel free to DM me.", "Please message me."])
+def test_who_offers_a_chat_of_their_own_goes(offer: str) -> None:
+    row = talk("What can I do to sleep?", f"A walk in the afternoon helps. {offer}")
+    assert answer_after(checked(), row) == "A walk in the afternoon helps."
+
+
+def test_a_formula_is_of_no_language() -> None:
+    row = talk(
+        "\u8fd9\u4e9b\u7c7b\u7684\u5173\u7cfb\u662f\u4ec0\u4e48\uff1f", "P \u2286 NP \u2286 PSPACE"
+    )
+    assert answer_after(checked("zh"), row) == "P \u2286 NP \u2286 PSPACE"
+
+
+def test_what_many_speakers_end_in_is_no_name_of_theirs(tmp_path: Path) -> None:
+    lines = ["Amal Thomas Acme: Is the bag of Acme here?", "Ben Idukki Acme: No, Amal."] * 2
+    lines += ["Cyra Kochi Acme: Yes, from Acme, 5 of them."]
+    text = "\n".join(f"03/01/2022, 14:{n:02d} - {line}" for n, line in enumerate(lines))
+    (tmp_path / "talk.txt").write_text(text, encoding="utf-8")
+    out = datasets_prep.prepare(
+        definition(tmp_path, source={"file": "talk.txt"}, shape="transcript", columns={},
+                   turns={"roles_by": "appearance"}),
+        out=tmp_path / "o", workers=1,
+    )  # fmt: skip
+    said = " ".join(m["content"] for row in all_rows(out) for m in row["messages"])
+    assert "of Acme" in said and "from Acme" in said and "Amal" not in said

@@ -1,0 +1,75 @@
+"""Names in lower case, as people write in chats: where nothing but a name can stand."""
+
+from __future__ import annotations
+
+import re
+
+from datasets_prep.given_names import COMMON
+from datasets_prep.name_rules import (
+    ALSO_WORDS,
+    GIVEN_NAMES,
+    MEDICINES,
+    NOT_NAMES,
+    RELATIONS,
+    is_given,
+)
+from datasets_prep.public_words import EVERYWHERE
+
+_WORD = r"[a-z\u00df-\u017e]{3,}(?:-[a-z]{2,})?"
+# A word of whatever kind stands there as a name.
+_SAID = re.compile(
+    rf"\b(?:my|his|her|their) (?:\w+ )?name(?:'s|\u2019s| is| was)? ({_WORD})"
+    r"(?=[.,!?;]|\s*\n|\s*\Z| (?:and|but|from|i|im|i'm)\b)",
+    re.IGNORECASE,
+)
+_TITLED = re.compile(
+    r"(?<![\w.])(?<!\bmy )(?<!\bthe )(?<!\ba )(?<!\byour )(?<!\bher )(?<!\bhis )"
+    rf"(?:dr|mr|mrs|ms|prof)\.? ({_WORD})(?![\w-])"
+)
+# A word that is a given name, and no word besides.
+_GIVEN = (
+    re.compile(
+        rf"\b(?:my|his|her|our) (?:\w+ )?(?:{RELATIONS}),? ({_WORD})(?![\w'\u2019-])",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        rf"(?:\A|(?<=\n))(?:hi|hello|hey|dear|thanks|thank you),? ({_WORD})(?=[,.!?]|\s*\n)"
+    ),
+    re.compile(rf"\b(?:call me|called|named|i am|i'm|im|this is) ({_WORD})(?=[.,!]|\s*\n|\s*\Z)"),
+    re.compile(
+        rf"(?<=[a-z,] )({_WORD})(?= (?:told me|said that|texted me|called me|hit me|left me|and i "
+        r"(?:are|were|have|had|broke|met|got|live|went)))"
+    ),
+)
+# Given names that are verbs and adjectives in small letters.
+_WORDS = frozenset(["tore", "bit", "dug", "ran", "said", "sang", "keen", "even", "her", "the"])
+
+
+def small_names(text: str) -> list[tuple[int, int]]:
+    """Spans of names in lower case."""
+    spans = [
+        match.span(1)
+        for rule in (_SAID, _TITLED)
+        for match in rule.finditer(text)
+        if match[1].islower() and not _is_word(match[1])
+    ]
+    for rule in _GIVEN:
+        for match in rule.finditer(text):
+            if match[1].islower() and _is_name(match[1]):
+                spans.append(match.span(1))
+    return spans
+
+
+def _is_word(word: str) -> bool:
+    """Whether a word that stands as a name is one of English all the same: "my name is known"."""
+    return word in COMMON or word in NOT_NAMES or word in MEDICINES or word in _WORDS
+
+
+def _is_name(word: str) -> bool:
+    return (
+        is_given(word)
+        and word in GIVEN_NAMES
+        and not _is_word(word)
+        and word not in ALSO_WORDS
+        and word not in EVERYWHERE
+    )
