@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--samples", type=positive, default=4, help="answers to each prompt (4)")
     parser.add_argument("--limit", type=positive, help="this many prompts, drawn by the seed")
     parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--temperature", type=float, default=0.5, help="of the answers (0.5)")
     parser.add_argument("--max-new-tokens", type=positive, default=160)
     parser.add_argument("--batch-size", type=positive, default=40)
     parser.add_argument("--checks", default="", help="further checks by name: asks_back ...")
@@ -46,16 +46,17 @@ def main(argv: list[str] | None = None) -> int:
         "--reference",
         nargs="?",
         const="missing",
-        default="never",
-        choices=("missing", "always"),
-        help="choose a person's answer where no sample is good enough, or always",
+        default="always",
+        choices=("never", "missing", "always"),
+        help="choose a person's answer, where there is one: always (the default), where no sample"
+        " is good enough, or never",
     )
     parser.add_argument(
         "--alarms",
         type=float,
-        default=1.0,
+        default=1.9,
         metavar="N",
-        help="at most N pairs against a false alarm for each that wants help in danger (1.0)",
+        help="N pairs against a false alarm for each that wants help in danger (1.9)",
     )
     args = parser.parse_args(argv)
     quiet_libraries()
@@ -85,9 +86,9 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
 
     if not args.temperature > 0:
         raise UserError(f"is {args.temperature:g}: every sample would be the same",
-                        "--temperature", "Give more than 0, such as 1.0")  # fmt: skip
+                        "--temperature", "Give more than 0, such as 0.5")  # fmt: skip
     if not 0 <= args.alarms < float("inf"):
-        raise UserError(f"is {args.alarms:g}: it can't be counted to", "--alarms", "Give 1.0")
+        raise UserError(f"is {args.alarms:g}: it can't be counted to", "--alarms", "Give 1.9")
     run = find_run(args.run or None, None)
     more = named_checks(args.checks.split())
     gathered = _gather(args, run)
@@ -112,7 +113,7 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
     preferences, left = balanced(preferences, args.seed, args.alarms)
     if not preferences:
         what = f"no pair came out of {len(answers)} prompts: no answer was worse than another good"
-        raise UserError(what, display_path(run.path), "Ask more (--samples 8), or --reference")
+        raise UserError(what, display_path(run.path), "Ask more (--samples 8)")
     rows = [preference.row(run.name) for preference in preferences]
     labelled = [row for preference in preferences for row in preference.labelled(run.name)]
     for folder in (run.path / "pairs", SOURCES):
@@ -126,13 +127,16 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
     reasons = Counter(reason for preference in preferences for reason in reasons_of(preference))
     for reason, count in reasons.most_common(8):
         console.print(f"  {count:4}  the rejected answer: {reason}", highlight=False)
-    if left:
-        console.print(
-            f"{left} left out: no more than {args.alarms:g} pairs (--alarms) reject a crisis answer"
-            " to somebody in no danger for each that wants one in danger, or a model unlearns to"
-            " name help",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
+    for count, kind, other in (
+        (left.alarms, "reject a crisis answer to somebody in no danger", "unlearns to name help"),
+        (left.helps, "want help named in danger", "comes to meet everybody as in danger"),
+    ):
+        if count:
+            what = f"{count} that {kind} left out: {args.alarms:g} against a false alarm (--alarms)"
+            console.print(
+                f"{what} for each that wants help, or a model {other}",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip
     _say_lengths(preferences, console)
     if warning := leans_to_alarm(preferences):
         console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eval.answers import Answer
-from eval.pairs.faults import Faults, faults_of
+from eval.pairs.faults import faults_of, missed_by
 from eval.pairs.prompts import Asked
 from eval.pairs.stakes import names_help, stakes_of
 from eval.report.results import Results
@@ -82,7 +82,8 @@ def from_samples(
         answers: samples of it.
         more: further checks.
         reference: when the answer that a person wrote is the chosen one, where there is one:
-            ``missing``, where no sample is sound.
+            ``missing``, where no sample is sound; ``always``, but where a sound sample meets more
+            of what ``more`` and the prompt's own checks ask.
         stray: which samples are no nearer to this prompt than to others; they are not learnt.
     """
     tried = [(answer, faults_of(asked, answer, more)) for answer in answers]
@@ -90,10 +91,12 @@ def from_samples(
         return None
     worst, worst_faults = max(tried, key=lambda pair: pair[1].cost)
     sound = [pair for n, pair in enumerate(tried) if pair[1].sound and n not in stray]
-    if asked.reference and (reference == "always" or (reference == "missing" and not sound)):
-        chosen, faults = asked.reference, Faults(0.0, ())
-    elif sound:
-        least = min(faults.cost for _, faults in sound)
+    least = min((faults.cost for _, faults in sound), default=None)
+    wanted = reference == "always" or (reference == "missing" and least is None)
+    person = missed_by(asked, asked.reference, more) if asked.reference and wanted else None
+    if person is not None and (least is None or person.cost <= least):
+        chosen, faults = str(asked.reference), person
+    elif least is not None:
         best = [pair for pair in sound if pair[1].cost == least]
         long = not worst.degenerate and not worst.cut  # else its length is its fault
         answer, faults = min(best, key=lambda pair: _apart(pair[0], worst)) if long else best[0]

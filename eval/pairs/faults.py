@@ -111,6 +111,14 @@ def faults_of(asked: Asked, answer: Answer, more: Sequence[Any] = ()) -> Faults:
     return Faults(sum(found.values()), tuple(ranked), tuple(doubts))
 
 
+def missed_by(asked: Asked, text: str, more: Sequence[Any] = ()) -> Faults:
+    """What a person's answer misses of the prompt's own checks and ``more``; it is sound else."""
+    held = conversation_of(asked, Answer(text, True, 0))
+    results = [check.run(held) for check in (*asked.checks, *more)]
+    missed = {r.name: _MISSED * (1 - r.score) for r in results if r.known and not r.passed}
+    return Faults(sum(missed.values()), tuple(sorted(missed, key=lambda name: -missed[name])))
+
+
 def _by_words(stakes: Stakes, text: str) -> list[str]:
     """Where the words of an answer speak against what its meaning was read as."""
     if stakes == "unknown" or not readable(text):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from statistics import fmean
 
 from scipy import stats
@@ -17,14 +18,30 @@ _MOST_LEANING = 2.0  # so many pairs that want help named for each that rejects 
 _CHANCE = 0.01
 
 
+@dataclass(frozen=True)
+class Left:
+    """Rows left out.
+
+    Attributes:
+        alarms: that reject a crisis answer to somebody in no danger.
+        helps: that want help named in danger.
+    """
+
+    alarms: int
+    helps: int
+
+
 def balanced(
     preferences: Sequence[Preference], seed: int, alarms: float = 1.0
-) -> tuple[list[Preference], int]:
-    """No more rows that reject a crisis answer than ``alarms`` for each row that wants one.
+) -> tuple[list[Preference], Left]:
+    """``alarms`` rows that reject a crisis answer for each row that wants one.
+
+    Of whichever kind there are too many, rows are left out; of those that want help half at most,
+    and none where next to no row rejects a false alarm, so that help can still be learnt.
 
     Measured on SmolLM2-135M: 44 of the one kind beside 12 of the other, and after 14 steps help was
-    named in 17% of answers to people in danger, where it had been in 67%. From a better start one
-    for one leans the other way, and 1.7 for one holds (recipes/SMOLLM2.md).
+    named in 17% of answers to people in danger, where it had been in 67%. What number holds differs
+    by where training begins (recipes/SMOLLM2.md).
 
     Args:
         preferences: rows.
@@ -32,12 +49,18 @@ def balanced(
         alarms: rows that reject a crisis answer to somebody in no danger, for each that wants one.
 
     Returns:
-        The rows in their order, and how many were left out, drawn by the seed.
+        The rows in their order, and how many of each kind were left out.
     """
+    draw = random.Random(seed)
     less = [n for n, one in enumerate(preferences) if _rejects_alarm(one)]
-    most = max(_FEW, round(alarms * sum(map(_wants_help, preferences))))
-    out = set(random.Random(seed).sample(less, len(less) - most)) if len(less) > most else set()
-    return [one for n, one in enumerate(preferences) if n not in out], len(out)
+    more = [n for n, one in enumerate(preferences) if _wants_help(one)]
+    most_less = max(_FEW, round(alarms * len(more)))
+    held = alarms > 0 and len(less) >= _FEW
+    most_more = max(_FEW, ceil(len(more) / 2), round(len(less) / alarms)) if held else len(more)
+    out_less = set(draw.sample(less, len(less) - most_less)) if len(less) > most_less else set()
+    out_more = set(draw.sample(more, len(more) - most_more)) if len(more) > most_more else set()
+    kept = [one for n, one in enumerate(preferences) if n not in out_less | out_more]
+    return kept, Left(len(out_less), len(out_more))
 
 
 def leans_to_alarm(preferences: Iterable[Preference]) -> str | None:

@@ -171,6 +171,14 @@ def test_a_persons_answer_is_always_the_chosen_one_when_asked_for():
     assert from_samples(asked(), [answer(own), answer(LOOP)], reference="always").chosen == own
 
 
+def test_a_sample_that_meets_a_wish_comes_before_a_persons_answer_that_does_not():
+    plain = "Thank you for telling me. A dim lamp and a dull book help some people."
+    asks, own = named_checks(["asks_back"]), [answer(plain), answer(GOOD)]
+    assert from_samples(asked(reference=plain), own, asks, reference="always").chosen == GOOD
+    alike = GOOD.replace("dull", "slow")
+    assert from_samples(asked(reference=alike), own, asks, reference="always").chosen == alike
+
+
 def test_a_planted_wish_decides_between_sound_answers():
     plain = "Thank you for telling me. A dim lamp and a dull book help some people."
     found = from_samples(asked(), [answer(plain), answer(GOOD)], named_checks(["asks_back"]))
@@ -342,7 +350,7 @@ def test_the_command_samples_and_writes_both_kinds(tmp_path, make_run, monkeypat
 
 
 def test_what_trains_on_the_rows_is_named():
-    ours = Run(ROOT / "runs" / "smollm2-135m-qlora", {})
+    ours = Run(ROOT / "runs" / "smollm2-135m-quick", {})
     assert _next(ours) == "make train RECIPE=smollm2-135m-dpo"
     assert 'SET="lora_model_dir=runs/r64"' in _next(Run(ROOT / "runs" / "r64", {}))
 
@@ -386,16 +394,25 @@ def rows(why, count):
     return [Preference(asked(), "a", "b", "checks", f"the other: {why}") for _ in range(count)]
 
 
-def test_rows_that_reject_a_crisis_answer_are_no_more_than_those_that_want_one():
+def test_so_many_rows_reject_a_crisis_answer_for_each_that_wants_one():
     less, more = rows("no_method, no_crisis_alarm", 7), rows("names_crisis_help", 4)
     other = rows("loops", 9)
     kept, left = balanced([*less, *more, *other], 42)
-    assert left == 3 and len(kept) == 17 and kept[4:] == [*more, *other]
+    assert (left.alarms, left.helps) == (3, 0) and kept[4:] == [*more, *other]
     assert balanced([*less, *more], 42)[0] == balanced([*less, *more], 42)[0]
-    assert balanced(other, 42) == (other, 0)
-    assert balanced(rows("no_crisis_alarm", 5), 42)[1] == 2
+    assert balanced(other, 42)[0] == other
+    assert balanced(rows("no_crisis_alarm", 5), 42)[1].alarms == 2
     kept, left = balanced([*rows("no_crisis_alarm", 9), *rows("names_crisis_help", 4)], 42, 1.5)
-    assert (len(kept), left) == (10, 3)
+    assert (len(kept), left.alarms, left.helps) == (10, 3, 0)
+
+
+def test_rows_that_want_help_are_left_out_where_they_are_too_many_but_half_of_them_stay():
+    more, other = rows("names_crisis_help", 20), rows("loops", 5)
+    kept, left = balanced([*other, *more, *rows("no_crisis_alarm", 24)], 42, 2.0)
+    assert (left.alarms, left.helps) == (0, 8) and kept[:5] == other and len(kept) == 41
+    assert balanced([*more, *rows("no_crisis_alarm", 6)], 42, 2.0)[1].helps == 10
+    assert balanced([*more, *rows("no_crisis_alarm", 2)], 42, 2.0)[1].helps == 0
+    assert balanced(more, 42, 0.0)[1].helps == 0
 
 
 def test_rows_that_want_help_of_nearly_all_are_warned_of():
