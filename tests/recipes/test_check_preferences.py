@@ -40,7 +40,7 @@ def test_an_adapter_that_a_recipe_will_train_is_missing_only_when_it_is_to_run(
     assert found() == []
     [(level, place, what)] = found(ready=True)
     assert (level, place) == ("error", "lora_model_dir")
-    assert what == "there is no adapter in runs/smollm2-135m-qlora yet"
+    assert what == "there is no adapter in runs/smollm2-135m-quick yet"
 
 
 @pytest.mark.parametrize(
