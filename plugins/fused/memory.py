@@ -10,6 +10,8 @@ from torch import nn
 GIB = 2**30
 _UNDER_WAY = 8  # leaving or coming: two tensors, the widest queries, keys and values together
 _PASSING = 3  # buffers as wide as the MLP's input that a block's backward holds at once, at most
+_PASSING_KEPT = 1  # the same of a block that makes nothing again
+_SPARED = 3 * GIB // 4  # what PyTorch holds beyond what is in use, 0.4 to 0.7 GiB as measured
 
 
 def trained_bytes(model: nn.Module) -> int:
@@ -74,7 +76,9 @@ def blocks_that_fit(
 ) -> int:
     """How many blocks may keep ``per_block`` bytes each on a card.
 
-    Left free: what a pass takes that keeps nothing.
+    None where not even a pass fits that keeps nothing. All that is kept lies there when the
+    backward begins, at blocks that make nothing again: their buffers are fewer. Of what is kept
+    nothing is left when it comes to a block that does.
 
     Args:
         model: with its adapters.
@@ -83,8 +87,11 @@ def blocks_that_fit(
         shape: of the model.
         free: bytes of the card.
     """
-    room = free - bytes_of_low_memory_pass(model, tokens, shape)
-    return max(0, min(shape.blocks, int(room // per_block)))
+    least = bytes_of_low_memory_pass(model, tokens, shape)
+    if least > free:
+        return 0
+    beside = least - (_PASSING - _PASSING_KEPT) * tokens * shape.ffn * 2 - GIB + _SPARED
+    return max(0, min(shape.blocks, int((free - beside) // per_block)))
 
 
 def free_bytes(device: torch.device) -> int:

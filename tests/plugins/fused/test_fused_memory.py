@@ -11,7 +11,13 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from plugins.falcon.model import FALCON
 from plugins.fused import run
 from plugins.fused.backends import Choice
-from plugins.fused.memory import GIB, PassShape, blocks_that_fit, bytes_of_low_memory_pass
+from plugins.fused.memory import (
+    GIB,
+    PassShape,
+    blocks_that_fit,
+    bytes_of_low_memory_pass,
+    trained_bytes,
+)
 from plugins.fused.run import FusedState, Keeping, keeping, pass_shape
 from plugins.llama.model import LLAMA, install
 from tests.plugins.fused.comparison import with_adapter
@@ -53,6 +59,25 @@ def test_inputs_in_host_memory_leave_room() -> None:
     for free in range(4, 24, 2):
         here = blocks_that_fit(model, 8192, per_block, SHAPE, free * GIB)
         assert blocks_that_fit(model, 8192, beside, away, free * GIB) >= here
+
+
+def test_a_llama_7b_keeps_all_within_24_gib() -> None:
+    """4 x 2,048 tokens: 3.9 GiB stood there at first, 32 blocks take 16.75, and 1.54 at most were
+    seen in use or held beside them (20.92 in use and 21.6 held with 29 blocks)."""
+    trained = torch.nn.Linear(79_953_919, 1, device="meta")
+    llama = PassShape(hidden=4096, ffn=22016, blocks=32, weight=2 * 4096 * 11008, offloaded=True)
+    per_block = 8192 * (3 * 4096 + 22016) * 2
+    fits = blocks_that_fit(trained, 8192, per_block, llama, int(19.6 * GIB))
+    assert fits == 32
+    held = fits * per_block + trained_bytes(trained) + 1.54 * GIB
+    assert held < 19.6 * GIB
+
+
+def test_nothing_is_kept_where_the_least_pass_just_fits() -> None:
+    model, per_block = torch.nn.Linear(1, 1), 8192 * (4672 + 4544 + 18176) * 2
+    least = bytes_of_low_memory_pass(model, 8192, SHAPE)
+    assert blocks_that_fit(model, 8192, per_block, SHAPE, least - 1) == 0
+    assert blocks_that_fit(model, 8192, per_block, SHAPE, least) > 0
 
 
 @pytest.mark.parametrize(
