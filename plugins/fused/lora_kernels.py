@@ -41,9 +41,15 @@ class Tile:
     waves: int
 
 
-# The fastest of 48 on an H100 at 8,192 tokens, rank 32: falcon/NOTES.md.
+# The fastest of 48 on an H100 at 8,192 tokens, rank 32; those under an activation and of wide
+# ranks, in 16 bits, of 15 on an H200: falcon/NOTES.md.
 DOWN = Tile(128, 64, 8, 3, 32)
+DOWN_ACTIVATED = Tile(32, 128, 4, 3, 32)
 BACKWARD = Tile(32, 64, 4, 2, 32)
+BACKWARD_GELU = Tile(16, 128, 4, 2, 32)
+BACKWARD_SWIGLU = Tile(32, 128, 4, 2, 32)
+BACKWARD_WIDE = Tile(64, 32, 4, 2, 32)
+MOST = 4096  # columns of a program times the rank: its sums lie in registers
 # A pass's seeds lie side by side: compiling for those on even places would stall a step.
 STEADY = ["seed_ptr", "seed_2_ptr"]
 GELU, SWIGLU = tl.constexpr(1), tl.constexpr(2)  # of `Activation`
@@ -237,10 +243,23 @@ def _rotate_kernel(
     tl.store(qkv_ptr + offsets + half, new_high.to(high.dtype), mask=mask)
 
 
+def _tile_down(activation: Activation, dtype: torch.dtype) -> Tile:
+    plain = activation is Activation.NONE or dtype.itemsize > 2
+    return DOWN if plain else DOWN_ACTIVATED
+
+
+def _tile_back(activation: Activation, dtype: torch.dtype, rank: int) -> Tile:
+    if dtype.itemsize > 2:
+        return BACKWARD  # a larger one would take more shared memory than some cards have
+    if activation is Activation.NONE:
+        return BACKWARD_WIDE if 64 < rank <= 128 else BACKWARD
+    return BACKWARD_GELU if activation is Activation.GELU else BACKWARD_SWIGLU
+
+
 def _fit(tile: Tile, rank: int) -> tuple[int, int]:
     """Rank rounded up to what a tensor core takes, and columns that fit beside it."""
     rounded = max(16, triton.next_power_of_2(rank))
-    return rounded, tile.columns if rounded <= 64 else 32
+    return rounded, min(tile.columns, max(32, MOST // rounded))
 
 
 def _splits(tile: Tile, device: torch.device, blocks: int, longest: int) -> int:
@@ -260,16 +279,17 @@ def lora_down(
     """As `Backend.lora_down`: x [T, in] and a [r, in] of one dtype, results [T, r] and [T, in]."""
     tokens, width = x.shape[0], a.shape[1]
     rank = a.shape[0]
-    rounded, columns = _fit(DOWN, rank)
-    row_blocks = triton.cdiv(tokens, DOWN.rows)
-    split = _splits(DOWN, x.device, row_blocks, triton.cdiv(width, columns))
+    tile = _tile_down(activation, x.dtype)
+    rounded, columns = _fit(tile, rank)
+    row_blocks = triton.cdiv(tokens, tile.rows)
+    split = _splits(tile, x.device, row_blocks, triton.cdiv(width, columns))
     partial = torch.empty(split, tokens, rank, dtype=torch.float32, device=x.device)
     active = x if activation is Activation.NONE else x.new_empty(tokens, width)
     _down_kernel[(row_blocks, split)](
         x, a, partial, active, seed, tokens, width, x.stride(0), rank, scale / (1.0 - dropout),
-        RANK=rounded, ROWS=DOWN.rows, COLUMNS=columns, SPLIT=split,
+        RANK=rounded, ROWS=tile.rows, COLUMNS=columns, SPLIT=split,
         THRESHOLD=_threshold(dropout), ACTIVATION=activation.value,
-        num_warps=DOWN.warps, num_stages=DOWN.stages,
+        num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
     return sum_parts(partial[None], x.dtype)[0], active
 
@@ -281,18 +301,19 @@ def lora_backward_(
     """As `Backend.lora_backward_` for one adapter or two; gradients of a, [r, in], in float32."""
     tokens, width = dx.shape
     rank = adapters[0].du.shape[1]
-    rounded, columns = _fit(BACKWARD, rank)
+    tile = _tile_back(activation, x.dtype, rank)
+    rounded, columns = _fit(tile, rank)
     column_blocks = triton.cdiv(width, columns)
-    split = _splits(BACKWARD, x.device, column_blocks, triton.cdiv(tokens, BACKWARD.rows))
+    split = _splits(tile, x.device, column_blocks, triton.cdiv(tokens, tile.rows))
     shape = len(adapters), split, rank, width
     partial = torch.empty(shape, dtype=torch.float32, device=x.device)
     one, two = adapters[0], adapters[-1]
     _backward_kernel[(column_blocks, split)](
         dx, x, dx.stride(0), x.stride(0), tokens, width, rank, 1.0 / (1.0 - dropout),
         one.du, one.a, partial[0], one.seed, two.du, two.a, partial[-1], two.seed,
-        RANK=rounded, ROWS=BACKWARD.rows, COLUMNS=columns, SPLIT=split,
+        RANK=rounded, ROWS=tile.rows, COLUMNS=columns, SPLIT=split,
         THRESHOLD=_threshold(dropout), ACTIVATION=activation.value, PAIR=len(adapters) == 2,
-        num_warps=BACKWARD.warps, num_stages=BACKWARD.stages,
+        num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
     sums = sum_parts(partial, torch.float32)
     return x if activation is Activation.SWIGLU else dx, list(sums)

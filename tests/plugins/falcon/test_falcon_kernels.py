@@ -118,6 +118,24 @@ def test_lora(dtype: torch.dtype, shape: tuple[int, int], rank: int, dropout: fl
         assert_near(got_dx, want_dx, dtype)
 
 
+@direct
+@pytest.mark.parametrize("rank", [24, 96])
+@pytest.mark.parametrize(
+    "down,back",
+    [
+        ("DOWN", "BACKWARD"), ("DOWN_ACTIVATED", "BACKWARD_GELU"),
+        ("DOWN_ACTIVATED", "BACKWARD_SWIGLU"), ("DOWN", "BACKWARD_WIDE"),
+    ],
+)  # fmt: skip
+def test_lora_by_every_tile(monkeypatch, rank, down, back) -> None:
+    """In float32, where an error would show; in training some are for 16 bits alone."""
+    from plugins.fused import lora_kernels
+
+    monkeypatch.setattr(lora_kernels, "_tile_down", lambda *args: getattr(lora_kernels, down))
+    monkeypatch.setattr(lora_kernels, "_tile_back", lambda *args: getattr(lora_kernels, back))
+    test_lora(torch.float32, (67, 200), rank, 0.3)
+
+
 ORDERS = [
     (Heads(1, 5, True), 8), (Heads(2, 4, True), 16), (Heads(1, 71, True), 64),
     (Heads(16, 8, True), 64), (Heads(3, 2, False), 48), (Heads(8, 1, False), 128),
