@@ -20,7 +20,11 @@ from recipes.runner.core.paths import display_path
 from recipes.runner.core.yaml_file import dotted
 from recipes.runner.models.saved_adapter import MADE_BY_TRL
 
-_PAIRED = ("dpo", "ipo")
+_TRAINERS = {
+    "dpo": "plugins.preference.trainer.PackedDPOTrainer",
+    "ipo": "plugins.preference.trainer.PackedDPOTrainer",
+    "kto": "plugins.preference.kto.PackedKTOTrainer",
+}
 
 
 class PreferenceOptions(BaseModel):
@@ -69,9 +73,9 @@ class PreferencePlugin(BasePlugin):
             raise UserErrors(found)
         look_at_rows(config)
         kto_chat.provide()
-        if config["rl"] in _PAIRED and not config.get("trainer_cls"):
+        if config["rl"] in _TRAINERS and not config.get("trainer_cls"):
             # Axolotl's own hook for a plugin's trainer hands it no model where there is an `rl`.
-            cfg["trainer_cls"] = "plugins.preference.trainer.PackedDPOTrainer"
+            cfg["trainer_cls"] = _TRAINERS[config["rl"]]
 
     def get_training_args(self, cfg: Any) -> dict[str, Any]:
         """Which checkpoint is kept: Axolotl 0.19 passes these keys on for SFT alone."""

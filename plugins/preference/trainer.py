@@ -7,20 +7,13 @@ from typing import Any
 import torch
 from axolotl.core.trainers.dpo.trainer import AxolotlDPOTrainer
 from trl import DPOTrainer
-from trl.models.utils import disable_gradient_checkpointing
-from trl.trainer.utils import use_adapter
 
-from plugins.fused.causal_lm import put_before
-from plugins.fused.log_probability import LogProbabilities, why_not_chunked
-from plugins.fused.loss import ROWS_MULTIPLE
 from plugins.preference.losses import KNOWN, Sides, pair_losses, sft_loss, sft_weight
-from plugins.preference.pack import PackPairs
-from recipes.runner.core.fallbacks import note_fallback
-
-_TARGETS = ("target_rows", "target_ids", "target_sequences")
+from plugins.preference.pack import asked_of
+from plugins.preference.packed import PacksPreferences
 
 
-class PackedDPOTrainer(AxolotlDPOTrainer):
+class PackedDPOTrainer(PacksPreferences, AxolotlDPOTrainer):
     """Runs chosen and rejected as one packed row, once by the policy and once by the reference.
 
     Loss and figures are TRL's, but for entropy, mean logits and token accuracy, which want all
@@ -28,41 +21,14 @@ class PackedDPOTrainer(AxolotlDPOTrainer):
     memory isn't handed back after each, as Axolotl does.
     """
 
-    data_collator: Any
-    packs: bool = False
     _pairs_of_step = _batches_of_step = 0
     _chosen_tokens_of_step: Any = 0
 
-    def pack_pairs(self, model: Any) -> None:
-        """Pack from now on, where settings and model allow it.
-
-        Args:
-            model: the causal language model, whose decoder keeps packed sequences apart.
-        """
-        if reason := self._why_not_packed(model) or why_not_chunked(model):
-            note_fallback("preference.packing", "padded pairs and whole logits", reason)
-            return
-        put_before(LogProbabilities, model)
-        on_gpu = self.args.device.type == "cuda"
-        self.data_collator = PackPairs(self.data_collator, ROWS_MULTIPLE if on_gpu else 1)
-        self.packs = True
-
-    def _why_not_packed(self, model: Any) -> str:
-        deepspeed = self.accelerator.state.deepspeed_plugin
-        if self.is_fsdp_enabled or (deepspeed is not None and deepspeed.zero_stage == 3):
-            return "weights are cut into shards"
-        if getattr(model.config, "alibi", False):
-            return "this model has alibi positions, which packed sequences would share"
+    def _unknown(self) -> str:
         if others := [kind for kind in self.loss_types if kind not in KNOWN]:
             return f"the loss {others[0]} is none of {', '.join(KNOWN)}"
-        given = {
-            "ld_alpha": self.ld_alpha, "dpo_use_weighting": self.use_weighting,
-            "precompute_ref_log_probs": self.precompute_ref_logps,
-            "dpo_use_liger_kernel": self.use_liger_kernel, "a second model": self.ref_model,
-            "metrics over logits": self.compute_metrics, "routers": self.aux_loss_enabled,
-            "images": self._is_vision_dataset,
-        }  # fmt: skip
-        asked = [name for name, value in given.items() if value]
+        asked = self._asked()
+        asked += [key for key in ("ld_alpha", "use_weighting") if getattr(self, key)]
         if self.f_divergence_type != "reverse_kl":
             asked.append(f"the divergence {self.f_divergence_type}")
         return f"it doesn't know {', '.join(asked)}" if asked else ""
@@ -97,8 +63,7 @@ class PackedDPOTrainer(AxolotlDPOTrainer):
         if not self.packs:
             return super()._compute_loss(model, inputs, return_outputs)
         mode = "train" if self.model.training else "eval"
-        keys = ("input_ids", "position_ids", *_TARGETS)
-        asked = {key: inputs[key] for key in keys} | {"sequences": 2 * _pairs(inputs)}
+        asked = asked_of(inputs)
         # First, while nothing is kept for a backward.
         before = self._reference(asked)
         found = model(**asked).log_probabilities
@@ -115,18 +80,6 @@ class PackedDPOTrainer(AxolotlDPOTrainer):
         if anchor := sft_weight(kinds, weights):
             loss = loss + anchor * sft_loss(sides, tokens)
         return loss
-
-    def _reference(self, asked: dict[str, Any]) -> torch.Tensor:
-        """[2 * pairs] log probabilities by the frozen SFT adapter, or by the plain base."""
-        model = self.accelerator.unwrap_model(self.model)
-        name = "ref" if "ref" in model.peft_config else None
-        checkpointing = self.args.gradient_checkpointing_kwargs
-        with (
-            torch.no_grad(),
-            disable_gradient_checkpointing(self.model, checkpointing),
-            use_adapter(model, name),
-        ):
-            return self.model(**asked).log_probabilities
 
     def _note(self, mode: str, inputs: Any, found: torch.Tensor, changes: torch.Tensor) -> None:
         """Keep the figures of a micro-batch, under TRL's names, where they were computed."""

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from axolotl.core.trainers.dpo.args import AxolotlDPOConfig
+from axolotl.core.training_args import AxolotlKTOConfig
 from axolotl.utils.dict import DictDefault
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
@@ -18,6 +19,7 @@ from plugins.fused import log_probability
 from plugins.fused.backends import Choice
 from plugins.fused.merge import merge_micro_batches
 from plugins.llama.plugin import LlamaPlugin
+from plugins.preference.kto import PackedKTOTrainer
 from plugins.preference.pack import pack_pairs
 from plugins.preference.reference import go_on_from
 from plugins.preference.trainer import PackedDPOTrainer
@@ -56,7 +58,9 @@ def family(request, tmp_path):
 
 def trainer_of(family, folder, kind=PackedDPOTrainer, rows=ROWS, **settings):
     """Away from its reference, where margins and gradients are no longer those of a start."""
-    configs = {DPOTrainer: DPOConfig, KTOTrainer: KTOConfig}
+    configs = {
+        DPOTrainer: DPOConfig, KTOTrainer: KTOConfig, PackedKTOTrainer: AxolotlKTOConfig
+    }  # fmt: skip
     args = configs.get(kind, AxolotlDPOConfig)(
         output_dir=str(folder), beta=0.3, report_to=[], use_cpu=True, bf16=False, max_length=48,
         logging_steps=1, save_strategy="no", **{"per_device_train_batch_size": 2, **settings},
@@ -180,7 +184,7 @@ def test_where_packing_would_be_wrong_pairs_stay_padded(
     family, tmp_path, monkeypatch, change, words
 ):
     said = []
-    monkeypatch.setattr("plugins.preference.trainer.note_fallback", lambda *text: said.append(text))
+    monkeypatch.setattr("plugins.preference.packed.note_fallback", lambda *text: said.append(text))
     trainer = trainer_of(family, tmp_path / "o")
     model = family.plugin.find(trainer.model)
     change(trainer, model)

@@ -147,5 +147,6 @@ def test_the_loss_is_the_recipes():
     assert loss_of({}, falcon) == "plain"
     pairs = {**ours, "rl": "dpo", "plugins": [*ours["plugins"], PREFERENCE_PLUGIN]}
     assert loss_of(pairs, falcon) == "fused"
-    assert loss_of({**pairs, "rl": "kto"}, falcon) == "plain"
+    assert loss_of({**pairs, "rl": "kto"}, falcon) == "fused"
+    assert loss_of({**pairs, "rl": "orpo"}, falcon) == "plain"
     assert loss_of({**ours, "rl": "dpo"}, falcon) == "plain"

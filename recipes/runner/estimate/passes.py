@@ -60,10 +60,10 @@ def gives_rewards(config: Mapping[str, Any]) -> bool:
 
 
 def packs_pairs(config: Mapping[str, Any], family: Family) -> bool:
-    """Whether chosen and rejected are laid end to end, and take no whole logits
-    (plugins/preference/trainer.py)."""
-    paired = config.get("rl") in ("dpo", "ipo")
-    return paired and family.fused_path(config) and names_preference_plugin(config)
+    """Whether a micro-batch's answers are laid end to end, and take no whole logits
+    (plugins/preference/packed.py)."""
+    known = config.get("rl") in ("dpo", "ipo", "kto")
+    return known and family.fused_path(config) and names_preference_plugin(config)
 
 
 def copies_reference(config: Mapping[str, Any]) -> bool:

@@ -150,7 +150,8 @@ def _work(
         steps = math.ceil(counted * epochs / rows_a_step)
     most = "" if packed else ", at most: rows are padded, not packed"
     if packs_pairs(config, family_of(shape.model_type)):
-        most = ", at most: pairs are packed, without padding"
+        what = "answers" if config.get("rl") == "kto" else "pairs"
+        most = f", at most: {what} are packed, without padding"
     lines = [f"Tokens a step     {tokens_a_step:,}{most}"]
     if passes.sequences > 1:
         lines.append(f"                  {passes.sequences} sequences a row: chosen and rejected")
