@@ -13,6 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import FalconForCausalLM
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+from transformers.models.falcon import modeling_falcon
+from transformers.models.falcon.modeling_falcon import FalconAttention
 
 from plugins.falcon.block import FalconBlock, read_block
 from plugins.falcon.module_attention import (
@@ -166,6 +168,7 @@ def install(model: nn.Module, choice: Choice | None = None) -> None:
     if falcon is None:
         return
     choice = choice or Choice()
+    _leave_flash_attention_2(falcon, said=not choice.block)
     put_before(PackedDecoder, falcon.transformer)
     if choice.gathered:
         run_inside(falcon.transformer.h, falcon.lm_head)
@@ -178,3 +181,17 @@ def install(model: nn.Module, choice: Choice | None = None) -> None:
     else:
         falcon.__class__ = plain_class(falcon)
     falcon.logits_in_eval = False
+
+
+def _leave_flash_attention_2(falcon: Any, said: bool) -> None:
+    """Let the modules take a mask: Falcon's flash_attention_2 fails over one, and knows no packed
+    sequences without."""
+    flash = getattr(modeling_falcon, "FalconFlashAttention2", None)
+    found = [module for module in falcon.modules() if flash and type(module) is flash]
+    for module in found:
+        module.__class__ = FalconAttention
+    if found:
+        falcon.config._attn_implementation = "sdpa"
+        if said:
+            reason = "packed conversations are not kept apart by flash_attention_2"
+            note_fallback("falcon.attention", "SDPA with a mask", reason)

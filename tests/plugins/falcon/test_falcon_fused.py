@@ -199,6 +199,17 @@ def test_choice_on_a_new_gpu(wanted, sharded, taken, monkeypatch) -> None:
     assert choose(options, machine, "falcon") == taken
 
 
+@pytest.mark.parametrize("head_dim,attention", [(64, "grouped"), (48, "flash"), (80, "flash")])
+def test_heads_of_no_power_of_two_take_flash(monkeypatch, head_dim, attention) -> None:
+    """Triton's `arange` takes powers of two alone."""
+    from plugins.fused import backends
+
+    for asked in ("flash_runs", "triton_runs"):
+        monkeypatch.setattr(backends, asked, lambda *_: "")
+    machine = Machine(torch.device("cuda"), torch.bfloat16, head_dim)
+    assert choose(FusedOptions(), machine, "llama").attention == attention
+
+
 def test_a_model_that_waits_on_the_cpu_runs_as_its_gpu_can(monkeypatch) -> None:
     """A launcher leaves a 16-bit model there until the Trainer moves it."""
     from plugins.falcon.plugin import FalconPlugin

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from tiny_falcon import LAYOUTS, make_falcon, with_adapter
+from transformers.models.falcon.modeling_falcon import FalconFlashAttention2
 
 from plugins.falcon.model import install
 from plugins.fused.packed import find_sequences
@@ -47,6 +48,23 @@ def test_stock_falcon_leaks_so_this_file_can_fail() -> None:
         ).logits
         second = model(batch["input_ids"][:, 6:]).logits
     assert relative(packed[:, 6:], second) > 0.05
+
+
+def test_flash_attention_2_makes_way(monkeypatch) -> None:
+    """It takes no mask of four axes: an IndexError, where the package is installed."""
+    said = []
+    monkeypatch.setattr("plugins.falcon.model.note_fallback", lambda *text: said.append(text))
+    model = make_falcon().eval()
+    for layer in model.transformer.h:
+        layer.self_attention.__class__ = FalconFlashAttention2
+    model.config._attn_implementation = "flash_attention_2"
+    install(model)
+    batch = pack([6, 9])
+    with torch.no_grad():
+        packed = model(batch["input_ids"], position_ids=batch["position_ids"]).logits
+        second = model(batch["input_ids"][:, 6:]).logits
+    assert relative(packed[:, 6:], second) < 1e-5
+    assert [what for what, *_ in said] == ["falcon.attention"]
 
 
 def test_eager_attention_too() -> None:

@@ -6,10 +6,12 @@ import bitsandbytes as bnb
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.tuners.trainable_tokens import TrainableTokensLayer
 from tiny_falcon import make_falcon
 from torch import nn
 from transformers import BitsAndBytesConfig, FalconForCausalLM
 from transformers.integrations import bitsandbytes as bnb_integration
+from transformers.models.falcon import modeling_falcon
 from transformers.models.falcon.modeling_falcon import FalconLinear
 
 from plugins.falcon import quantization
@@ -100,6 +102,23 @@ def test_enable_steps_aside_when_upstream_is_mended(stock, monkeypatch) -> None:
     monkeypatch.setattr(bnb_integration, "replace_with_bnb_linear", fixed)
     assert not quantization.enable()
     assert bnb_integration.replace_with_bnb_linear is fixed
+
+
+@pytest.mark.parametrize(
+    "gone", [(modeling_falcon, "FalconLinear"), (bnb_integration, "replace_with_bnb_linear")]
+)
+def test_enable_steps_aside_when_upstream_has_gone_another_way(stock, monkeypatch, gone) -> None:
+    monkeypatch.delattr(*gone)
+    assert not quantization.enable()
+
+
+def test_the_guard_passes_trained_tokens_of_a_tied_head(checkpoint, stock) -> None:
+    """PEFT wraps the embeddings and the head that is tied to them, which stay in 16 bits."""
+    quantization.enable()
+    tokens = LoraConfig(r=2, target_modules=TARGETS, trainable_token_indices=[3, 5])
+    model = get_peft_model(load(checkpoint, NF4), tokens)
+    assert any(isinstance(module, TrainableTokensLayer) for module in model.modules())
+    check_quantised(model, load_in_4bit=True, load_in_8bit=False)
 
 
 def test_enable_twice_hooks_once(stock) -> None:

@@ -46,7 +46,11 @@ def _rank(rank: int, family: str, memory: str, fused_loss: bool, folder: Path) -
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "DS_ACCELERATOR": "cpu",
     }  # fmt: skip
     import deepspeed
+    from deepspeed.accelerator.cpu_accelerator import CPU_Accelerator
+    from deepspeed.accelerator.real_accelerator import set_accelerator
     from deepspeed.utils import safe_get_full_grad
+
+    set_accelerator(CPU_Accelerator())  # it was imported above, and has taken a card that is there
 
     # A faster way of CPU ranks, which it would compile; the package hides the module's name.
     sys.modules["deepspeed.comm.torch"].build_shm_op = lambda: None
