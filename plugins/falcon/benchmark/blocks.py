@@ -2,8 +2,8 @@
 
 `python -m plugins.falcon.benchmark.blocks falcon-7b,4x2048,low llama-7b,1x512,fast,eager` prints a
 line of JSON a row. Words after a size: fast, low or auto; fp8; eager (nothing recorded); held
-(nothing in host memory); flash; x4 (passes a step); limit24 (PyTorch held to 24 GiB); whole (a
-sequence a row); kernels.
+(nothing in host memory); flash; x4 (passes a step); limit24 (PyTorch held to 24 GiB); from80000
+(the first row tried for the longest); whole (a sequence a row); kernels.
 
 Weights are drawn at random and quantised on the card; ids are random, four sequences a row, all
 labelled; LoRA of rank 32 on every linear layer; a step is forward, backward and AdamW.
@@ -23,6 +23,7 @@ from torch import nn
 
 from plugins.falcon import model as falcon
 from plugins.falcon.benchmark.cases import LLAMA_LINEARS
+from plugins.falcon.benchmark.shares import frozen_flops, shares_of
 from plugins.fused.backends import Choice
 from plugins.fused.memory import GIB
 from plugins.llama import model as llama
@@ -44,6 +45,8 @@ TARGETS = {
 }
 SEQUENCES = 4  # of a row
 WARM_UP = 4  # compiled in the first, recorded in the second
+PROFILED = 8  # steps of a profile of kernels: in the first after a pause products run faster
+TRIES = 7  # rows tried for each limit
 
 
 def make(shape: str, rank: int = 32) -> nn.Module:
@@ -152,9 +155,10 @@ def measure(model: Any, words: list[str], rows: int, length: int, steps: int) ->
     fresh()
     training.run(batch, WARM_UP)
     seconds = training.run(batch, steps)
+    profiled = PROFILED if "kernels" in words else 1
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        training.run(batch, 1)
-    kernels = kernels_of(profile)
+        training.run(batch, profiled)
+    kernels = kernels_of(profile, profiled)
     decoder = getattr(model.base_model.model, model.base_model.model.base_model_prefix)
     recorded = sum(one.recording is not None for one in decoder.fused.graphs.shapes.values())
     result = {
@@ -166,21 +170,24 @@ def measure(model: Any, words: list[str], rows: int, length: int, steps: int) ->
         "recorded": recorded, "memory": choice.memory, "fallbacks": fallbacks_taken(),
     }  # fmt: skip
     if "kernels" in words:
+        flops = frozen_flops(model, batch["target_rows"].numel(), rows * length)
+        result["shares"] = shares_of(kernels, passes * flops)
         result["kernels"] = {
             name: [round(ms, 2), count] for name, (ms, count) in list(kernels.items())[:25]
         }
     return result
 
 
-def kernels_of(profile: torch.profiler.profile) -> dict[str, tuple[float, int]]:
-    """Milliseconds and launches of each kind of kernel, the longest first.
+def kernels_of(profile: torch.profiler.profile, steps: int = 1) -> dict[str, tuple[float, int]]:
+    """Milliseconds and launches of each kind of kernel in one of ``steps``, the longest first.
 
     PyTorch's element by element ones differ beyond their first 60 letters alone, and are one kind.
     """
     found: dict[str, tuple[float, int]] = {}
     for kernel in profile.key_averages():
         ms, count = found.get(kernel.key[:60], (0.0, 0))
-        found[kernel.key[:60]] = ms + kernel.self_device_time_total / 1e3, count + kernel.count
+        spent = kernel.self_device_time_total / 1e3 / steps
+        found[kernel.key[:60]] = ms + spent, count + kernel.count // steps
     return dict(sorted(found.items(), key=lambda one: -one[1][0]))
 
 
@@ -200,7 +207,8 @@ def longest_row(model: Any, words: list[str], limits: list[float]) -> Iterator[d
     """The longest row found of a step within each limit in GiB, each run.
 
     PyTorch is held to the limit less 0.5 GiB, which CUDA's context takes. The first try comes from
-    the line through two peaks; where it fits, the next from the room that it left.
+    the line through two peaks, or is the word ``from80000``; a longer one from the room that was
+    left, and once one has failed from halfway between.
     """
     hold(None)
     install(model, [*words, "eager"])
@@ -216,8 +224,9 @@ def longest_row(model: Any, words: list[str], limits: list[float]) -> Iterator[d
         room = limit - 0.5
         hold(room)
         found: dict[str, Any] = {"limit_gib": limit, "failed": "no row tried fits"}
-        best, tried = 0, int(short + (room - peaks[0]) / slope)
-        for _ in range(4):
+        first = number_of(words, "from") or short + (room - peaks[0]) / slope
+        best, failed, tried = 0, 0, int(first)
+        for _ in range(TRIES):
             tried = tried // 512 * 512
             if tried <= best:
                 break
@@ -226,16 +235,29 @@ def longest_row(model: Any, words: list[str], limits: list[float]) -> Iterator[d
                 seconds = training.run(batch_of(1, tried, vocabulary), 1)
             except torch.OutOfMemoryError:
                 training.optimizer.zero_grad()
-                tried = (best + tried) // 2 if best else int(tried * 0.95)
-                continue
-            best, peak = tried, torch.cuda.max_memory_reserved() / GIB
-            found = {
-                "limit_gib": limit, "longest": best, "tokens_per_second": round(best / seconds),
-                "reserved_gib": round(peak, 2),
-            }  # fmt: skip
-            tried = int(best + (room - peak) / slope * 0.97)
+                failed = tried
+            else:
+                best, peak = tried, torch.cuda.max_memory_reserved() / GIB
+                found = {
+                    "limit_gib": limit, "longest": best, "tokens_per_second": round(best / seconds),
+                    "reserved_gib": round(peak, 2),
+                }  # fmt: skip
+            tried = next_length(best, failed, 0.97 * (room - peak) / slope if best else 0.0)
         hold(None)
-        yield found
+        yield found | {"shortest_failed": failed or None}
+
+
+def next_length(best: int, failed: int, more: float) -> int:
+    """The row to try next.
+
+    Args:
+        best: the longest that fitted, 0 for none yet.
+        failed: the last that didn't fit, 0 for none yet.
+        more: tokens that the room left by ``best`` may hold.
+    """
+    if not failed:
+        return int(best + more)
+    return (best + failed) // 2 if best else int(failed * 0.9)
 
 
 def fresh() -> None:

@@ -1,12 +1,14 @@
-"""Optimizer steps of DPO, as Axolotl runs them and as the packed trainer does.
+"""Optimizer steps of DPO and KTO, as Axolotl runs them and as this repository does.
 
 `python -m plugins.falcon.benchmark.pairs stock auto low,12 values` prints a line of JSON a case:
 Falcon-7B's shape with random weights, 1,024 tokens a side of which a quarter is the prompt, LoRA of
 rank 32 on every linear layer with a frozen copy for the reference, 8 pairs an optimizer step in
 micro-batches of one, and each step logged, as falcon7b-dpo has it. ``stock`` is Axolotl's trainer
 over what it loads: `load_in_4bit` quantises no Falcon there, and lifts it to float32. A number
-after a comma is the GiB that the process may take. ``values`` holds the packed way and TRL's own
-against TRL's own in float32. ``tiny`` among the words shows on any machine that all runs.
+after a comma is the GiB that the process may take. ``kto-stock``, ``kto-auto`` and so on are KTO's
+over 16 answers, in micro-batches of two, as falcon7b-kto has it. ``values`` holds the packed way
+and TRL's own against TRL's own in float32. ``tiny`` among the words shows on any machine that all
+runs.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from typing import Any
 import torch
 from axolotl.core.trainers.dpo.args import AxolotlDPOConfig
 from axolotl.core.trainers.dpo.trainer import AxolotlDPOTrainer
+from axolotl.core.trainers.trl import AxolotlKTOTrainer
+from axolotl.core.training_args import AxolotlKTOConfig
 from axolotl.utils.dict import DictDefault
 from datasets import Dataset
 from transformers import TrainerCallback
@@ -29,12 +33,14 @@ from plugins.falcon.benchmark import blocks, stand_in
 from plugins.falcon.plugin import FalconPlugin
 from plugins.fused.backends import chosen
 from plugins.fused.memory import GIB
+from plugins.preference.kto import PackedKTOTrainer
 from plugins.preference.pack import pack_pairs
 from plugins.preference.reference import keep_in_fp32
 from plugins.preference.trainer import PackedDPOTrainer
 from recipes.runner.core.fallbacks import fallbacks_taken
 
-PAIRS = 8  # of an optimizer step
+PAIRS = 8  # of an optimizer step, or that many times two answers
+KTO = "kto-"
 RANK = 32
 CHECKPOINTING: dict[str, Any] = {
     "gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}
@@ -56,6 +62,14 @@ class _Packed(_Tokenised, PackedDPOTrainer):
     pass
 
 
+class _StockAnswers(_Tokenised, AxolotlKTOTrainer):
+    pass
+
+
+class _PackedAnswers(_Tokenised, PackedKTOTrainer):
+    pass
+
+
 class _Stopwatch(TrainerCallback):
     def __init__(self, warm_up: int) -> None:
         self.warm_up, self.peak = warm_up, 0
@@ -69,21 +83,26 @@ class _Stopwatch(TrainerCallback):
             self.marks.append(time.perf_counter())
 
 
-def rows(side: int, vocabulary: int) -> Dataset:
-    """As many pairs as a few steps take, of random tokens."""
+def rows(side: int, vocabulary: int, answers: bool = False) -> Dataset:
+    """As many pairs, or ``answers`` wanted and not in turn, as a few steps take, random tokens."""
     draw = torch.Generator().manual_seed(0)
 
     def ids(count: int) -> list[int]:
         return torch.randint(20, vocabulary, (count,), generator=draw).tolist()
 
-    asked = side // 4
-    return Dataset.from_list(
-        [
-            {"prompt_ids": ids(asked), "chosen_ids": ids(side - asked),
-             "rejected_ids": ids(side - asked)}
-            for _ in range(4 * PAIRS)
-        ]
-    )  # fmt: skip
+    asked, found = side // 4, []
+    for _ in range(4 * PAIRS):
+        prompt, one, other = ids(asked), ids(side - asked), ids(side - asked)
+        if not answers:
+            found.append({"prompt_ids": prompt, "chosen_ids": one, "rejected_ids": other})
+            continue
+        # Beside each stands the other answer of its micro-batch, as TRL pairs them for its KL.
+        found += [
+            {"prompt_ids": prompt, "completion_ids": mine, "KL_completion_ids": theirs,
+             "label": wanted}
+            for mine, theirs, wanted in ((one, other, True), (other, one, False))
+        ]  # fmt: skip
+    return Dataset.from_list(found)
 
 
 def trainer_of(kind: Any, model: Any, folder: Path, steps: int, side: int, **more: Any) -> Any:
@@ -94,8 +113,9 @@ def trainer_of(kind: Any, model: Any, folder: Path, steps: int, side: int, **mor
     from transformers import AutoTokenizer
 
     more = {"bf16": torch.cuda.is_available()} | more
-    args = AxolotlDPOConfig(
-        output_dir=str(folder), beta=0.1, per_device_train_batch_size=1, max_length=side,
+    answers = issubclass(kind, AxolotlKTOTrainer)
+    args = (AxolotlKTOConfig if answers else AxolotlDPOConfig)(
+        output_dir=str(folder), beta=0.1, per_device_train_batch_size=1 + answers, max_length=side,
         gradient_accumulation_steps=PAIRS, max_steps=steps, logging_steps=1, report_to=[],
         save_strategy="no", optim="adamw_torch_fused", use_cpu=not torch.cuda.is_available(),
         disable_tqdm=True, learning_rate=2e-5, remove_unused_columns=False, **more,
@@ -105,8 +125,9 @@ def trainer_of(kind: Any, model: Any, folder: Path, steps: int, side: int, **mor
     lora = LoraConfig(
         r=RANK, lora_alpha=RANK, target_modules=blocks.TARGETS["falcon"], task_type="CAUSAL_LM"
     )
-    trainer = kind(model=model, args=args, train_dataset=rows(side, model.config.vocab_size),
-                   processing_class=tokenizer, peft_config=lora)  # fmt: skip
+    data = rows(side, model.config.vocab_size, answers)
+    trainer = kind(model=model, args=args, train_dataset=data, processing_class=tokenizer,
+                   peft_config=lora)  # fmt: skip
     _with_reference(trainer.model)
     return trainer
 
@@ -146,13 +167,28 @@ def base_of(quantised: bool, tiny: bool) -> Any:
     return model if quantised else model.float()
 
 
-def packed_trainer(folder: Path, steps: int, side: int, tiny: bool, memory: str) -> Any:
-    """The packed trainer, set up by the plugin as in a run."""
-    trainer = trainer_of(_Packed, base_of(True, tiny), folder, steps, side)
+def our_trainer(
+    kind: Any,
+    folder: Path,
+    steps: int,
+    side: int,
+    tiny: bool,
+    memory: str,
+    limit: float | None = None,
+) -> Any:
+    """The packed trainer of DPO or KTO, set up by the plugin as in a run.
+
+    The process is held to ``limit`` GiB once the base is small: it is drawn in 16 bits.
+    """
+    base = base_of(True, tiny)
+    fresh(limit)
+    trainer = trainer_of(kind, base, folder, steps, side)
     options = {"memory": memory}
     dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    cfg = DictDefault({"rl": "dpo", "bf16": dtype == torch.bfloat16, "torch_dtype": dtype,
-                       "falcon": options})  # fmt: skip
+    cfg = DictDefault({
+        "rl": "kto" if kind is _PackedAnswers else "dpo", "bf16": dtype == torch.bfloat16,
+        "torch_dtype": dtype, "falcon": options,
+    })  # fmt: skip
     FalconPlugin().post_trainer_create(cfg, trainer)
     assert trainer.packs, fallbacks_taken()
     return trainer
@@ -161,12 +197,15 @@ def packed_trainer(folder: Path, steps: int, side: int, tiny: bool, memory: str)
 def measure(case: str, folder: Path, side: int, tiny: bool) -> dict[str, Any]:
     """Seconds of an optimizer step, and the card's peak."""
     name, _, limit = case.partition(",")
-    fresh(float(limit) if limit else None)
+    answers, name = name.startswith(KTO), name.removeprefix(KTO)
     warm_up, steps = (1, 2) if name == "stock" else (3, 6)
     if name == "stock":
-        trainer = trainer_of(_Stock, base_of(False, tiny), folder, steps, side, **CHECKPOINTING)
+        kind = _StockAnswers if answers else _Stock
+        trainer = trainer_of(kind, base_of(False, tiny), folder, steps, side, **CHECKPOINTING)
     else:
-        trainer = packed_trainer(folder, steps, side, tiny, name)
+        kind = _PackedAnswers if answers else _Packed
+        room = float(limit) if limit else None
+        trainer = our_trainer(kind, folder, steps, side, tiny, name, room)
     watch = _Stopwatch(warm_up)
     trainer.add_callback(watch)
     held = _allocated()
@@ -189,7 +228,7 @@ def compare(folder: Path, side: int, tiny: bool) -> dict[str, Any]:
     transformers' modules over padded rows with all logits. What the packed way is off by is to be
     no more than what TRL's own is in the same 16 bits.
     """
-    packed = packed_trainer(folder, 1, side, tiny, "fast")
+    packed = our_trainer(_Packed, folder, 1, side, tiny, "fast")
     weights = _adapters(packed.model)
     found = {"packed": _one_pair(packed, packs=True)}
     del packed
@@ -294,7 +333,9 @@ def _reserved() -> int:
 def main() -> None:
     """Measure the named cases."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cases", nargs="+", help="stock, auto, fast, low, low,12, values; tiny")
+    parser.add_argument(
+        "cases", nargs="+", help="stock, auto, fast, low, low,12, kto-stock, kto-auto, values; tiny"
+    )
     parser.add_argument("--side", type=int, default=1024, help="tokens of prompt and answer")
     args = parser.parse_args()
     tiny = "tiny" in args.cases
