@@ -58,3 +58,14 @@ def prompts_of(files: Iterable[Path]) -> list[Prompt]:
                 found.append(Prompt(f"{file.stem}/{prompt.get('id')}", str(turn), before))
                 before = str(turn)
     return found
+
+
+def references_of(files: Iterable[Path]) -> dict[str, str]:
+    """The name of each prompt by the answer that its suite gives it, where it gives one."""
+    found: dict[str, str] = {}
+    for file in files:
+        listed = read_yaml(file, "Write a suite").content.get("prompts")
+        for prompt in listed if isinstance(listed, list) else []:
+            if isinstance(prompt, dict) and isinstance(prompt.get("reference"), str):
+                found[prompt["reference"]] = f"{file.stem}/{prompt.get('id')}"
+    return found

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from datasets_prep.settings import ContaminationSettings
+from datasets_prep.suites import references_of, suite_files
 from plugins.preference import rows
 from plugins.preference import watch as watching
 from plugins.preference.reference import go_on_from
@@ -156,6 +158,19 @@ def test_a_row_near_a_suite_s_prompt_is_refused_by_line(tmp_path, row):
         rows.look_at_rows({"datasets": [{"path": str(path)}]})
     [error] = refused.value.errors
     assert str(error).startswith(f"{path}:2: is ") and "coherence/" in str(error)
+
+
+def test_a_row_that_teaches_a_suite_s_own_answer_is_refused(tmp_path):
+    answer, name = next(iter(references_of(suite_files(ContaminationSettings())).items()))
+    path = tmp_path / "mine.jsonl"
+    row = {"prompt": "Well, tell me.", "chosen": answer.upper(), "rejected": "So?"}
+    path.write_text(
+        json.dumps({**row, "chosen": "No.", "rejected": answer}) + "\n" + json.dumps(row)
+    )
+    with pytest.raises(UserErrors) as refused:
+        rows.look_at_rows({"datasets": [{"path": str(path)}]})
+    [error] = refused.value.errors
+    assert f"{path}:2: is the answer of the suite to '{name}'" in str(error)
 
 
 def tiny(rank=4):
