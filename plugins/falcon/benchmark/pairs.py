@@ -90,7 +90,8 @@ def rows(side: int, vocabulary: int, answers: bool = False) -> Dataset:
     def ids(count: int) -> list[int]:
         return torch.randint(20, vocabulary, (count,), generator=draw).tolist()
 
-    asked, found = side // 4, []
+    asked = side // 4
+    found: list[dict[str, Any]] = []
     for _ in range(4 * PAIRS):
         prompt, one, other = ids(asked), ids(side - asked), ids(side - asked)
         if not answers:
