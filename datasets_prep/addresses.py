@@ -40,8 +40,11 @@ _ABROAD = re.compile(
     rf"|\b\d{{1,4}}(?: bis| ter)?,? (?:rue|boulevard|impasse|all\u00e9e|quai) {_OF}"
     rf"{_WORD}(?:[ -]{_WORD}){{0,3}}{_CITY}"
 )
+# "In 1886, Robert Lane": a year and its comma, behind what only a date follows.
+_YEAR = r"(?!(?<=\b[Ii]n )[12]\d{3}, |(?<=\b[A-Z][a-z][a-z] )[12]\d{3}, )"
 _ENGLISH = re.compile(
-    rf"(?<![\w.,$\u20ac\u00a3-])\d{{1,5}}[A-Za-z]?,? (?:[NSEW]\.? |North |South |East |West )?"
+    rf"(?<![\w.,$\u20ac\u00a3-]){_YEAR}\d{{1,5}}[A-Za-z]?,? "
+    r"(?:[NSEW]\.? |North |South |East |West )?"
     rf"(?:{_NAME} ){{1,3}}(?:(?:{_SURE})\b\.?|(?:{_WORDS})\b(?:\.(?! [A-Z])|(?!\.? [A-Z][a-z])))"
     rf"{_UNIT}{_TOWN}(?:,? {_POSTCODE})?"
     r"|\bP\.? ?O\.? Box \d+(?:, [A-Z][a-z]+(?: [A-Z][a-z]+)*)?(?:,? [A-Z]{2}\b)?"

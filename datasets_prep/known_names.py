@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 
 from datasets_prep.given_names import COMMON
-from datasets_prep.name_rules import ALSO_WORDS, CREDENTIAL, MEDICINES, NOT_NAMES, is_given
+from datasets_prep.name_rules import (
+    ALSO_WORDS,
+    COUNTRIES,
+    CREDENTIAL,
+    MEDICINES,
+    NOT_NAMES,
+    is_given,
+)
 from datasets_prep.names import NameSpan
 from datasets_prep.public_names import PublicNames
 
@@ -43,6 +50,10 @@ class AuthorNames:
         return [NameSpan(*m.span()) for m in self._pattern.finditer(text)]
 
 
+# "Norman Italy": its second word is nobody's name elsewhere.
+_LANDS = COUNTRIES | frozenset(("north", "south", "east", "west"))
+
+
 class SpreadNames:
     """Names that were found somewhere in a conversation, wherever else they stand in it.
 
@@ -62,7 +73,7 @@ class SpreadNames:
                 lower = part.lower()
                 if part.isupper() or part.islower():
                     part = part.capitalize()
-                if len(part) < 3 or lower in NOT_NAMES or lower in MEDICINES:
+                if len(part) < 3 or lower in NOT_NAMES or lower in MEDICINES or lower in _LANDS:
                     continue
                 if lower in ALSO_WORDS:
                     # A word too: where it can't open a sentence, or is called.

@@ -44,6 +44,8 @@ OF_NO_PERSON = re.compile(
     r"sponge|salad|sandwich|knife|flask|hoover|tartan|potatoes|cocktail|pudding|"
     r"wort|[Hh]otline|[Ll]ifeline|Project|Act|Code|Day|Method|Technique)(?:e?s)?\b"
     r"|(?:['\u2019]s?)? the (?=[A-Z])"
+    # A king, a pope: "Louis XIV".
+    r"| (?:I{2,3}|IV|VI{1,3}|IX|XI{1,3}|XIV|XVI{0,3})\b"
     # A brand: "Meda Cap\u00ae".
     r"|(?: [A-Z][\w-]*)?[\u00ae\u2122]"
 )

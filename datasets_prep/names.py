@@ -194,8 +194,8 @@ def _given(text: str) -> list[tuple[int, int]]:
         first, _, second = word.partition("-")
         two = is_given(second) or match.group()[len(first) + 1 :][:1].isupper()
         if two and not is_given(word):
-            # "Min-jun", "Mei-Ling".
-            word = first
+            # "Min-jun", "Mei-Ling"; "Ivory-Tower" is of words.
+            word = "" if is_common(second) else first
         inside = without_marks(word) in GIVEN_NAMES_INSIDE and MID_SENTENCE.search(
             text, max(0, match.start() - 2), match.start()
         )

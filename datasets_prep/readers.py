@@ -49,11 +49,17 @@ def read_rows(source: Source, paths: list[Path]) -> Iterator[Row]:
 
 
 def _each(rows: Iterator[Row], column: str | None) -> Iterator[Row]:
-    """A row for each element of a column's list; an empty list, or no list, is one row as it is."""
+    """A row for each element of a column's list; an empty list, or no list, is one row as it is.
+
+    Raises:
+        UserError: no row has the column.
+    """
     if column is None:
         yield from rows
         return
+    held = False
     for row in rows:
+        held = held or column in row
         value = row.get(column)
         value = parsed(value) if isinstance(value, str) else value
         if isinstance(value, dict):
@@ -61,6 +67,10 @@ def _each(rows: Iterator[Row], column: str | None) -> Iterator[Row]:
             value = columns_to_rows(value)
         for item in value if isinstance(value, list) and value else [value]:
             yield {**row, column: item}
+    if not held:
+        raise UserError(
+            f"no row has the column '{column}'", "source.each", "Name a column that holds a list"
+        )
 
 
 def _read_file(source: Source, path: Path) -> Iterator[Row]:

@@ -14,6 +14,7 @@ from datasets_prep.name_rules import (
     is_given,
 )
 from datasets_prep.public_words import EVERYWHERE
+from datasets_prep.words import holds_any
 
 _WORD = r"[a-z\u00df-\u017e]{3,}(?:-[a-z]{2,})?"
 # A word of whatever kind stands there as a name.
@@ -45,31 +46,39 @@ _GIVEN = (
 _WORDS = frozenset(["tore", "bit", "dug", "ran", "said", "sang", "keen", "even", "her", "the"])
 
 
+_SMALL = re.compile(r"\b[a-z\u00df-\u017e]{3,}(?![\w'\u2019])")
+_TITLES = ("dr ", "dr.", "mr ", "mr.", "mrs ", "mrs.", "ms ", "ms.", "prof ", "prof.")
+# What is a given name, and no word besides.
+_ONLY_NAMES = (
+    frozenset(name for name in GIVEN_NAMES if is_given(name))
+    - COMMON
+    - NOT_NAMES
+    - MEDICINES
+    - _WORDS
+    - ALSO_WORDS
+    - EVERYWHERE
+)
+
+
 def small_names(text: str) -> list[tuple[int, int]]:
     """Spans of names in lower case."""
-    spans = [
-        match.span(1)
-        for rule in (_SAID, _TITLED)
-        for match in rule.finditer(text)
-        if match[1].islower() and not _is_word(match[1])
-    ]
-    for rule in _GIVEN:
-        for match in rule.finditer(text):
-            if match[1].islower() and _is_name(match[1]):
-                spans.append(match.span(1))
+    spans: list[tuple[int, int]] = []
+    # Most texts hold none of these, which is seen ten times as fast.
+    for rule, hints in ((_SAID, ("name", "Name")), (_TITLED, _TITLES)):
+        if holds_any(text, hints):
+            spans += [m.span(1) for m in rule.finditer(text) if not _is_word(m[1])]
+    if not _ONLY_NAMES.isdisjoint(_SMALL.findall(text)):
+        spans += [
+            match.span(1)
+            for rule in _GIVEN
+            for match in rule.finditer(text)
+            if match[1] in _ONLY_NAMES or match[1].split("-")[0] in _ONLY_NAMES
+        ]
     return spans
 
 
 def _is_word(word: str) -> bool:
     """Whether a word that stands as a name is one of English all the same: "my name is known"."""
+    if not word.islower():
+        return True
     return word in COMMON or word in NOT_NAMES or word in MEDICINES or word in _WORDS
-
-
-def _is_name(word: str) -> bool:
-    return (
-        is_given(word)
-        and word in GIVEN_NAMES
-        and not _is_word(word)
-        and word not in ALSO_WORDS
-        and word not in EVERYWHERE
-    )

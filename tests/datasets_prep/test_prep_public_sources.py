@@ -20,6 +20,7 @@ from datasets_prep.settings import AnonymiseSettings, FilterSettings
 from datasets_prep.suites import Prompt
 from datasets_prep.transcripts import read_transcript
 from datasets_prep.where import parse_condition
+from recipes.runner.core.errors import UserError
 
 SRT = """\
 1
@@ -83,6 +84,13 @@ def test_a_list_of_one_answer_is_the_answer(tmp_path: Path) -> None:
     assert answers == [f"Team {n}" for n in range(4)]
 
 
+def test_a_list_that_no_row_has_is_named(tmp_path: Path) -> None:
+    jsonl(tmp_path / "rows.jsonl", [{"q": "Why do I?", "a": "You rest."}])
+    source = {"file": "rows.jsonl", "each": "answers"}
+    with pytest.raises(UserError, match="no row has the column 'answers'"):
+        datasets_prep.prepare(definition(tmp_path, source=source), out=tmp_path / "o", workers=1)
+
+
 def test_two_columns_are_compared() -> None:
     condition = parse_condition("score_chosen > score_rejected")
     assert condition.holds({"score_chosen": 8.5, "score_rejected": "4"})
@@ -124,6 +132,9 @@ def test_what_anybody_says_is_a_prompt_only_by_itself_or_behind_the_same_turn() 
         "It has these brand names:\n\nGravol\nMarmine\nNico-Vert\nTriptone",
         "Princeton University, then Princeton, Stanford, UW, Cornell.",
         "Hmm, tell me what is your problem?",
+        "It lasted until the rule of Louis XIV and of Henry III.",
+        "I'd read of Genghis Khan, Hitler, Stalin and Mussolini.",
+        "You got every manner of Ivory-Tower Orc in between.",
         "The Tom and Jerry episode features Franz Liszt's Hungarian Rhapsody.",
         "Merchant\nBarron Restaurant Seattle\nDate\n05/12/2021",
     ],
@@ -153,6 +164,11 @@ def test_herbs_that_are_people_and_whole_names() -> None:
 def test_items_doses_times_and_pronunciations_are_kept(answer: str) -> None:
     row: Any = talk("What is there to know or to do, please?", answer)
     assert answer_after(checked(), row).replace("[NAME_1]", "Maria Alvarez") == answer
+
+
+def test_a_year_is_no_house() -> None:
+    assert masked("In 1886, Robert Lane agreed to it.").startswith("In 1886, ")
+    assert masked("I live at 1886, Robert Lane now.") == "I live at [ADDRESS] now."
 
 
 def test_a_signature_with_a_dash_goes_still() -> None:
