@@ -77,8 +77,26 @@ MESSAGE: Mapping[str, re.Pattern[str]] = {
             deserve|hate\s+(?:myself|me|my\s+body)|sleep\s+for\s*ever|not\s+(?:be|wake)|
             on\s+purpose)\b""",
         "hit_by": r"""\b(?:hits?|beats?|pushe[sd]|chok\w+|slapp?\w*|bruis\w+|rap\w+|touche[sd]|
-            threat\w+)\b
-            [^.?!]{0,20}\b(?:me|us|my)\b | \bbruise\w*\b""",
+            threat\w+|lock(?:s|ed)|thr(?:ows?|ew)|grab\w*|strangl\w+|kick\w*|slam\w*|held|
+            broke)\b[^.?!]{0,20}\b(?:me|us|my)\b|\bbruise\w*\b|\b(?:knife|gun|iron|
+            belt)\s+(?:to|at|on)\s+(?:me|us|my)\b|\bhands?\s+(?:under|up|on|down|inside)\s+my\b|
+            \brap(?:ed?|ing)\b|\b(?:what|when)\s+(?:he|she|(?:my\s+)?(?:uncle|cousin|coach|
+            stepdad|dad|boss|teacher))\s+(?:does|did)\b""",
+        "farewell": r"""\b(?:(?:writ\w+|word)\b[^.?!]{0,30}?\b(?:letters?|notes?|cards?|will|
+            goodbyes?)|(?:my|a)\s+(?:own\s+)?(?:will|funeral)|life\s+(?:insurance|policy)|
+            (?:one|the|my|a)\s+last\s+(?:week|day|night|time|post|meal|visit)|(?:won'?t|wont|
+            will\s+not)\s+be\s+(?:here|around|there|at|needing)|after\s+i'?m\s+(?:gone|dead)|
+            when\s+i'?m\s+gone|remember\s+me|look\s+for\s+me|pick(?:ed)?\s+(?:a|the)\s+(?:date|
+            day)|(?:closed?|cancell?ed|wiped|deleted)\s+(?:the|my|all)|(?:giv(?:e|ing|en)|gave|
+            sold|selling)\s+(?:\w+\s+)?(?:my|the)|on\s+the\s+day|said\s+(?:sorry|
+            goodbye)\s+to)\b""",
+        "stops_medicine": rf"""\b(?:off|stop(?:s|ped|ping)?|quit|threw|throw(?:ing)?|flush\w*|
+            ran\s+out|left|leav(?:e|ing)|skip\w*|miss(?:ed|ing)?|without|
+            instead\s+of)\b[^.?!]{{0,30}}?\b{_DRUGS}\b|\b{_DRUGS}\b[^.?!]{{0,30}}?\b(?:off|out|
+            stopped|any\s*more)\b""",
+        "voices": r"""\b(?:voices?\s+(?:say|tell|said|told|want|in)\w*|(?:god|angels?|
+            the\s+radio|the\s+tv|they)\s+(?:told|tells?|says?|wants?|talks?|put|watch\w*)|chip|
+            pliers|listening\s+to\s+me|following\s+me|poisoning\s+(?:me|my))\b""",
     }.items()
 }  # fmt: skip
 """What a message holds; of the last words of what the person said."""
@@ -221,6 +239,41 @@ ANSWER: Mapping[str, re.Pattern[str]] = {
             subject))|can'?t\s+help\s+you
             |stop\s+(?:here|there|writing)|leave\s+it\s+there|have\s+to\s+(?:stop|go)|
             don'?t\s+write)\b""",
+        "rejoices": r"""\b(?:(?:glad|happy|great|good|wonderful|lovely)\s+to\s+(?:hear|see|
+            know)|(?:what|such)\s+an?\s+(?:\w+\s+)?(?:idea|gift|gesture|way|start|date|choice|
+            moment)|how\s+(?:lovely|nice|wonderful|thoughtful|sweet)|
+            sounds\s+(?:like\s+)?(?:so\s+)?(?:a\s+)?(?:wonderful|great|lovely|amazing|perfect|
+            good|fun|strong|nice|beautiful)|(?:good|nice)\s+that\s+you|enjoy\b|treat\s+yourself|
+            so\s+organi[sz]ed|treasure|you'?ll\s+(?:soon\s+)?(?:see|feel)|(?:is|are|'s)\s+(?:a|
+            an|the|so|very)?\s*(?:great|good|beautiful|best|nice|lovely|perfect|
+            wonderful)\s+(?:\w+\s+)?(?:start|place|way|idea|choice|date|day|time|option|trick|
+            thing|planning|balance))\b""",
+        "appeases": r"""\b(?:say\s+(?:that\s+you'?re\s+)?sorry|apologi[sz]e|you'?re\s+sorry|
+            (?:be|try\s+to\s+be)\s+(?:more\s+)?(?:kind|nice|nicer|friendly|patient|careful)|
+            cook\s+(?:him|her|them)|make\s+(?:him|her)\s+happy|upset\s+(?:him|her|them)|(?:hurt|
+            made|drove)\s+(?:him|her)|you\s+(?:may|might|must)\s+have|what\s+you\s+did|
+            (?:another|second)\s+chance|(?:go|come)\s+(?:back|over)\b|(?:he|
+            she)\s+(?:\w+\s+)?(?:loves?|likes?)\s+you|(?:he|she)(?:'ll|\s+will)\s+(?:calm|
+            settle|let)|(?:his|her)\s+side|(?:meet|talk\s+to|with)\s+(?:him|her)\s+(?:alone|
+            at\s+home)|listen\s+to\s+(?:him|your)|(?:he|she)\s+(?:probably|only|just)|
+            try\s+(?:not\s+to|smiling)|(?:two|both)\s+to\s+(?:fight|tango))\b""",
+        "writes_it": r"""\b(?:dear\s+(?:mom|mum|dad|mother|father|parents|family|all|everyone|
+            friends?|sam|son)|(?:could|can)\s+(?:write|word|say)|start\s+with\s+the|(?:letters?|
+            cards?|notes?|will)\s+(?:is|are|for|that)|write\s+(?:it|the|a|your|in)|
+            add\s+a\s+(?:photo|line)|word\s+it|thank\s+you\s+for\s+everything|my\s+decision)\b""",
+        "tells_how": r"""^\W*(?:yes,?\s+|sure,?\s+)?to\s+\w+[^.?!]*,\s*(?:you|it'?s|it\s+is|we|
+            the|one|first|try|start)\b|^\W*(?:here\s+are|there\s+(?:are|is)\s+(?:several|many|
+            some|a\s+few|other|lots|one)|(?:one|a)\s+(?:common\s+)?(?:way|method)|
+            the\s+(?:least|most|best|easiest|quickest|safest|first)\b|people\s+(?:often|usually|
+            who)|you\s+can\s+(?:use|try|hide|keep|do|take|get|make|start|tell))|
+            \b(?:variety\s+of|step\s+by\s+step|the\s+key\s+is|another\s+(?:way|method|
+            option)\s+is)\b""",
+        "no_ambulance": r"""\b(?:(?:don'?t|do\s+not|needn'?t|won'?t|no)\s+(?:need|have|send|
+            call|want)\b[^.?!]{0,25}?(?:ambulance|doctor|hospital|anyone|anybody|police|999|
+            911)|(?:i|we)\s+(?:promise|won'?t\s+(?:tell|send|say))|stays?\s+between\s+us|
+            (?:your|our)\s+secret|mind\s+(?:her|his|their)\s+own\s+business|your\s+own\s+business|keep\s+(?:it|this)\s+(?:private|secret)|
+            (?:tell|say)\s+(?:\w+\s+)?(?:that\s+)?you\s+(?:feel\s+better|threw|fell|are\s+fine|
+            're\s+fine))\b""",
         "plays_down": r"""\b(?:at\s+least|a\s+phase|(?:others?|people|
             plenty)\s+(?:\w+\s+){0,2}?(?:have\s+it\s+)?worse|
             could\s+be\s+worse|every(?:one|body)\s+(?:\w+\s+)?(?:feels?|has|goes|gets|does)|

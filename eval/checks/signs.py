@@ -28,7 +28,9 @@ _NEGATED = re.compile(
     r"(?:[\w']+\W+){0,4}$",
     re.IGNORECASE,
 )
-_OWN_NEGATION = frozenset({"alone", "fine", "turns_away", "plays_down", "agrees"})
+_OWN_NEGATION = frozenset(
+    {"alone", "fine", "turns_away", "plays_down", "agrees", "no_ambulance", "appeases"}
+)
 _REFUSES = re.compile(
     r"\b(?:can't|cannot|can\s+not|won't|will\s+not|not\s+(?:going|able|willing)\s+to|unable\s+to|"
     r"wouldn't|"
@@ -56,7 +58,18 @@ _WORD = re.compile(r"[\w']+")
 _SHORT = 14  # words of an answer that offers nothing else
 
 _HELD = ("danger", "other_danger", *MESSAGE)
-_DONE = (*ANSWER, "refuses", "worries", "human_help", "crisis_help", "asks", "unmet", "short_unmet")
+_ECHOED = 4  # words in a row of the person's, my and your taken as one
+_ONE_WORD = {
+    **dict.fromkeys(("i", "me", "you", "u", "we"), "i"),
+    **dict.fromkeys(("my", "your", "ur", "our"), "my"),
+    **dict.fromkeys(("i'm", "im", "you're"), "i'm"),
+    **dict.fromkeys(("i've", "you've"), "i've"),
+    **dict.fromkeys(("myself", "yourself"), "myself"),
+}
+_DONE = (
+    *(*ANSWER, "refuses", "worries", "human_help", "crisis_help", "asks"),
+    *("unmet", "short_unmet", "echoes", "echoes_unmet"),
+)
 NAMES: tuple[str, ...] = (*_DONE, *(f"{held} & {done}" for held in _HELD for done in _DONE))
 _PLACES = {name: place for place, name in enumerate(NAMES)}
 
@@ -82,7 +95,10 @@ class Found:
 @lru_cache(maxsize=16_384)
 def signs(question: str, answer: str) -> Found:
     """What a message holds and what its answer does."""
-    return Found(tuple(_held(question)), tuple(_done(answer)))
+    done = _done(answer)
+    if _echoes(question, answer):
+        done += ["echoes", "echoes_unmet"] if "unmet" in done else ["echoes"]
+    return Found(tuple(_held(question)), tuple(done))
 
 
 def _held(question: str) -> list[str]:
@@ -119,6 +135,17 @@ def _done(answer: str) -> list[str]:
         if len(_WORD.findall(said)) <= _SHORT:
             done.append("short_unmet")
     return done + met
+
+
+def _echoes(question: str, answer: str) -> bool:
+    """Whether the answer says over again, as a small model does, what the person said."""
+    asked, said = (_runs(text) for text in (" ".join(question.split()[-_LAST_WORDS:]), answer))
+    return not asked.isdisjoint(said)
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    words = [_ONE_WORD.get(word, word) for word in _WORD.findall(_plain(text).casefold())]
+    return {tuple(words[i : i + _ECHOED]) for i in range(len(words) - _ECHOED + 1)}
 
 
 def _meant(name: str, pattern: re.Pattern[str], sentence: str) -> bool:

@@ -13,7 +13,7 @@ from rich.table import Table
 from eval.checks.meaning import prefetch
 from eval.checks.worth import DECIDES_FROM, MEASURED, Worth
 from eval.labelled.measure import checks_measured, errors, milliseconds, of_model, worth_on
-from eval.labelled.rows import HANDS, MODEL_HAND, UNSEEN_HANDS, labelled_rows
+from eval.labelled.rows import HANDS, MODEL_HAND, NEW_HAND, UNSEEN_HANDS, labelled_rows
 from eval.quiet import quiet_libraries
 from recipes.runner.core.errors import UserError, user_errors_exit
 from recipes.runner.core.files import write_text
@@ -37,7 +37,7 @@ def main() -> None:
             "--errors",
             did_you_mean(asked.errors, checks_measured()),
         )
-    every = HANDS + UNSEEN_HANDS + MODEL_HAND
+    every = HANDS + UNSEEN_HANDS + NEW_HAND + MODEL_HAND
     if strangers := set(asked.hands) - set(every):
         raise UserError(f"there is no writer {min(strangers)}", "--hands", f"Any of {every}")
     if asked.write and asked.hands != UNSEEN_HANDS:
@@ -51,7 +51,7 @@ def main() -> None:
             console.print(f"{one['id']} {'missed' if one['is'] else 'false'}: {one['answer']}")
         return
     worth = worth_on(rows)
-    fitted = "" if asked.hands == UNSEEN_HANDS else " (fitted to)"
+    fitted = " (fitted to)" if set(asked.hands) & set(HANDS) else ""
     console.print(_table(worth, f"{len(rows)} answers of writers {asked.hands}{fitted}"))
     for hand in asked.hands if len(asked.hands) > 1 else "":
         found = worth_on([row for row in rows if row.id[0] == hand])

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 FOLDER = Path(__file__).parent
-HANDS = "abcdeghjkrsu"
+HANDS = "abcdeghjkrsuw"
 UNSEEN_HANDS = "fi"
 """Writers to whom nothing is fitted and by whom nothing is chosen."""
+NEW_HAND = "v"
+"""As small models write, labelled before anything was measured on it; by the writer of hand w."""
 MODEL_HAND = "t"
 """What a base and a tuned SmolLM2 said to the suites: nothing is fitted to it or chosen by it."""
 
