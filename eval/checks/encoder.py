@@ -63,16 +63,16 @@ def load_encoder() -> tuple[Any, Any]:
 
 
 def reader(model: Any) -> Any:
-    """The model as it reads fastest, a `Bert`; in bfloat16 where the CPU has the instructions.
+    """The model as it reads fastest, a `Bert`: in whole numbers of 8 bits where the CPU has VNNI.
 
-    No decision of 900 changed by bfloat16.
+    Without it they would be added up in 16 bits, and cut.
     """
     import torch
 
     from eval.checks.bert import Bert
 
-    has_bfloat16 = torch.cpu._is_avx512_bf16_supported()
-    return Bert(model, torch.bfloat16 if has_bfloat16 else torch.float32)
+    fast = torch.cpu._is_vnni_supported() and torch.backends.mkldnn.is_available()
+    return Bert(model, fast)
 
 
 @cache

@@ -117,11 +117,18 @@ def prefetch(pairs: Iterable[tuple[str, str]]) -> None:
         _KEPT.update(zip(group, _read(group), strict=True))
 
 
-def pack(tokenizer: Any, question: str, answer: str, start: int = 0) -> tuple[list[int], int]:
-    """(token ids, how many belong to the question) of one reading, from ``start`` in the answer."""
-    left = tokenizer(question, add_special_tokens=False)["input_ids"][-QUESTION_TOKENS:]
-    right = tokenizer(answer, add_special_tokens=False)["input_ids"]
-    right = right[start : start + ANSWER_TOKENS]
+def plain_tokens(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text, without special ones."""
+    found: list[list[int]] = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    return found
+
+
+def pack(question: list[int], answer: list[int], start: int = 0) -> tuple[list[int], int]:
+    """(token ids, how many belong to the question) of one reading, from ``start`` in the answer.
+
+    Both are `plain_tokens`.
+    """
+    left, right = question[-QUESTION_TOKENS:], answer[start : start + ANSWER_TOKENS]
     return [_START, *left, _END, *right, _END], len(left) + 2
 
 
@@ -242,26 +249,34 @@ def first_reading(
 
     model = _first()
     tokenizer = model.tokenizer
-    said = [_Said(tokenizer, answer) for _, answer in pairs]
+    questions = plain_tokens(tokenizer, [question for question, _ in pairs])
+    found_in = tokenizer(
+        [answer for _, answer in pairs], add_special_tokens=False, return_offsets_mapping=True
+    )
+    answers = found_in["input_ids"]
+    said = [
+        _Said(answer, [start for start, _ in offsets])
+        for (_, answer), offsets in zip(pairs, found_in["offset_mapping"], strict=True)
+    ]
     parts = [
         (index, start)
         for index, one in enumerate(said)
         for start in range(0, max(1, len(one.starts) - OVERLAP), ANSWER_TOKENS - OVERLAP)
     ]
-    packed = [pack(tokenizer, *pairs[index], start) for index, start in parts]
+    packed = [pack(questions[index], answers[index], start) for index, start in parts]
     tokens = batch(packed)
     with torch.inference_mode():
         hidden = model.encoder(**tokens)
         logits, by_token = heads(hidden, tokens, model.weights)
-    best = by_token.argmax(1)
+    values, best = logits.tolist(), by_token.argmax(1).tolist()
     found: list[dict[str, tuple[float, str]]] = [{} for _ in pairs]
     for row, (index, start) in enumerate(parts):
         for column, label in enumerate(LABELS):
-            value = float(logits[row, column])
+            value = values[row][column]
             if label == "asks_back" and "?" in pairs[index][1]:
                 value += QUESTION_MARK
             if label not in found[index] or value > found[index][label][0]:
-                token = int(best[row, column]) - packed[row][1] + start
+                token = best[row][column] - packed[row][1] + start
                 found[index][label] = (value, said[index].sentence(token))
     return [
         ({k: value for k, (value, _) in one.items()}, {k: s for k, (_, s) in one.items()})
@@ -270,14 +285,12 @@ def first_reading(
 
 
 class _Said:
-    """An answer's tokens and sentences."""
+    """An answer, where its tokens start, and its sentences."""
 
-    def __init__(self, tokenizer: Any, answer: str) -> None:
+    def __init__(self, answer: str, starts: list[int]) -> None:
         from datasets_prep.sentences import sentences
 
-        found = tokenizer(answer, add_special_tokens=False, return_offsets_mapping=True)
-        self.starts = [start for start, _ in found["offset_mapping"]]
-        self._answer, self._sentences = answer, list(sentences(answer))
+        self.starts, self._answer, self._sentences = starts, answer, list(sentences(answer))
 
     def sentence(self, token: int) -> str:
         """The one that a token stands in."""

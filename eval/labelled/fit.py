@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from eval.checks.encoder import WIDTH, load_encoder
-from eval.checks.meaning import LABELS, batch, heads, pack
+from eval.checks.meaning import LABELS, batch, heads, pack, plain_tokens
 from eval.labelled.rows import labelled_rows
 
 HARMFUL = frozenset(LABELS) - {
@@ -145,7 +145,10 @@ def _batches(drawn: list[Any], rng: random.Random) -> list[list[Any]]:
 
 
 def _loss(model: Any, tokenizer: Any, weights: Any, group: list[Any]) -> torch.Tensor:
-    tokens = batch([pack(tokenizer, question, answer) for (question, answer, _), _ in group])
+    questions, answers = (
+        plain_tokens(tokenizer, [example[side] for example, _ in group]) for side in (0, 1)
+    )
+    tokens = batch([pack(*pair) for pair in zip(questions, answers, strict=True)])
     logits, _ = heads(model(**tokens).last_hidden_state, tokens, weights)
     wanted, weight = (
         torch.tensor(column)
