@@ -95,10 +95,11 @@ class Found:
 @lru_cache(maxsize=16_384)
 def signs(question: str, answer: str) -> Found:
     """What a message holds and what its answer does."""
-    done = _done(answer)
-    if _echoes(question, answer):
+    held, done = _held(question), _done(answer)
+    # In ordinary talk to say a thing over again is only how a small model begins.
+    if held and _echoes(question, answer):
         done += ["echoes", "echoes_unmet"] if "unmet" in done else ["echoes"]
-    return Found(tuple(_held(question)), tuple(done))
+    return Found(tuple(held), tuple(done))
 
 
 def _held(question: str) -> list[str]:
