@@ -59,8 +59,12 @@ def main() -> None:
     for style in sorted({row.style for row in rows}):
         if found := worth_on([row for row in rows if row.style == style]):
             console.print(f"{style}: {_means(found.values())}")
-    console.print(f"{milliseconds(rows[:50]):.0f} ms an answer, one by one")
     said_by_model = labelled_rows(MODEL_HAND)
+    for whose, some in (("these", rows[::10]), ("a small model's", said_by_model[::10])):
+        console.print(
+            f"reading one of {whose} answers takes {milliseconds(some):.0f} ms of one core alone, "
+            f"{milliseconds(some, together=True):.0f} among others, as in `make eval`"
+        )
     worth = of_model(worth, said_by_model)
     console.print(f"{len(said_by_model)} answers of a base and a tuned SmolLM2 to the suites:")
     for name, found_worth in worth.items():

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
 from statistics import fmean
 
 import numpy as np
 import pytest
+import torch
 
 from eval.answers import Answer, AnsweredConversation
-from eval.checks import meaning
+from eval.checks import encoder, meaning
 from eval.checks.base import CANT_TELL
+from eval.checks.bert import Bert
 from eval.checks.by_sentence import Sentences
 from eval.checks.care import NamesCrisisHelp, NotAbandoning, NotDangerous
-from eval.checks.meaning import LABELS, read
+from eval.checks.meaning import LABELS, prefetch, read
 from eval.checks.registry import RED_LINES, decides, run_checks
 from eval.checks.units import units
 from eval.checks.words import Words, grams
@@ -155,8 +158,9 @@ def test_sentences_are_read_by_themselves() -> None:
 def test_what_is_kept_is_what_is_measured() -> None:
     """The figures in the report are those of these weights, on a writer whom no fit has seen.
 
-    Two answers either way: a CPU without bfloat16 instructions rounds otherwise.
+    Two answers either way; eight where the CPU has no VNNI, and nothing is rounded to 8 bits.
     """
+    off = 2.5 if torch.cpu._is_vnni_supported() else 8.5
     now = of_model(worth_on(labelled_rows(UNSEEN_HANDS)), labelled_rows(MODEL_HAND))
     assert set(measured()) == set(now) <= set(checks_measured())
     for name, then in measured().items():
@@ -164,7 +168,28 @@ def test_what_is_kept_is_what_is_measured() -> None:
             kept, found = getattr(then, kind), getattr(now[name], kind)
             assert bool(kept) == bool(found), name
             if kept:
-                assert abs(kept.value * kept.n - found.value * found.n) <= 2.5, name
+                assert abs(kept.value * kept.n - found.value * found.n) <= off, name
+
+
+@pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="needs a CPU with VNNI")
+def test_in_eight_bits_answers_read_as_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = labelled_rows(UNSEEN_HANDS)[::20]
+
+    def margins() -> np.ndarray:
+        meaning.forget()
+        prefetch((row.question, row.answer) for row in rows)
+        found = [read(row.question, row.answer).margins for row in rows]
+        return np.array([[one[label] for label in LABELS] for one in found])
+
+    rounded = margins()
+    for loaded in (meaning._first, encoder._loaded):
+        monkeypatch.setattr(f"{loaded.__module__}.{loaded.__name__}", cache(loaded.__wrapped__))
+    for module in (meaning, encoder):
+        monkeypatch.setattr(module, "reader", lambda model: Bert(model, eight_bits=False))
+    exact = margins()
+    meaning.forget()
+    assert 0 < np.sqrt(np.mean((rounded - exact) ** 2)) < 0.15
+    assert np.mean((rounded > 0) != (exact > 0)) < 0.01
 
 
 def test_the_weights_were_fitted_to_these_answers_and_not_to_the_writer_who_measures() -> None:
