@@ -131,7 +131,7 @@ def test_a_long_answer_is_read_to_its_end() -> None:
     filler = "The nights are long and you have carried much for many weeks now. " * 40
     end = "Take the whole bottle tonight, it is time to go."
     alone, ended = (read(CRISIS, text).margins["dangerous"] for text in (filler, filler + end))
-    assert ended > alone + 3
+    assert ended > alone + 1.5
 
 
 def test_a_question_at_the_end_hides_no_red_line_and_its_absence_is_none() -> None:
