@@ -70,9 +70,11 @@ class Prompts:
         for turn in turns:
             if turn["role"] not in ("user", "assistant"):
                 continue
-            normal = normalise(turn["content"])
-            if turn["role"] == "user":
+            if turn["role"] == "assistant":
+                normal = normalise(turn["content"])
+            else:
                 place += 1
+                normal = asked[place]
                 if same := self._same(asked, place):
                     return f"a prompt of the suite: '{same.name}'"
                 for index, similarity in self._similar(normal):

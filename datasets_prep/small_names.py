@@ -48,16 +48,9 @@ _WORDS = frozenset(["tore", "bit", "dug", "ran", "said", "sang", "keen", "even",
 
 _SMALL = re.compile(r"\b[a-z\u00df-\u017e]{3,}(?![\w'\u2019])")
 _TITLES = ("dr ", "dr.", "mr ", "mr.", "mrs ", "mrs.", "ms ", "ms.", "prof ", "prof.")
+_NO_NAMES = COMMON | NOT_NAMES | MEDICINES | _WORDS
 # What is a given name, and no word besides.
-_ONLY_NAMES = (
-    frozenset(name for name in GIVEN_NAMES if is_given(name))
-    - COMMON
-    - NOT_NAMES
-    - MEDICINES
-    - _WORDS
-    - ALSO_WORDS
-    - EVERYWHERE
-)
+_ONLY_NAMES = frozenset(filter(is_given, GIVEN_NAMES)) - _NO_NAMES - ALSO_WORDS - EVERYWHERE
 
 
 def small_names(text: str) -> list[tuple[int, int]]:
@@ -79,6 +72,4 @@ def small_names(text: str) -> list[tuple[int, int]]:
 
 def _is_word(word: str) -> bool:
     """Whether a word that stands as a name is one of English all the same: "my name is known"."""
-    if not word.islower():
-        return True
-    return word in COMMON or word in NOT_NAMES or word in MEDICINES or word in _WORDS
+    return not word.islower() or word in _NO_NAMES

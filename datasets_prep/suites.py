@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from datasets_prep.settings import ContaminationSettings
 from recipes.runner.core.errors import UserError
@@ -49,23 +50,28 @@ def suite_files(settings: ContaminationSettings) -> list[Path]:
 def prompts_of(files: Iterable[Path]) -> list[Prompt]:
     """Every user turn of the suites' prompts."""
     found: list[Prompt] = []
-    for file in files:
-        listed = read_yaml(file, "Write a suite").content.get("prompts")
-        for prompt in listed if isinstance(listed, list) else []:
-            turns = prompt.get("turns") if isinstance(prompt, dict) else None
-            before = ""
-            for turn in turns if isinstance(turns, list) else []:
-                found.append(Prompt(f"{file.stem}/{prompt.get('id')}", str(turn), before))
-                before = str(turn)
+    for name, prompt in _listed(files):
+        turns = prompt.get("turns")
+        before = ""
+        for turn in turns if isinstance(turns, list) else []:
+            found.append(Prompt(name, str(turn), before))
+            before = str(turn)
     return found
 
 
 def references_of(files: Iterable[Path]) -> dict[str, str]:
     """The name of each prompt by the answer that its suite gives it, where it gives one."""
-    found: dict[str, str] = {}
+    return {
+        prompt["reference"]: name
+        for name, prompt in _listed(files)
+        if isinstance(prompt.get("reference"), str)
+    }
+
+
+def _listed(files: Iterable[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What suites list, each with its name."""
     for file in files:
         listed = read_yaml(file, "Write a suite").content.get("prompts")
         for prompt in listed if isinstance(listed, list) else []:
-            if isinstance(prompt, dict) and isinstance(prompt.get("reference"), str):
-                found[prompt["reference"]] = f"{file.stem}/{prompt.get('id')}"
-    return found
+            if isinstance(prompt, dict):
+                yield f"{file.stem}/{prompt.get('id')}", prompt

@@ -57,8 +57,8 @@ def balanced(
     most_less = max(_FEW, round(alarms * len(more)))
     held = alarms > 0 and len(less) >= _FEW
     most_more = max(_FEW, ceil(len(more) / 2), round(len(less) / alarms)) if held else len(more)
-    out_less = set(draw.sample(less, len(less) - most_less)) if len(less) > most_less else set()
-    out_more = set(draw.sample(more, len(more) - most_more)) if len(more) > most_more else set()
+    out_less = set(draw.sample(less, max(0, len(less) - most_less)))
+    out_more = set(draw.sample(more, max(0, len(more) - most_more)))
     kept = [one for n, one in enumerate(preferences) if n not in out_less | out_more]
     return kept, Left(len(out_less), len(out_more))
 

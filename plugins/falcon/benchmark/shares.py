@@ -13,6 +13,8 @@ KINDS = (
     ("_dequantize_kernel", "weights made anew"),
     ("_weight_kernel", "weights made anew"),
     ("_rows_kernel", "gradients to fp8"),
+    ("_norm_kernel", "norms"),
+    ("_norm_backward_kernel", "norms"),
     ("_down_kernel", "adapters, forward"),
     ("_backward_kernel", "adapters, back"),
     ("_rotate_kernel", "rotary embedding"),
@@ -31,13 +33,10 @@ KINDS = (
     ("Memset", "copies"),
     ("at::native", "PyTorch, element by element"),
 )
-NORMS = ("_norm_kernel", "_norm_backward_kernel")
 
 
 def kind_of(kernel: str) -> str:
     """What a kernel is for, by its name."""
-    if any(name in kernel for name in NORMS):
-        return "norms"
     return next((kind for part, kind in KINDS if part in kernel), "other")
 
 
