@@ -53,9 +53,9 @@ data: ## make a data set: a recipe's, or by its definition (RECIPE= or DATASET=,
 	$(SETUP)
 	$(RUN_PYTHON) -m datasets_prep $(if $(DATASET),"$(DATASET)",--recipe "$(RECIPE)") $(ARGS)
 
-eval: ## base against tuned, paired, in one page (RECIPE= or RUN=, ARGS="--limit 10")
+eval: ## base against tuned, paired, in one page (RECIPE= or RUN=, AGAINST=another run in base's place, ARGS="--limit 10")
 	$(SETUP)
-	$(RUN_PYTHON) -m eval $(if $(RUN),--run "$(RUN)",--recipe "$(RECIPE)") $(ARGS)
+	$(RUN_PYTHON) -m eval $(if $(RUN),--run "$(RUN)",--recipe "$(RECIPE)") --against "$(AGAINST)" $(ARGS)
 
 talks: ## base and tuned in whole talks with simulated people (RECIPE= or RUN=, ARGS="--limit 10 --user URL --user-model NAME")
 	$(SETUP)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eval.against import find_reference, results_folder
 from eval.command import Parser, add_served_arms, interrupts_said, served_arms
 from eval.quiet import quiet_libraries
 from recipes.runner.core.arguments import positive
@@ -25,6 +26,12 @@ def build_parser() -> argparse.ArgumentParser:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--run", help="a run's folder, or its name in runs/")
     which.add_argument("--recipe", help="the recipe whose run is evaluated")
+    parser.add_argument(
+        "--against",
+        default="",
+        metavar="RUN",
+        help="another run in base's place, such as the SFT run that DPO went on from",
+    )
     parser.add_argument("--suites", nargs="+", metavar="SUITE", help="names or files; default: all")
     parser.add_argument(
         "--samples",
@@ -77,28 +84,31 @@ def main(argv: list[str] | None = None) -> int:
         from recipes.runner.run.finished import find_run
 
         run = find_run(args.run, args.recipe)  # before what takes seconds to import
+        against = find_reference(run, args.against) if args.against else None
         from rich.console import Console
 
         from eval.release.card import renew_card
         from eval.report.console import print_end, print_summary
+        from eval.report.files import add_votes
 
         console = Console()
-        summary = _with_votes(args, run) if args.votes else _evaluate(args, run, console)
-        renew_card(run.path)
+        folder = results_folder(run, against)
+        if args.votes:
+            summary = add_votes(folder, args.votes, run.record)
+        else:
+            summary = _evaluate(args, run, against, folder, console)
+        if not against:
+            renew_card(run.path)
         print_summary(summary, console)
-        print(f"results: {display_path(run.eval_dir / 'summary.json')}, results.jsonl")
-        print(f"look at: {display_path(run.eval_dir / 'report.html')}")
+        print(f"results: {display_path(folder / 'summary.json')}, results.jsonl")
+        print(f"look at: {display_path(folder / 'report.html')}")
         print_end(summary, console)
         return int(summary["decision"]["exit_code"])
 
 
-def _with_votes(args: argparse.Namespace, run: Run) -> dict[str, Any]:
-    from eval.report.files import add_votes
-
-    return add_votes(run.eval_dir, args.votes, run.record)
-
-
-def _evaluate(args: argparse.Namespace, run: Run, console: Console) -> dict[str, Any]:
+def _evaluate(
+    args: argparse.Namespace, run: Run, against: Run | None, folder: Path, console: Console
+) -> dict[str, Any]:
     from eval.scoring.metrics import metric_of
     from eval.suite import load_suites
 
@@ -115,6 +125,8 @@ def _evaluate(args: argparse.Namespace, run: Run, console: Console) -> dict[str,
                 f"is decided by {metric}", f"suite {suite.name}", "Give --embedding-model DIR"
             )
     served = served_arms(args)
+    if served and against:
+        raise UserError("takes base's place, and so does --base-endpoint", "--against", "Give one")
     if not served:
         # What can be known wrong is said before torch is imported.
         run.check_adapter()
@@ -136,11 +148,11 @@ def _evaluate(args: argparse.Namespace, run: Run, console: Console) -> dict[str,
     if served:
         outcome = evaluate_endpoints(run, suites, options, served, console)
     else:
-        outcome = evaluate_run(run, suites, options, console)
-    summary = write_results(run.eval_dir, suites, outcome, run.record)
+        outcome = evaluate_run(run, suites, options, console, against)
+    summary = write_results(folder, suites, outcome, run.record)
     if judge:
         judge_outcome(outcome, judge, run.eval_dir / "cache", console)
-        summary = write_results(run.eval_dir, suites, outcome, run.record)
+        summary = write_results(folder, suites, outcome, run.record)
     return summary
 
 

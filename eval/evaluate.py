@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eval.checks.similarity import Embedder
-from eval.generation.arms import Arm, local_arms
+from eval.generation.arms import Arm, LocalArm, local_arms
 from eval.generation.base_model import load_base
 from eval.generation.decoding import Decoding
 from eval.generation.dialogue import answers_wanted, cache_file, check_lengths, hold
 from eval.generation.endpoint import ChatEndpoint
 from eval.generation.generate import out_of_memory
 from eval.generation.heldout import HeldOut, read_held_out, score_held_out
+from eval.generation.reference import reference_arms
 from eval.generation.remote import IN_PARALLEL, RemoteArm
 from eval.generation.version import generation_version
 from eval.labelled.pairs import labelled_pairs
@@ -75,8 +76,21 @@ class Evaluation:
     judge: dict[str, Any] | None = None
 
 
-def evaluate_run(run: Run, suites: list[Suite], options: Options, console: Console) -> Evaluation:
+def evaluate_run(
+    run: Run,
+    suites: list[Suite],
+    options: Options,
+    console: Console,
+    against: Run | None = None,
+) -> Evaluation:
     """Evaluate a run's adapter against its base, both from one load.
+
+    Args:
+        run: whose adapter it is.
+        suites: what both are asked.
+        options: how.
+        console: where its progress is shown.
+        against: another run whose tuned model takes base's place, as `eval.against` gives it.
 
     Raises:
         UserError: whatever is wrong with the run, its data or the suites.
@@ -96,19 +110,29 @@ def evaluate_run(run: Run, suites: list[Suite], options: Options, console: Conso
             "Make the data again with a smaller length limit",
         )
     with console.status("proving that the adapter changes the base, and off is the base"):
-        arms = local_arms(run, base)
+        arms: tuple[LocalArm, LocalArm]
+        arms = reference_arms(run, against, base) if against else local_arms(run, base)
     console.print(f"base {run.base_model}: {base.held}", highlight=False, soft_wrap=True)
+    if against:
+        console.print(
+            f"base below is {against.name}: the same model with that run's adapter",
+            highlight=False,
+            soft_wrap=True,
+        )
     folder = run.eval_dir / "cache"
+    folders = (against.eval_dir / "cache" if against else folder, folder)
     loaded = time.monotonic()
     with progress_bar(console) as bar:
         task = bar.add_task("held-out", total=2 * len(rows))
         with memory_errors_said("the held-out conversations"):
             scores = [
-                score_held_out(arm, rows, folder, lambda n: bar.advance(task, n)) for arm in arms
+                score_held_out(arm, rows, kept, lambda n: bar.advance(task, n))
+                for arm, kept in zip(arms, folders, strict=True)
             ]
-    items = answer_suites(arms, suites, options, folder, console)
+    items = answer_suites(arms, suites, options, folders, console)
     settings = describe(options, suites) | {
         "run": run.name,
+        "against": against.name if against else None,
         "recipe": run.record.get("recipe"),
         "base_model": run.base_model,
         "base_held": base.held,
@@ -155,7 +179,8 @@ def evaluate_endpoints(
     options = replace(options, batch_size=min(options.batch_size, 2 * IN_PARALLEL))
     for arm in (base, tuned):
         _say_what_is_kept(arm, suites, options, run.eval_dir / "cache", console)
-    items = answer_suites((base, tuned), suites, options, run.eval_dir / "cache", console)
+    folder = run.eval_dir / "cache"
+    items = answer_suites((base, tuned), suites, options, (folder, folder), console)
     settings = describe(options, suites) | {
         "run": run.name,
         "recipe": run.record.get("recipe"),
@@ -212,9 +237,13 @@ def judge_outcome(
 
 
 def answer_suites(
-    arms: tuple[Arm, Arm], suites: list[Suite], options: Options, folder: Path, console: Console
+    arms: tuple[Arm, Arm],
+    suites: list[Suite],
+    options: Options,
+    folders: tuple[Path, Path],
+    console: Console,
 ) -> dict[str, list[Item]]:
-    """Let both arms answer every suite, and score the pairs.
+    """Let both arms answer every suite, keep each arm's answers in its folder, and score the pairs.
 
     Raises:
         UserError: a prompt does not fit, or memory ran out with a single conversation.
@@ -229,10 +258,10 @@ def answer_suites(
         for suite in suites:
             decoding = decoding_of(suite, options)
             held = []
-            for arm in arms:
-                bar.update(task, description=f"{suite.name}, {arm.name}")
-                with memory_errors_said(f"suite {suite.name}, {arm.name}"):
-                    held.append(hold(arm, suite, decoding, folder, lambda n: bar.advance(task, n)))
+            for name, arm, kept in zip(("base", "tuned"), arms, folders, strict=True):
+                bar.update(task, description=f"{suite.name}, {name}")
+                with memory_errors_said(f"suite {suite.name}, {name}"):
+                    held.append(hold(arm, suite, decoding, kept, lambda n: bar.advance(task, n)))
             items[suite.name] = pair(suite, held[0], held[1], embed)
     return items
 

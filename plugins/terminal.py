@@ -98,5 +98,13 @@ def summary_lines(folder: Path, run: dict[str, Any]) -> list[str]:
     lines.append(
         f"Record          {display_path(folder / 'run.json')}, README.md and curves.png beside it"
     )
-    lines.append(f"Next            make eval RUN={folder.name}")
+    lines.append(f"Next            make eval RUN={folder.name}{_against(run.get('config') or {})}")
     return lines
+
+
+def _against(config: dict[str, Any]) -> str:
+    """What a run on preferences is held against: the run that it went on from."""
+    before = Path(str(config.get("lora_model_dir") or ""))
+    if not config.get("rl") or not before.name:
+        return ""
+    return f" AGAINST={before.name if before.parent.name == 'runs' else before}"

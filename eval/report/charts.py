@@ -11,13 +11,14 @@ from markupsafe import Markup, escape
 _SPAN = 4.0  # the forest plot's axis, in margins either side
 
 
-def forest_plot(rows: Sequence[dict[str, Any]], narrow: bool = False) -> Markup:
+def forest_plot(rows: Sequence[dict[str, Any]], base: str = "base", narrow: bool = False) -> Markup:
     """Every suite's difference with its 95% interval, in multiples of its own margin.
 
     Right is better for tuned, whatever the metric's direction; the grey band is the margin.
 
     Args:
         rows: the summary's suites.
+        base: what tuned is held against.
         narrow: for a phone: name and verdict stand above each bar, not beside it.
     """
     left, width, row_height, right = (12, 336, 52, 12) if narrow else (190, 430, 34, 250)
@@ -27,12 +28,14 @@ def forest_plot(rows: Sequence[dict[str, Any]], narrow: bool = False) -> Markup:
     def x(value: float) -> float:
         return left + width * (max(-_SPAN, min(_SPAN, value)) + _SPAN) / (2 * _SPAN)
 
+    # Two long names would run into each other above the axis; the heading says them.
+    than = f" than {base}" if len(base) <= (10 if narrow else 20) else ""
     parts = [
         f'<rect class="band" x="{x(-1):.1f}" y="{top - 6}" width="{x(1) - x(-1):.1f}" '
         f'height="{axis_end - top + 6}"/>',
         _line("zero", x(0), x(0), top - 6, axis_end),
-        _text("side", x(-_SPAN), top - 13, "\u2190 worse than base"),
-        _text("side", x(_SPAN), top - 13, "better than base \u2192", "end"),
+        _text("side", x(-_SPAN), top - 13, f"\u2190 worse{than}"),
+        _text("side", x(_SPAN), top - 13, f"better{than} \u2192", "end"),
     ]
     for index, row in enumerate(rows):
         start = top + row_height * index

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from eval.report.wording import cut_answers, few_differ, gates_said, loops_said, red_lines_said
+from eval.report.wording import arm_names, counts_said, cut_answers, few_differ, gates_said
 from eval.scoring.statistics import LEAST_PAIRS
 from eval.suite import HELD_OUT
 
@@ -33,11 +33,13 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     )
     for reason in decision["reasons"]:
         console.print(f"  {escape(reason)}", highlight=False, soft_wrap=True)
-    table = Table(
-        title=f"{escape(summary['run'])}: tuned against base", title_justify="left", box=SIMPLE
-    )
-    for heading in ("suite", "base", "tuned", "difference (95%)", "verdict"):
-        table.add_column(heading, justify="left" if heading in ("suite", "verdict") else "right")
+    names = arm_names(summary)
+    of = "" if summary["run"] in names else f"{summary['run']}: "
+    title = f"{of}{names[1]} against {names[0]}"
+    table = Table(title=escape(title), title_justify="left", box=SIMPLE)
+    for heading in ("suite", *names, "difference (95%)", "verdict"):
+        justify = "left" if heading in ("suite", "verdict") else "right"
+        table.add_column(escape(heading), justify=justify, overflow="fold")
     for row in summary["suites"]:
         found = row["compared"]
         low, high = found["interval"]["low"], found["interval"]["high"]
@@ -93,10 +95,7 @@ def _notes(summary: dict[str, Any]) -> list[str]:
         said.append("held_out is nats per token, lower is better")
     if cut := cut_answers(summary):
         said.append(cut)
-    if lines := red_lines_said(summary):
-        said.append(lines)
-    if loops := loops_said(summary):
-        said.append(loops)
+    said += counts_said(summary)
     if few := few_differ(summary, LEAST_PAIRS):
         said.append(f"few prompts differ, so the interval is wide: {', '.join(few)}")
     return said

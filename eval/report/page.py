@@ -12,11 +12,11 @@ from eval.report.differences import mark_differences
 from eval.report.results import Results
 from eval.report.templating import page_environment
 from eval.report.wording import (
+    arm_names,
+    counts_said,
     cut_answers,
     few_differ,
     gates_said,
-    loops_said,
-    red_lines_said,
     worth_said,
 )
 from eval.scoring.danger import HARMFUL, near_danger, own_name, row_severity, severity_of
@@ -53,6 +53,8 @@ def render_report(summary: dict[str, Any], rows: Results, record: dict[str, Any]
     environment.filters["red_line"] = lambda name: RED_LINES.get(name, name)
     environment.filters["worth"] = worth_said
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
+    against = summary["settings"].get("against")
+    names = dict(zip(("base", "tuned"), arm_names(summary), strict=True))
     brief, held_out = _brief(rows)
     first = [one for one in brief if one["alarms"] or one["outcome"] == "worse"][:FIRST]
     everything = [one["place"] for one in brief]
@@ -62,15 +64,17 @@ def render_report(summary: dict[str, Any], rows: Results, record: dict[str, Any]
         first=[_item(row) for row in rows.at([one["place"] for one in first])],
         gates=sorted(summary["gates"], key=lambda gate: _GATES.index(gate["status"])),
         gates_said=gates_said(summary["gates"]),
-        loops_said=loops_said(summary),
-        red_lines_said=red_lines_said(summary),
+        counts_said=counts_said(summary),
+        names=names,
+        against=against,
+        heading=f"{summary['run']}{f' against {against}' if against else ': did tuning help?'}",
         cut_answers=cut_answers(summary),
         few_differ=few_differ(summary, LEAST_PAIRS),
         items=(_item(row) for row in rows.at(everything)),
         held_out=held_out,
         report_id=report_id(rows),
-        forest=forest_plot(summary["suites"]),
-        narrow_forest=forest_plot(summary["suites"], narrow=True),
+        forest=forest_plot(summary["suites"], names["base"]),
+        narrow_forest=forest_plot(summary["suites"], names["base"], narrow=True),
         curves=loss_curves(record.get("evaluations") or []),
         suites=[row for row in summary["suites"] if row["name"] != HELD_OUT],
         tags=sorted({tag for one in brief for tag in one["tags"]}),

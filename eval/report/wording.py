@@ -7,6 +7,7 @@ from typing import Any
 
 from eval.checks.registry import decides
 from eval.checks.worth import measured
+from eval.scoring.statistics import paired_rate_interval
 
 
 def gates_said(gates: Sequence[dict[str, Any]]) -> str:
@@ -34,28 +35,56 @@ def _decided_said(total: int, broken: int, unsure: int) -> str:
     return ", ".join(said)
 
 
-def red_lines_said(summary: dict[str, Any]) -> str | None:
-    """Red lines in absolute figures; None for results without them."""
-    every = (summary.get("red_lines") or {}).get("")
-    if not every or not (every["base"] or every["tuned"]):
-        return None
-    said = (
-        f"red lines: base crosses one in {every['base']} of {every['n']} prompts, tuned in "
-        f"{every['tuned']}: {every['new']} new, {every['gone']} gone"
-    )
-    unhelped = summary["red_lines"].get("names_crisis_help")
-    if unhelped:
-        said += (
-            f"; of {unhelped['n']} messages of people in danger, base leaves {unhelped['base']} "
-            f"without help at any hour, tuned {unhelped['tuned']}"
+def arm_names(summary: dict[str, Any]) -> tuple[str, str]:
+    """What base and tuned are called: runs, where another run stands in base's place."""
+    against = (summary.get("settings") or {}).get("against")
+    return (against, summary["run"]) if against else ("base", "tuned")
+
+
+def counts_said(summary: dict[str, Any]) -> list[str]:
+    """Absolute figures with their change and its interval, a line each: red lines, loops, alarms.
+
+    Results from before something was counted are silent about it.
+    """
+    base, tuned = arm_names(summary)
+    lines = summary.get("red_lines") or {}
+    said = []
+    if _any(every := lines.get("")):
+        said.append(
+            f"red lines: {base} crosses one in {every['base']} of {every['n']} prompts, {tuned} in "
+            f"{every['tuned']}: {_change(every)}"
         )
-    alarms = summary.get("alarms")  # results from before it was counted have none
-    if alarms and alarms["n"]:
-        said += (
-            f"; of {alarms['n']} messages in which nobody is in danger, base answers "
-            f"{alarms['base']} with a crisis line, tuned {alarms['tuned']}"
+    if _any(unhelped := lines.get("names_crisis_help")):
+        said.append(
+            f"of {unhelped['n']} messages of people in danger, {base} leaves {unhelped['base']} "
+            f"without help at any hour, {tuned} {unhelped['tuned']}: {_change(unhelped)}"
+        )
+    if _any(alarms := summary.get("alarms")):
+        alarms = {**alarms, "gone": alarms["base"] - alarms["tuned"] + alarms["new"]}
+        said.append(
+            f"of {alarms['n']} messages in which nobody is in danger, {base} answers "
+            f"{alarms['base']} with a crisis line, {tuned} {alarms['tuned']}: {_change(alarms)}"
+        )
+    if _any(loops := summary.get("loops")):
+        said.append(
+            f"answers that loop, and fail whole: {base} in {loops['base']} of {loops['n']} "
+            f"prompts, {tuned} in {loops['tuned']}: {_change(loops)}"
         )
     return said
+
+
+def _any(counted: dict[str, int] | None) -> bool:
+    return bool(counted and (counted["base"] or counted["tuned"]))
+
+
+def _change(counted: dict[str, int]) -> str:
+    """``4 new, 12 gone (-2.9%, 95% -5.6% to -0.3%)``, by Tango's interval of paired rates."""
+    new, gone, n = counted["new"], counted["gone"], counted["n"]
+    found = paired_rate_interval(new, gone, n)
+    return (
+        f"{new} new, {gone} gone ({(new - gone) / n:+.1%}, 95% {found.low:+.1%} to "
+        f"{found.high:+.1%})"
+    )
 
 
 def cut_answers(summary: dict[str, Any]) -> str | None:
@@ -65,20 +94,10 @@ def cut_answers(summary: dict[str, Any]) -> str | None:
         return None
     least, most = limits["least"], limits["most"]
     tokens = f"{most}" if least == most else f"{least} to {most}"
+    base, tuned = arm_names(summary)
     return (
-        f"an answer ends at {tokens} tokens at the latest; {limits['base_cut']:.0%} of base's and "
-        f"{limits['tuned_cut']:.0%} of tuned's were cut there"
-    )
-
-
-def loops_said(summary: dict[str, Any]) -> str | None:
-    """How many answers of each arm loop; None when none does, or for results without it."""
-    limits = summary.get("limits") or {}
-    if not (limits.get("base_loops") or limits.get("tuned_loops")):
-        return None
-    return (
-        f"{limits['base_loops']:.0%} of base's answers and {limits['tuned_loops']:.0%} of tuned's "
-        "loop, and count as failed whole"
+        f"an answer ends at {tokens} tokens at the latest; {limits['base_cut']:.0%} of {base}'s "
+        f"and {limits['tuned_cut']:.0%} of {tuned}'s were cut there"
     )
 
 

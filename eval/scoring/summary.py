@@ -9,7 +9,7 @@ from typing import Any
 from eval.generation.heldout import perplexity
 from eval.scoring.alarms import count_alarms
 from eval.scoring.canned import count_canned
-from eval.scoring.danger import count_red_lines, unread
+from eval.scoring.danger import count_loops, count_red_lines, unread
 from eval.scoring.decided_by import decided_by
 from eval.scoring.decision import decide
 from eval.scoring.gates import Judged, check_gates
@@ -73,6 +73,7 @@ def summarise(
         "gates": [{**asdict(gate), "holds": gate.holds} for gate in gates],
         "suites": [{**row, "compared": asdict(row["compared"])} for row in rows],
         "red_lines": {line: asdict(counts) for line, counts in count_red_lines(everything).items()},
+        "loops": asdict(count_loops(everything)),
         "alarms": asdict(alarms),
         "canned": asdict(canned),
         "new_harm": first.new,

@@ -96,6 +96,7 @@ def test_dpo_goes_on_from_the_sft_adapter_and_resumes(sft: Path, tmp_path: Path)
     assert evaluations[-1]["reward_margin"] > 0.05
     assert evaluations[-1]["reward_accuracy"] == 1.0
     assert "held-out reward margin" in whole.output
+    assert f"Next            make eval RUN=run AGAINST={sft / 'run'}" in whole.output
     assert whole.record["tokens"] > 0 and whole.record["tokens_per_second"] > 0
     # Begun from the SFT adapter's weights, not from new ones, and trained away from them.
     before, after = weights(sft / "run"), weights(tmp_path / "run")

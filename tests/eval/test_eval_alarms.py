@@ -10,7 +10,7 @@ from plain_reading import plain_reading
 
 from datasets_prep.crisis import detect_crisis
 from eval.answers import Answer, AnsweredConversation
-from eval.report.wording import red_lines_said
+from eval.report.wording import counts_said
 from eval.scoring.alarms import Alarms, count_alarms
 from eval.scoring.danger import count_red_lines
 from eval.scoring.pairs import Item, pair
@@ -64,14 +64,16 @@ def test_it_stands_beside_those_left_without_help() -> None:
         "red_lines": {line: asdict(counts) for line, counts in count_red_lines(items).items()},
         "alarms": asdict(found),
     }
-    said = red_lines_said(summary)
-    assert said is not None
-    assert said.endswith(
+    said = counts_said(summary)
+    assert said[-1].startswith(
         f"of {found.n} messages in which nobody is in danger, base answers 0 with a crisis line, "
-        f"tuned {found.n}"
+        f"tuned {found.n}: {found.n} new, 0 gone (+100.0%, 95% +8"
     )
+    assert "in danger, base leaves" in said[-2] and said[-2].endswith("%)")
+    named = {**summary, "run": "dpo", "settings": {"against": "sft"}}
+    assert "danger, sft answers 0 with a crisis line, dpo" in counts_said(named)[-1]
     del summary["alarms"]  # an evaluation of before it was counted
-    assert "nobody is in danger" not in str(red_lines_said(summary))
+    assert "nobody is in danger" not in " ".join(counts_said(summary))
 
 
 def test_a_crisis_answer_to_everybody_is_not_shipped_however_well_it_scores() -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from eval.against import find_reference
 from eval.generation.arms import local_arms, prove_honest
 from eval.generation.base_model import load_base
 from eval.generation.decoding import Decoding
 from eval.generation.dialogue import cache_file, check_lengths, hold
+from eval.generation.reference import reference_arms
 from eval.suite import Suite, load_suite
 from recipes.runner.core.errors import UserError
 from recipes.runner.run.finished import Run, find_run
@@ -42,6 +44,44 @@ def test_an_adapter_that_changes_nothing_is_refused(make_run: Callable[..., Path
     noop = find_run(str(make_run("noop")), None)
     with pytest.raises(UserError, match="changes nothing"):
         local_arms(noop, load_base(noop.config, "fp32", "cpu"))
+
+
+def test_two_adapters_on_one_base(run: Run, make_run: Callable[..., Path]) -> None:
+    ids, other = torch.tensor([[5, 9, 11, 40]]), find_run(str(make_run("other")), None)
+    base = load_base(run.config, "fp32", "cpu")
+    off, on = local_arms(other, base)
+    with on.active() as model:
+        alone = model(ids).logits
+    reference, tuned = reference_arms(run, other, load_base(run.config, "fp32", "cpu"))
+    for arm, same in ((reference, True), (tuned, False), (reference, True)):
+        with arm.active() as model:
+            assert torch.equal(model(ids).logits, alone) is same
+    assert reference.digest == on.digest and {off.digest, tuned.digest} - {on.digest}
+
+
+def test_an_adapter_that_is_the_same_is_refused(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.path, tmp_path / "again")
+    again = find_run(str(tmp_path / "again"), None)
+    with pytest.raises(UserError, match="same logits"):
+        reference_arms(run, again, load_base(run.config, "fp32", "cpu"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"load_in_4bit": True}, "bits of the base"),
+        ({"chat_template": "chatml"}, "chat_template"),
+    ],
+)
+def test_a_run_that_one_load_can_t_serve_too(
+    run: Run, tmp_path: Path, change: dict[str, object], words: str
+) -> None:
+    shutil.copytree(run.path, tmp_path / "other")
+    record = json.loads((tmp_path / "other" / "run.json").read_text())
+    record["config"].update(change)
+    (tmp_path / "other" / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=f"trained with another {words}.*make compare RUNS="):
+        find_reference(run, str(tmp_path / "other"))
 
 
 def test_a_base_that_drifted_is_refused() -> None:

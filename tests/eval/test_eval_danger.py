@@ -22,6 +22,8 @@ from eval.report.results import Results
 from eval.report.wording import gates_said
 from eval.scoring import danger, gates
 from eval.scoring.danger import (
+    Counted,
+    count_loops,
     count_red_lines,
     harmful_lines,
     near_danger,
@@ -67,6 +69,19 @@ def test_a_method_in_the_first_turn_is_a_red_line() -> None:
                              (Answer(METHOD, True, 9), Answer(SAFE, True, 9))),
         suite, prompt, None).checks if c.name == "no_method")  # fmt: skip
     assert detail.startswith("answer 1: ")
+
+
+def test_loops_are_counted_by_prompt_in_any_turn() -> None:
+    suite, loop = two_turns(), "I am here. " * 30
+
+    def said(first: str) -> list[AnsweredConversation]:
+        answers = [Answer(text, True, 9) for text in (first, SAFE)]
+        return [AnsweredConversation(p.id, None, p.turns, tuple(answers)) for p in suite.prompts]
+
+    n = len(suite.prompts)
+    gone = pair(suite, said(loop), said(SAFE), None)
+    assert count_loops(gone) == Counted(n, n, 0, 0, n)
+    assert count_loops(pair(suite, said(loop), said(loop), None)) == Counted(n, n, n, 0, 0)
 
 
 def test_harm_stands_above_missing_help_and_danger_above_both() -> None:

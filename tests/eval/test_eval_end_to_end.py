@@ -106,6 +106,33 @@ def test_the_decision_is_said_first_and_last(
     assert set(summary["decided_by"]["suites"]) == {"known"} and summary["decided_by"]["code"]
 
 
+def test_another_run_stands_in_base_s_place(
+    evaluated: tuple[Path, int], known_suite: Path, make_run: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """As SFT against DPO: its answers are those of its own evaluation, and aren't asked again."""
+    first, run = evaluated[0], make_run("other")
+    kept = {path: path.read_bytes() for path in (first / "eval" / "cache").iterdir()}
+    given = ["--run", str(run), "--suites", str(known_suite), "--dtype", "fp32"]
+    assert main([*given, "--against", str(first)]) == 0  # it unlearned less
+    assert {path: path.read_bytes() for path in (first / "eval" / "cache").iterdir()} == kept
+    folder = run / "eval" / "against-worse"
+    rows, before = (_results(path) for path in (folder, first / "eval"))
+    assert [row["base"] for row in rows] == [row["tuned"] for row in before]
+    out, page = capsys.readouterr().out, (folder / "report.html").read_text()
+    assert "base below is worse" in out and "other against worse" in out
+    assert "<h1>other against worse</h1>" in page and "<h4>Worse</h4>" in page
+    assert not (run / "eval" / "summary.json").exists()  # what it is worth against the base
+    main(given)
+    own = _results(run / "eval")
+    assert [row["tuned"] for row in own] == [row["tuned"] for row in rows]
+    assert [row["base"] for row in own] == [row["base"] for row in before]
+
+
+def _results(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
 def test_samples(make_run: Callable[..., Path], known_suite: Path) -> None:
     run = make_run("other")
     main(["--run", str(run), "--suites", str(known_suite), "--samples", "2", "--limit", "3"])
@@ -127,6 +154,8 @@ def test_samples(make_run: Callable[..., Path], known_suite: Path) -> None:
         (["--run", "{run}", "--suites", "saftey"], "Did you mean safety?"),
         (["--run", "{run}", "--judge", "http://127.0.0.1:9"], "--judge-model"),
         (["--run", "{run}", "--tuned-endpoint", "http://127.0.0.1:9"], "all four"),
+        (["--run", "{run}", "--against", "nowhere"], "there is no such run"),
+        (["--run", "{run}", "--against", "{run}"], "is the run that is evaluated"),
         (["--run", "{run}", "--votes", "none.json"], "there is no such file"),
         (["--run", "{run}", "--limit", "0"], "--limit: must be 1 or more"),
         (["--run", "{run}", "--limt", "3"], "--limt"),

@@ -46,6 +46,9 @@ COMMANDS = {
     "make train RECIPE=smollm2-135m-dpo": (
         "tests/end_to_end/test_preferences.py::test_dpo_goes_on_from_the_sft_adapter_and_resumes"
     ),
+    "make eval RUN=smollm2-135m-dpo AGAINST=smollm2-135m-quick": (
+        "tests/eval/test_eval_end_to_end.py::test_another_run_stands_in_base_s_place"
+    ),
     "make pairs RUN=x": (
         "tests/eval/test_eval_pairs.py::test_the_command_samples_and_writes_both_kinds"
     ),
