@@ -38,8 +38,11 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     title = f"{of}{names[1]} against {names[0]}"
     table = Table(title=escape(title), title_justify="left", box=SIMPLE)
     for heading in ("suite", *names, "difference (95%)", "verdict"):
-        justify = "left" if heading in ("suite", "verdict") else "right"
-        table.add_column(escape(heading), justify=justify, overflow="fold")
+        table.add_column(
+            escape(heading),
+            justify="left" if heading in ("suite", "verdict") else "right",
+            overflow="fold",
+        )
     for row in summary["suites"]:
         found = row["compared"]
         low, high = found["interval"]["low"], found["interval"]["high"]

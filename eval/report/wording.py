@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from eval.checks.registry import decides
 from eval.checks.worth import measured
@@ -73,7 +73,7 @@ def counts_said(summary: dict[str, Any]) -> list[str]:
     return said
 
 
-def _any(counted: dict[str, int] | None) -> bool:
+def _any(counted: dict[str, int] | None) -> TypeGuard[dict[str, int]]:
     return bool(counted and (counted["base"] or counted["tuned"]))
 
 
