@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from datasets_prep.name_rules import GIVEN_NAMES_INSIDE, NOT_NAMES, is_given
+from datasets_prep.name_lists import GIVEN_NAMES_INSIDE, NOT_NAMES, is_given
 from datasets_prep.script_names import script_names
 
 _UPPER = "A-Z\u00c0-\u00de\u0100-\u017e\u1e00-\u1eff"

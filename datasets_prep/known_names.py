@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from datasets_prep.given_names import COMMON
-from datasets_prep.name_rules import (
+from datasets_prep.name_lists import (
     ALSO_WORDS,
     COUNTRIES,
     CREDENTIAL,

@@ -3,45 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
-from datasets_prep.given_names import EVERYWHERE, INSIDE, without_marks
+from datasets_prep.name_lists import CREDENTIALS, PARTICLES, listed
 from datasets_prep.words import holds_any
 
-_LEXICONS = Path(__file__).parent / "lexicons"
-_LISTS: dict[str, str] = yaml.safe_load((_LEXICONS / "names.yaml").read_text(encoding="utf-8"))
-
-
-def _listed(key: str) -> list[str]:
-    return [item.strip() for item in _LISTS[key].split(",")]
-
-
-# Capitalised often, and no name.
-NOT_NAMES = frozenset(_LISTS["not_names"].split())
-# Names that stand for a theory, a test or a faith, not for a person in the room.
-PUBLIC_NAMES = frozenset(_LISTS["public"].split())
-# First names that are words too: masked only where a rule finds them.
-ALSO_WORDS = frozenset(_LISTS["also_words"].split())
-
-# Words of medicine that stand where a name would: "my psychiatrist Effexor".
-MEDICINES = frozenset((_LEXICONS / "medicines.txt").read_text(encoding="utf-8").lower().split())
-# Towns that are names too.
-PLACES = frozenset(_listed("places"))
-CITIES = frozenset(_listed("cities"))
-COUNTRIES = frozenset(_listed("countries"))
-GENERA = frozenset(_LISTS["genera"].split())
-_ONLY_PLACES = frozenset(_LISTS["only_places"].split())
-CREDENTIALS = (
-    r"LCSW|LMFT|LPCC|LPC|LMHC|LCPC|LISW|LICSW|LMSW|LCMHC|LCADC|LCAS|LPCA|LGPC|LAMFT|LAC|LAPC|LSW|"
-    r"LMHCA|MFT|MFTI|IMFT|AMFT|ACSW|MSW|BSW|NCC|DCC|CCTP|ACS|CADC|CAC|CSAC|CSAT|CST|CCM|BCD|"
-    r"Ph\.?D|Psy\.?D|Ed\.?D|D\.?Min|DBH|DSW|M\.?Ed|Ed\.?S|M\.?D|M\.?A|M\.?S|MBA|MPH|RN|LP|"
-    r"R\.?C\.?C|RP|RSW|CCC|CPsych|C\.?Psych|MBACP|BACP|UKCP|LLP|LMFTA|PMHNP|APRN|DNP"
-)
 _PLAIN_CREDENTIALS = re.sub(r"[\\?]", "", CREDENTIALS)
-CREDENTIAL = re.compile(rf"^(?:{CREDENTIALS})\.?$", re.IGNORECASE)
 
 # The second halves of Korean and Chinese names, which many spell small.
 _SECOND = (
@@ -54,8 +21,6 @@ _NAME = (
     r"[A-Z\u00c0-\u00de\u0100-\u017e\u1e00-\u1eff](?:[a-z\u00df-\u017e\u1e00-\u1eff]+|['\u2019][A-Z][a-z]+)"
     rf"(?:[A-Z][a-z]+)?(?:-(?:[A-Z][a-z\u00df-\u017e\u1e00-\u1eff]+|(?:{_SECOND})\b))?"
 )
-# What stands small within a surname.
-PARTICLES = frozenset(_LISTS["particles"].split())
 _PARTICLES = rf"(?:(?:{'|'.join(sorted(PARTICLES))}|St\.) ){{0,2}}"
 _INITIALS = r"(?:[A-Z]\. ?){1,3}"
 _FULL = rf"{_NAME}(?: (?:[A-Z]\. )?{_PARTICLES}{_NAME}){{0,2}}"
@@ -78,7 +43,7 @@ RELATIONS = (
     r"secretary|treasurer|chairman|chairwoman|warden|captain|babysitter|nanny|childminder"
 )
 _KINDS_OF_RELATIONS = "Foster|Birth|Late|Older|Younger|Eldest|Best|Former|Key|Social"
-_TITLES = _listed("titles")
+_TITLES = listed("titles")
 _SURE_TITLES = (
     "Dr|Mr|Mrs|Ms|Miss|Mx|Prof|Professor|Uncle|Aunt|Auntie|Aunty|Tante|Grandma|Grandpa|Granny|Grandad|"
     "Nana|Nanna|Gran|Nonna"
@@ -100,10 +65,10 @@ _QUARRELS = (
 )
 _POSSESSIVES = r"my|his|her|our|their|My|His|Her|Our|Their"
 _AGES = r"older|younger|little|big|late|new|old|eldest|oldest|youngest|only|own|dear|current|former"
-_DOINGS = _listed("doings")
-_DONE_TO = _listed("done_to")
+_DOINGS = listed("doings")
+_DONE_TO = listed("done_to")
 # What only people do.
-_HUMAN = _listed("human")
+_HUMAN = listed("human")
 _OPENS = r"(?:\A|(?<=[.!?:\n\"\u201c] )|(?<=[\n\"\u201c(]))"
 _ASKED_OF = (
     r"could|can|would|will|are|do|did|have|has|please|don't|don\u2019t|come|listen|tell|what|where|"
@@ -385,15 +350,6 @@ def rules_for(text: str) -> list[Rule]:
         if (inside or not RULES[number].inside) and RULES[number].may_match(text, held)
     )
     return [RULES[n] for n in sorted(numbers) if inside or not RULES[n].inside]
-
-
-# Given names for any place in a sentence, and those for mid-sentence alone; lower case.
-GIVEN_NAMES, GIVEN_NAMES_INSIDE = EVERYWHERE - _ONLY_PLACES, INSIDE - _ONLY_PLACES
-
-
-def is_given(word: str) -> bool:
-    """Whether a word, in lower case, is a given name, with its marks or without."""
-    return word in GIVEN_NAMES or (not word.isascii() and without_marks(word) in GIVEN_NAMES)
 
 
 # A capitalised word, and the surnames that may follow it. "Don't", a ZIP-like hyphen, a saint's

@@ -22,9 +22,7 @@ from datasets_prep.name_context import (
     PLACE_BEFORE,
     is_medicine,
 )
-from datasets_prep.name_rules import (
-    AND_NAME,
-    CAPITALISED,
+from datasets_prep.name_lists import (
     CITIES,
     COUNTRIES,
     CREDENTIAL,
@@ -36,10 +34,9 @@ from datasets_prep.name_rules import (
     PARTICLES,
     PLACES,
     PUBLIC_NAMES,
-    SURNAMES,
     is_given,
-    rules_for,
 )
+from datasets_prep.name_rules import AND_NAME, CAPITALISED, SURNAMES, rules_for
 from datasets_prep.public_names import PublicNames
 from datasets_prep.public_words import (
     EVERYWHERE,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from datasets_prep.name_rules import CREDENTIALS, FORMAL
+from datasets_prep.name_lists import CREDENTIALS
+from datasets_prep.name_rules import FORMAL
 
 _CLOSINGS = (
     r"best|best wishes|yours faithfully|yours sincerely|with gratitude|kindest regards|"

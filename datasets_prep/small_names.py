@@ -5,14 +5,8 @@ from __future__ import annotations
 import re
 
 from datasets_prep.given_names import COMMON
-from datasets_prep.name_rules import (
-    ALSO_WORDS,
-    GIVEN_NAMES,
-    MEDICINES,
-    NOT_NAMES,
-    RELATIONS,
-    is_given,
-)
+from datasets_prep.name_lists import ALSO_WORDS, GIVEN_NAMES, MEDICINES, NOT_NAMES, is_given
+from datasets_prep.name_rules import RELATIONS
 from datasets_prep.public_words import EVERYWHERE
 from datasets_prep.words import holds_any
 

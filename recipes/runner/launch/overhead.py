@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from recipes.runner.core.errors import UserError
+from recipes.runner.core.errors import UserError, user_errors_exit
 from recipes.runner.core.processes import stop_group
 from recipes.runner.core.recipe import ROOT, display_path, load_recipe
 
@@ -75,7 +75,7 @@ def main() -> int:
     parser.add_argument("--recipe", default="smollm2-135m-qlora")
     parser.add_argument("--repeat", type=int, default=3)
     args = parser.parse_args()
-    try:
+    with user_errors_exit():
         pair = commands(load_recipe(args.recipe or "smollm2-135m-qlora").path)
         times: dict[str, list[float]] = {name: [] for name in pair}
         # The first round, which fills the disk's cache, doesn't count.
@@ -85,13 +85,9 @@ def main() -> int:
                 if round_:
                     times[name].append(seconds)
                 print(f"{name:10} {seconds:6.1f} s{'' if round_ else '  (warm-up)'}", flush=True)
-    except UserError as error:
-        print(f"error: {error}")
-        return 1
-    plain, ours = (statistics.median(times[name]) for name in pair)
-    print(
-        f"median     {plain:6.1f} s plain, {ours:.1f} s with make train: ratio {ours / plain:.3f}"
-    )
+        plain, ours = (statistics.median(times[name]) for name in pair)
+        ratio = ours / plain
+        print(f"median     {plain:6.1f} s plain, {ours:.1f} s with make train: ratio {ratio:.3f}")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -16,5 +17,6 @@ def help_lines(makefile: str) -> list[str]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has enough ends it
     print("Fine-tuning recipes for Axolotl. Start: make train RECIPE=smollm2-135m-qlora\n")
     print("\n".join(help_lines(Path(sys.argv[1]).read_text(encoding="utf-8"))))
