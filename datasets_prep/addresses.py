@@ -37,11 +37,15 @@ _ABROAD = re.compile(
     r",? (?:n\.?[\u00ba\u00b0] ?)?\d{1,4}\b(?!\s?(?:km|m|%)\b)"
     rf"(?:, ?\d{{1,2}}\.?[\u00ba\u00aa](?: ?[A-Z]\b)?)?{_CITY}"
     rf"|\b[A-Z\u00c0-\u00de][\w-]*(?:stra\u00dfe|strasse|str\.) \d{{1,4}} ?[a-z]?\b{_CITY}"
-    rf"|\b\d{{1,4}}(?: bis| ter)?,? (?:rue|boulevard|impasse|all\u00e9e|quai) {_OF}"
+    rf"|\b\d{{1,4}}(?: bis| ter)?,? (?:[Rr]ue|[Bb]oulevard|[Ii]mpasse|[Aa]ll\u00e9e|[Qq]uai) {_OF}"
     rf"{_WORD}(?:[ -]{_WORD}){{0,3}}{_CITY}"
 )
-# "In 1886, Robert Lane": a year and its comma, behind what only a date follows.
-_YEAR = r"(?!(?<=\b[Ii]n )[12]\d{3}, |(?<=\b[A-Z][a-z][a-z] )[12]\d{3}, )"
+# "In 1886, Robert Lane": a year and its comma, behind what only a date follows; "the 1929 Wall
+# Street crash".
+_YEAR = (
+    r"(?!(?<=\b[Ii]n )[12]\d{3}, |(?<=\b[A-Z][a-z][a-z] )[12]\d{3}, "
+    r"|(?<=\b[Tt]he )(?:1[5-9]|20)\d\d )"
+)
 _ENGLISH = re.compile(
     rf"(?<![\w.,$\u20ac\u00a3-]){_YEAR}\d{{1,5}}[A-Za-z]?,? "
     r"(?:[NSEW]\.? |North |South |East |West )?"
@@ -56,6 +60,7 @@ _NUMBERED = re.compile(r"\d[A-Za-z]?,? (?:[A-Z\u00c0-\u00de]|\d)|Box \d")
 _STREETS = (
     *("C/", "Calle ", "Avda.", "Avenida ", "Paseo ", "Rua ", "Via ", "Viale ", "stra\u00dfe "),
     *("strasse ", "str. ", "rue ", "boulevard ", "impasse ", "all\u00e9e ", "quai "),
+    *("Rue ", "Boulevard ", "Impasse ", "All\u00e9e ", "Quai "),
 )
 
 

@@ -41,7 +41,9 @@ from datasets_prep.settings import AnonymiseSettings
 
 _DIGIT = re.compile(r"\d")
 _HANDLE = re.compile(
-    r"(?<![\w@/.])@[A-Za-z_][A-Za-z0-9_.-]{1,29}(?<![.-])(?![\w=])|(?<![\w/])/?u/[A-Za-z0-9_-]{3,20}\b"
+    r"(?<![\w@/.])@[A-Za-z_][A-Za-z0-9_.-]{1,29}(?<![.-])(?![\w=])"
+    # "6000 U/day" is a dose.
+    r"|(?<![\w/])(?<!\d )/?u/(?!(?:day|min|hour|week|dose|vial)s?\b)[A-Za-z0-9_-]{3,20}\b"
     # People by their number, as exports of Discord and of Twitter write them.
     r"|<@!?\d{15,20}>|(?:(?<=^)|(?<=\s))@\d{5,20}(?![\w.,])"
     r"|(?:(?<=instagram: )|(?<=snapchat: )|(?<=twitter: )|(?<=skype: )|(?<=discord: )|(?<=kik: ))"

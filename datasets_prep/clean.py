@@ -10,7 +10,7 @@ from typing import Literal
 import ftfy
 from ftfy.badness import is_bad
 
-from datasets_prep.code import code_spans, is_json
+from datasets_prep.code import code_spans, is_indented_code, is_json
 from datasets_prep.conversation import Conversation, Ledger, Span, changed_span, replace_all
 from datasets_prep.glue import split_glued
 from datasets_prep.markup import is_page, strip_markup
@@ -172,7 +172,7 @@ def _outside(text: str, turn: int, found: dict[str, list[Span]], clean: _Cleanin
 def _stripped(text: str) -> str:
     """Without blank lines and spaces around it; the first line of code keeps its indentation."""
     text = _BLANK_LINES.sub("", text.rstrip())
-    return text if any(start == 0 for start, _ in code_spans(text)) else text.lstrip()
+    return text if is_indented_code(text) else text.lstrip()
 
 
 def _is_wrapped(text: str) -> bool:

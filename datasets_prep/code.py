@@ -59,6 +59,7 @@ _PROGRAM_LINE = re.compile(
 _PROSE_LINE = re.compile(r"(?:[A-Za-z][a-z'\u2019]*[,;:]? ){5,}[A-Za-z'\u2019]+(?:[.?!:,]|\s*$)")
 _NO_PROSE = re.compile(r"^\s*(?:#|//|/?\*|--|%|[\"'])|[;{}=<>()\[\]]")
 _PROGRAM_SHARE = 0.5
+_INDENT = re.compile(r" {2}|\t")
 # One element of a page by itself, without a sentence in it: asked for as code. Paragraphs and the
 # like hold prose, unless they are empty or have a class.
 _ELEMENT = re.compile(
@@ -113,7 +114,7 @@ def _bare_code(text: str, marked: bool) -> list[Span]:
         inside = index < len(lines) and (
             marks[index]
             or ((start is not None and line[:2] in ("  ", "\t")) or line.startswith("\t"))
-            or (start is not None and not line.strip() and any(marks[index + 1 : index + 2]))
+            or (start is not None and not line.strip() and _goes_on(lines, marks, index))
         )
         if inside and start is None and marks[index]:
             start = index
@@ -127,6 +128,12 @@ def _bare_code(text: str, marked: bool) -> list[Span]:
     return spans
 
 
+def _goes_on(lines: list[tuple[int, str]], marks: list[bool], index: int) -> bool:
+    """Whether the next line that is not empty is code."""
+    following = range(index + 1, min(index + 4, len(lines)))
+    return next((marks[n] for n in following if lines[n][1].strip()), False)
+
+
 def _is_program(lines: Iterable[str]) -> bool:
     """Whether a text is code from end to end: its lines are a program's, and none is prose."""
     written = [line for line in lines if line.strip()]
@@ -136,6 +143,19 @@ def _is_program(lines: Iterable[str]) -> bool:
     if found < _PROGRAM_SHARE * len(written) or found < 2:
         return False
     return not any(_PROSE_LINE.search(line) and not _NO_PROSE.search(line) for line in written)
+
+
+def is_indented_code(text: str) -> bool:
+    """Whether a text begins with code, whose indentation means something: a function's body."""
+    if any(start == 0 for start, _ in code_spans(text)):
+        return True
+    first, _, rest = text.partition("\n")
+    if not _INDENT.match(first):
+        return False
+    if _CODE_LINE.match(first):
+        return True
+    written = [line for line in rest.split("\n") if line.strip()]
+    return bool(written) and all(map(_INDENT.match, written)) and not _PROSE_LINE.search(first)
 
 
 def overlaps(span: Span, spans: list[Span]) -> bool:

@@ -18,6 +18,9 @@ def needed(definition: Definition) -> list[str]:
     """Columns that every source of this definition must have."""
     columns, shape = definition.columns, str(definition.shape)
     wanted = [getattr(columns, name) for name in SHAPES[shape] if name not in _OPTIONAL]
+    if shape == "kto" and (columns.messages or columns.conversations):
+        # The talk may end in the answer.
+        wanted = [name for name in wanted if name != "completion"]
     wanted += columns.prompts()
     optional = ["id", "topic", "system", "history", "candidates", "tools", "parent"]
     if shape != "turns":

@@ -17,8 +17,9 @@ from datasets_prep.glue import split_glued
 from datasets_prep.patterns import GAPS, MASKED_LINK, joined
 from datasets_prep.sentences import sentences
 from datasets_prep.tables import is_table_line
+from datasets_prep.words import has_unspaced, word_count
 
-_LINKS = rf"{MASKED_LINK.pattern}(?:(?:,|;| and| or| &)? {MASKED_LINK.pattern})*"
+_LINKS = rf"{MASKED_LINK.pattern}(?:(?:,|;|\u3001|\uff0c| and| or| &)? ?{MASKED_LINK.pattern})*"
 _IN_BRACKETS = re.compile(rf"\s*[(](?:see|at|via|here:?)?\s*{_LINKS}\s*[)]")
 _WITH_PREPOSITION = re.compile(
     rf"\s*(?:[:,-]|\b(?:(?:or|and) )?(?:at|via|on|through|see|visit))?\s*{_LINKS}"
@@ -57,7 +58,8 @@ _RELATIVE = re.compile(
 )
 # Where one clause ends and the next begins.
 _BOUNDARY = re.compile(
-    rf"\s*[;:]\s+(?!{MASKED_LINK.pattern})|,? \u2013 |,? - |\s*\u2014\s*|, (?=(?:I|you|we)\b)|"
+    rf"[\uff1b\uff0c]|\s*[;:]\s+(?!{MASKED_LINK.pattern})|,? \u2013 |,? - |\s*\u2014\s*|"
+    r", (?=(?:I|you|we)\b)|"
     r",? (?:and|or|but|so|then) (?:then |also )?"
     r"(?=(?:you|I|we|they|he|she|it|this|there|please|maybe|visit|go|check|look|see|read|call|text|"
     r"email|e-mail|contact|reach|click|find|feel|try|take|give|get|ask|talk|use|start|keep|learn|"
@@ -71,13 +73,18 @@ _POINTS = re.compile(
     r"links?|blogs?|articles?|posts?|videos?|podcasts?|urls?|online|download|order|schedule|appointments?|"
     r"consultations?|sessions? with me|subscribe|follow|i (?:am|offer|wrote)|here|"
     r"below|above|my (?:\w+ )?(?:practice|office|profile|number|book|course|program|services)|"
-    r"following|addresse?s?|numbers?|watch|listen to|google|search)\b",
+    r"following|addresse?s?|numbers?|watch|listen to|google|search)\b"
+    # Phone, address of the net, site, mail, dial, get in touch, look at.
+    r"|\u7535\u8bdd|\u96fb\u8a71|\u7f51\u5740|\u7f51\u7ad9|\u90ae\u7bb1|\u62e8\u6253|\u8054\u7cfb|\u67e5\u770b|\u94fe\u63a5",
     re.IGNORECASE,
 )
 # A clause that hangs on another says nothing by itself.
 _HANGS = re.compile(
     r"(?:If|When|Whenever|Because|Although|Though|As|While|Since|For|To|Once|After|Before|Until|"
-    r"Unless|Where|Whether|In order|In \w+ing|Here)\b(?![^,]*,\s+\w)",
+    r"Unless|Where|Whether|In order|In \w+ing|Here)\b(?![^,]*,\s+\w)"
+    # An example of what went.
+    r"|(?:for (?:example|instance)|such as|e\. ?g|including|like|zum Beispiel|z\. ?B|wie|etwa|"
+    r"par exemple|por ejemplo)\b",
     re.IGNORECASE,
 )
 _LEAST_WORDS = 4
@@ -102,7 +109,7 @@ _OPEN_END = re.compile(
     re.IGNORECASE,
 )
 # What joined a clause to one that went.
-_JOINT = re.compile(r"\A(?:[\s;:,\u2013\u2014-]|(?:and|or|but|so|then|also)\b)+")
+_JOINT = re.compile(r"\A(?:[\s;:,\uff1b\uff0c\u3001\u2013\u2014-]|(?:and|or|but|so|then|also)\b)+")
 # Stands for something said before.
 _SAID_BEFORE = re.compile(
     r"\b(?:(?:that|this|those|these) (?!they|you|we|i|he|she|is|are|was|were|may|can|will)\w+|it|"
@@ -175,7 +182,7 @@ def without_dead_links(
     if not code_spans(rest):
         rest = split_glued(rest, turn, cut)
     open_ended = rest[-1:].isalnum() and not is_table_line(rest[rest.rfind("\n") + 1 :])
-    message.content = f"{rest}." if open_ended else rest
+    message.content = rest + _stop(rest) if open_ended else rest
     return gone, cut
 
 
@@ -201,14 +208,19 @@ def _advice(sentence: str) -> tuple[str, bool]:
     rest = _WITH_PREPOSITION.sub("", "".join(kept)).strip()
     if not rest or (len(kept) == 1 and not _stands(rest)):
         return "", True
-    rest = _JOINT.sub("", rest).rstrip(" ,;:-\u2013\u2014")
+    rest = _JOINT.sub("", rest).rstrip(" ,;:-\uff1b\uff0c\u3001\u2013\u2014")
     first = next((i for i, c in enumerate(rest) if c.isalpha()), None)
     if first is None:
         return "", True
     rest = rest[:first] + rest[first].upper() + rest[first + 1 :]
-    stop = "" if rest[-1:] in '.!?\u2026"\u201d)' else "."
+    stop = "" if rest[-1:] in '.!?\u2026"\u201d)\u3002\uff01\uff1f' else _stop(rest)
     after = sentence[len(sentence.rstrip()) :]
     return rest + stop + (after or " "), not said
+
+
+def _stop(text: str) -> str:
+    """The full stop of a text's script."""
+    return "\u3002" if has_unspaced(text[-2:]) else "."
 
 
 def _clauses(text: str) -> list[tuple[int, int]]:
@@ -237,7 +249,7 @@ def _stands(clause: str) -> bool:
         spared = MASKED_LINK.search(_SPARE.sub("", clause)) is None and not _BY_COLON.search(clause)
         if not spared or _POINTS.search(bare) or _OPEN_END.search(bare):
             return False
-    return len(bare.split()) >= _LEAST_WORDS and not _HANGS.match(bare)
+    return word_count(bare) >= _LEAST_WORDS and not _HANGS.match(bare)
 
 
 def _pieces(text: str) -> list[tuple[int, int]]:

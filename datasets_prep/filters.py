@@ -46,6 +46,8 @@ _ASKS_FOR_WORDS = re.compile(
     rf"\b)[^.!?\n]*\b(?:{_LANGUAGES})\b"
     rf"|\b(?:{_LANGUAGES}) (?:words?|phrase|translation|for|greeting)\b"
 )
+# What is asked or told about a language stands beside words of that language.
+_ABOUT_LANGUAGE = re.compile(rf"(?i:\btranslat\w*|\blanguages?\b)|\b(?:{_LANGUAGES})\b")
 # One of these stands in whatever ``lexicons/toxic.yaml`` finds.
 TOXIC_WORDS = (
     *("kill your", "kill urself", "kill oneself", "kys", "fuck", "screw you", "screw off"),
@@ -187,6 +189,8 @@ class Filter:
                     # Within a talk in the kept language: few words are a detector's slip.
                     continue
                 spoiled.setdefault(turn, reason)
+                continue
+            if _is_about_language(conversation, turn):
                 continue
             spans += _cut(message, turn, [(part.start, part.end) for part in foreign])
         ledger.changed(conversation.id, f"sentence not in '{rule.keep}' removed", spans)
@@ -339,6 +343,12 @@ def _asked_for(conversation: Conversation, turn: int) -> bool:
         return False
     before = conversation.messages[turn - 1]
     return before.role == "user" and bool(_ASKS_FOR_WORDS.search(before.content))
+
+
+def _is_about_language(conversation: Conversation, turn: int) -> bool:
+    """Whether a turn, or the question before an answer, is about a language or a translation."""
+    said = conversation.messages[max(0, turn - 1) : turn + 1]
+    return any(_ABOUT_LANGUAGE.search(m.content) for m in said if m.role in ("user", "assistant"))
 
 
 def _crisis_without_help(conversation: Conversation) -> str | None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from datasets_prep.borrowed import without_borrowed
 from datasets_prep.code import without_code
-from datasets_prep.patterns import PLACEHOLDER
+from datasets_prep.patterns import PLACEHOLDER, URL, may_hold_url
 from datasets_prep.rare_languages import rare_language
 from datasets_prep.second_look import confidence
 from datasets_prep.sentences import sentences
@@ -29,6 +29,7 @@ from datasets_prep.words import word_count
 from recipes.runner.core.errors import UserError
 
 _LETTERS = re.compile(r"[^\W\d_]+")
+_ALPHABETS = re.compile(r"[A-Za-z]+|[^\W\d_A-Za-z]+")
 # Below four words a detector guesses; below eight it must be sure; above, a margin will do.
 _SURE_WORDS = 4
 _SHORT_WORDS, _SHORT_SURE = 8, 0.9
@@ -184,6 +185,8 @@ class LanguageFinder:
         """
         spans = sentences(text)
         plain = PLACEHOLDER.sub(lambda m: " " * len(m.group()), without_code(text))
+        if may_hold_url(plain.lower()):
+            plain = URL.sub(lambda m: " " * len(m.group()), plain)
         verdicts = [self._verdict_at(plain, start, end) for start, end in spans]
         result: list[Segment] = []
         for index, (start, end) in enumerate(spans):
@@ -285,13 +288,16 @@ class LanguageFinder:
         if sentence.isascii() and "LATIN" in self._scripts:
             return None
         letters: Counter[str] = Counter()
-        for word in _LETTERS.findall(sentence):
-            letters.update(map(_script, word))
+        unspaced = bool(self._scripts & _UNSPACED)
+        for word in (_ALPHABETS if unspaced else _LETTERS).findall(sentence):
+            # A name in Latin letters is one sign among Chinese ones, however long.
+            named = unspaced and word.isascii() and word[:1].isupper()
+            letters.update(map(_script, word[:1] if named else word))
         total = sum(letters.values())
         if total == 0:
             return None
         own = sum(letters[script] for script in self._scripts)
-        if own and self._scripts & _UNSPACED:
+        if own and unspaced:
             # A sign there is as much as a word here: units and terms are most of the letters soon.
             total -= letters["LATIN"] - letters["LATIN"] // _WORD_LETTERS
         if own * 2 < total:

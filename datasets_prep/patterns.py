@@ -15,6 +15,8 @@ _BARE_TLDS = (
     "com|org|net|edu|gov|mil|info|biz|app|health|"
     "co\\.uk|org\\.uk|ac\\.uk|nhs\\.uk|gov\\.uk|com\\.au|org\\.au|co\\.nz|ca"
 )
+# A state's own ending behind a general one: "cvv.org.br"; "site.com.It" is two sentences.
+_OF_A_STATE = r"(?:co|com|org|net|edu|ac|gov|gob|go|or|ne)\.(?-i:[a-z]{2})\b(?!\.\w)"
 _PATH = r"(?:[/?#][^\s<>\"'\u201c\u201d\[\]{}|\\^`\u00bf]*)?"
 # A path that runs into the next sentence ends at its file name: "x.pdfBased on".
 _TRAIL = r"(?<![.,;:!?)\u2019])"
@@ -24,10 +26,10 @@ URL = re.compile(
     r"(?:https?|ftp)\s?:\s?//?\s?[^\s<>\"'\u201c\u201d\[\]{}|\\^`\u00bf]+"
     r"|\bwww\s?\.\s?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::\d+)?"
     + _PATH
-    + r"|(?<![\w@.-])(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+(?:"
+    + rf"|(?<![\w@.-])(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+(?:{_OF_A_STATE}|(?:"
     + _BARE_TLDS
     + r")"
-    r"(?![a-z])(?:\b|(?=[A-Z0-9]))"
+    r"(?![a-z])(?:\b|(?=[A-Z0-9])))"
     + _PATH
     + r"|(?<![\w@.-])(?:[a-z0-9-]+\.)+(?:"
     + _TLDS
@@ -45,7 +47,7 @@ EMAIL = re.compile(
     re.IGNORECASE,
 )
 # What a text must hold, in lower case, to hold one of the above: a tenth of the cost of a search.
-_HOST_END = re.compile(rf"\.(?:{_TLDS}|{_BARE_TLDS})")
+_HOST_END = re.compile(rf"\.(?:{_TLDS}|{_BARE_TLDS}|{_OF_A_STATE})")
 _AT = re.compile(r"@|[\[(]\s?(?:at|email)")
 PLACEHOLDER = re.compile(r"\[(?:EMAIL|URL|PHONE|HANDLE|ADDRESS|CARD|SSN|IBAN|IP|NAME_\d+)\]")
 # Of these, what a reader could have followed.

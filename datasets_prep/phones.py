@@ -80,6 +80,14 @@ _UNIT_AFTER = re.compile(
 _DRUG_CODE = re.compile(r"\d{4}-\d{4}-\d{2}|\d{5}-\d{3}-\d{2}|\d{5}-\d{4}-\d{1,2}")
 # A blood pressure, or a range of it: "130-135/90-100".
 _PRESSURE = re.compile(r"\d{2,3}(?: ?[-\u2013] ?\d{2,3})? ?/ ?\d{2,3}(?: ?[-\u2013] ?\d{2,3})?")
+# A sum: a sign of arithmetic opens it, or a quotient stands in it.
+_SUM_BEFORE = re.compile(r"(?:[=*\u00d7\u00f7^\u221a]|[+\u2212] )\s*[\[({]*\s*\Z")
+_QUOTIENT = re.compile(r"\d\s?/\s?\d*\.\d|\d\.\d+\s?/")
+# More of the same behind one: "010-88369280, 010-88369210".
+_MORE = re.compile(
+    r"\s?(?:[,;/\u3001\uff0c\uff1b]|\b(?:or|and|und|oder|y|o|et|ou|e)\b)\s?"
+    r"(?P<number>\+?\(?\d(?:[\s().\u2013-]{0,2}\d){6,14})(?![\d%]|[.,]\d|-?[A-Za-z])"
+)
 # A free call to a public service, named before it, that nobody calls theirs. What is joined to such
 # a number by "or" is another of the same.
 _FREE = re.compile(r"(?:\+?1[-. ]?)?\(?8(?:00|33|44|55|66|77|88)\)?[-. )]|0\s?800\b|0808\b")
@@ -153,6 +161,7 @@ def find_phones(text: str, regions: list[str], keep: frozenset[str]) -> list[tup
                 gap = "\n" * (match.end - match.start)
                 rest = rest[: match.start] + gap + rest[match.end :]
     spans = [span for span in spans if _may_be_phone(text, *span)]
+    said += [more for span in {*said, *spans} for more in _more(text, *span)]
     spans = [
         (start, end)
         for start, end in [*said, *spans]
@@ -165,6 +174,18 @@ def find_phones(text: str, regions: list[str], keep: frozenset[str]) -> list[tup
     ]
     free = {span for span in spans if _of_a_service(text, *span)}
     return [span for span in spans if span not in free and not _joined(text, span, free)]
+
+
+def _more(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """The numbers that are listed behind a phone and look like it."""
+    found: list[tuple[int, int]] = []
+    digits = len(_DIGITS.findall(text[start:end]))
+    while match := _MORE.match(text, end):
+        if len(_DIGITS.findall(match["number"])) != digits:
+            break
+        found.append(match.span("number"))
+        end = match.end()
+    return found
 
 
 def _of_a_service(text: str, start: int, end: int) -> bool:
@@ -188,6 +209,8 @@ def _may_be_phone(text: str, start: int, end: int) -> bool:
     if text[start] == "+":
         return True
     before = text[max(0, start - 40) : start]
-    if _UNIT_AFTER.match(text, end):
+    if _UNIT_AFTER.match(text, end) or _SUM_BEFORE.search(before):
+        return False
+    if _QUOTIENT.search(text, start, end):
         return False
     return not _NO_PHONE_BEFORE.search(before) or bool(_MINE.search(before))

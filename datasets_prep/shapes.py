@@ -234,8 +234,7 @@ class Shaper:
         if shape == "preference":
             return self._with_system(unit, self._preference(unit))
         if shape == "kto":
-            said = self._answered(unit, columns.completion)
-            return self._with_system(unit, [*self._asked(unit), *said])
+            return self._with_system(unit, self._judged(unit))
         lists = {
             "sharegpt": columns.conversations,
             "messages": columns.messages,
@@ -319,6 +318,15 @@ class Shaper:
         if chosen[-1].content == rejected[-1].content:
             raise Unusable("chosen and rejected are the same")
         return [*asked, chosen[-1], Message("rejected", rejected[-1].content)]
+
+    def _judged(self, row: Row) -> list[Message]:
+        """A talk whose last answer a label judges: in a column of its own, or the talk's last."""
+        asked = self._asked(row)
+        if not is_empty(cell(row, self.columns.completion)):
+            return [*asked, *self._answered(row, self.columns.completion)]
+        if len(asked) < 2 or asked[-1].role != "assistant" or not asked[-1].content.strip():
+            raise Unusable("the talk ends in no answer, and there is no completion")
+        return asked
 
     def _asked(self, row: Row) -> list[Message]:
         """The prompt of a preference: a text, or a list of turns."""

@@ -22,6 +22,8 @@ _UNCLEAR = ("mask", "masked", "train_detail", "training_detail")
 _SAID = {"true": True, "false": False, "yes": True, "no": False}
 _REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
 _CALL_ROLES = ("function_call", "tool_call")
+# Content parts that call a tool; the second is Anthropic's, with its arguments as ``input``.
+_CALL_PARTS = ("tool_call", "tool_use", "function_call")
 TOOL_ROLES = ("tool", "observation", "function", "function_response", "tool_response", "ipython")
 # Keys of a turn that are read, or that mean nothing for training.
 READ_KEYS = frozenset(
@@ -121,13 +123,26 @@ def calls_of(item: dict[str, Any], role: str, text: Any) -> list[dict[str, Any]]
     return [_call(call) for call in calls]
 
 
+def _parts_called(item: dict[str, Any], parts: list[Any]) -> tuple[dict[str, Any], list[Any]]:
+    """A turn with the calls among its content parts as its ``tool_calls``, and the other parts."""
+    kinds = [part.get("type") if isinstance(part, dict) else None for part in parts]
+    calls = [p.get("value", p) for p, kind in zip(parts, kinds, strict=True) if kind in _CALL_PARTS]
+    if not calls:
+        return item, parts
+    own = item.get("tool_calls")
+    rest = [p for p, kind in zip(parts, kinds, strict=True) if kind not in _CALL_PARTS]
+    return {**item, "tool_calls": [*(own if isinstance(own, list) else []), *calls]}, rest
+
+
 def _call(call: Any) -> dict[str, Any]:
     if isinstance(call, str):
         call = parsed(call)
     function = call.get("function", call) if isinstance(call, dict) else None
     if not isinstance(function, dict) or not function.get("name"):
         raise Unusable(f"tool_calls: a call names no function ({str(call)[:60]})")
-    arguments = function.get("arguments", function.get("parameters", {}))
+    arguments = next(
+        (function[key] for key in ("arguments", "parameters", "input") if key in function), {}
+    )
     if not isinstance(arguments, str):
         arguments = json.dumps(arguments, ensure_ascii=False)
     made = {
@@ -162,6 +177,8 @@ def message(item: dict[str, Any], role: str, source_role: str, value: Any, where
     Raises:
         Unusable: it holds what is no text.
     """
+    if role == "assistant" and isinstance(value, list):
+        item, value = _parts_called(item, value)
     calls = calls_of(item, source_role, value) if role == "assistant" else []
     if is_call(source_role):
         text = ""
@@ -173,7 +190,9 @@ def message(item: dict[str, Any], role: str, source_role: str, value: Any, where
     thought = next((item[key] for key in _REASONING_KEYS if item.get(key)), None)
     if thought and role == "assistant" and "<think>" not in text:
         text = f"<think>\n{text_of(thought, where, parts=True).strip()}\n</think>\n\n{text}"
-    made = Message(role, text, train=train_of(item, where), calls=calls)
+    # Only answers are ever trained: a weight of 0 at the others says nothing.
+    train = role != "assistant" or train_of(item, where)
+    made = Message(role, text, train=train, calls=calls)
     if role == "tool":
         made.call_id = plain(item.get("tool_call_id"))
         made.name = plain(item.get("name"))
