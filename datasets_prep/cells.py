@@ -211,8 +211,8 @@ def _part(value: dict[str, Any], what: str) -> str:
     """
     kind = str(value.get("type") or value.get("content_type") or "text")
     if kind in _THOUGHT_PARTS:
-        key = next((key for key in (kind, *_PART_KEYS) if value.get(key)), kind)
-        thought = text_of(value.get(key), what, parts=True)
+        held = next((value[key] for key in (kind, *_PART_KEYS) if value.get(key)), None)
+        thought = text_of(held, what, parts=True)
         return f"<think>\n{thought}\n</think>\n" if thought else ""
     if kind not in _TEXT_PARTS and kind not in _STYLES:
         raise Unusable(f"{what} holds a part of type '{kind}', which is no text")

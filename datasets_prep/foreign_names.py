@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from datasets_prep.code import overlaps
 from datasets_prep.name_lists import GIVEN_NAMES_INSIDE, NOT_NAMES, is_given
 from datasets_prep.script_names import script_names
 
@@ -111,6 +112,11 @@ _CHINESE = (
         rf"({_SURNAME}{_SIGN}{{1,2}})(?=[\s\uff0c,\u3002.\uff01!\uff1b;\u3001]|$)"
     ),
 )
+_TITLE_OF_A_WORK = re.compile("\u300a[^\u300b]*\u300b")
+# Signs that spell the sounds of foreign names: the next one is no surname ("Mr. Ripley").
+_SOUNDS = frozenset(
+    "\u65af\u5c14\u514b\u666e\u7279\u5fb7\u91cc\u62c9\u5361\u5c3c\u8bfa\u83b1\u66fc\u4f26\u59c6\u683c\u7ef4\u5965\u4f50\u8482\u8d1d\u51e1\u57c3\u739b\u5e03\u5766"
+)
 # Of Arabic: who stands behind the short form of a title, in two words before a mark, else in one.
 _ARABIC = re.compile(
     r"(?<!\w)(?:\u0623\. ?)?\u062f\. ?([\u0621-\u064a]{2,}"
@@ -127,6 +133,12 @@ def foreign_names(text: str) -> list[tuple[int, int]]:
             if is_given(first) or first in GIVEN_NAMES_INSIDE:
                 spans.append(match.span(1))
     if not text.isascii():
-        spans += [m.span(1) for rule in (*_CHINESE, _ARABIC) for m in rule.finditer(text)]
+        found = [m.span(1) for rule in (*_CHINESE, _ARABIC) for m in rule.finditer(text)]
+        works = [m.span() for m in _TITLE_OF_A_WORK.finditer(text)] if found else []
+        spans += [
+            span
+            for span in found
+            if not overlaps(span, works) and text[max(0, span[0] - 1) : span[0]] not in _SOUNDS
+        ]
         spans += script_names(text)
     return [span for span in spans if text[slice(*span)].split()[0].lower() not in NOT_NAMES]

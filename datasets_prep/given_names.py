@@ -40,6 +40,8 @@ def _names() -> tuple[frozenset[str], frozenset[str]]:
 
 # Given names for any place in a sentence, and those for mid-sentence alone; lower case.
 EVERYWHERE, INSIDE = _names()
+# Of the first list: the names that most people have.
+USUAL = frozenset(" ".join(_lines(_FILES[0])).replace("mid-sentence:", "").split())
 # Words of English that are nobody's given name; lower case.
 COMMON = frozenset(" ".join(_lines("common_words.txt")).split()) - EVERYWHERE - INSIDE
 

@@ -16,7 +16,8 @@ GREETED = re.compile(
     r"Thank(?:s| you)),? \Z"
 )
 PLACE_BEFORE = re.compile(
-    r"\b(?:Lake|Mount|Mt\.?|Port|Fort|Saint|St\.?|San|Santa|Cape|Camp|Hotel|Villa|Hurricane|Storm|"
+    r"\b(?:(?:Treaty|Battle|Siege|Peace|Edict|Council|Bay|Gulf|Strait|Isle|Province|Diocese) of|"
+    r"Lake|Mount|Mt\.?|Port|Fort|Saint|St\.?|San|Santa|Cape|Camp|Hotel|Villa|Hurricane|Storm|"
     r"British|District of|Los|Las|"
     r"USS|HMS|Romeo and|storm|hurricane|typhoon|cyclone|Prince|Princess|King|Queen|Duke of|Lady|"
     r"Lord) \Z"
@@ -44,6 +45,10 @@ OF_NO_PERSON = re.compile(
     r"sponge|salad|sandwich|knife|flask|hoover|tartan|potatoes|cocktail|pudding|"
     r"wort|[Hh]otline|[Ll]ifeline|Project|Act|Code|Day|Method|Technique)(?:e?s)?\b"
     r"|(?:['\u2019]s?)? the (?=[A-Z])"
+    r"|[\u2013-][A-Z]\w+ test\b"
+    r"|(?: [A-Z]\w+)? (?:drain|stent|shunt|suture|clamp|forceps|splint|graft|formula|nomogram)\b"
+    # A town and its state, which is no degree: "Murray Hill, NJ".
+    r"|, (?:A[LKZR]|C[OT]|DE|FL|GA|I[DLNA]|K[SY]|N[CDEHJMVY]|O[HKR]|RI|SC|TN|TX|UT|V[TA]|W[AIVY])\b"
     # A king, a pope: "Louis XIV".
     r"| (?:I{2,3}|IV|VI{1,3}|IX|XI{1,3}|XIV|XVI{0,3})\b"
     # A brand: "Meda Cap\u00ae".

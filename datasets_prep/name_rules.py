@@ -293,6 +293,18 @@ RULES: list[Rule] = [
             rf"\b(?i:{_LABELS})(?: ?[:-]| is| was) ?(?:(?:Dr|Mr|Mrs|Ms|Miss)\.? )?({FORMAL})"
         ),
     ),
+    # "Witness 2: Sunniva Dahl, neighbour".
+    Rule(
+        tuple(
+            "itness pplicant laimant enant andlord andlady eneficiary uarantor omplainant "  # noqa: SIM905
+            "espondent ferred ported pared eliver".split()
+        ),
+        re.compile(
+            r"\b(?i:witness|applicant|claimant|tenant|landlord|landlady|beneficiary|guarantor|"
+            r"complainant|respondent|(?:referred|reported|prepared) by|deliver to)(?: \d{1,2})?: "
+            rf"(?:(?:Dr|Mr|Mrs|Ms|Miss)\.? )?({FORMAL})"
+        ),
+    ),
     # "Teacher: Blessing, could you read?"
     Rule(
         re.compile(rf", (?:{_ASKED_OF}|please)\b"),

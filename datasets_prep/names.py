@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from datasets_prep.foreign_names import foreign_names
-from datasets_prep.given_names import is_common, without_marks
+from datasets_prep.given_names import USUAL, is_common, without_marks
 from datasets_prep.name_context import (
     GREETED,
     HERBS,
@@ -23,6 +23,7 @@ from datasets_prep.name_context import (
     is_medicine,
 )
 from datasets_prep.name_lists import (
+    ALSO_WORDS,
     CITIES,
     COUNTRIES,
     CREDENTIAL,
@@ -108,6 +109,9 @@ class RuleNames:
         ):
             found.append(sign_off.span(1))
         spans = []
+        if len(_OPTION.findall(text)) > 1:
+            # "C. Johnson" among the answers to choose from.
+            found = [span for span in found if not _OPTION.match(text, span[0])]
         for start, end in found:
             trimmed = trim_name(text, start, end, self.keep)
             if trimmed:
@@ -118,6 +122,7 @@ class RuleNames:
         return spans
 
 
+_OPTION = re.compile(r"^[A-E]\. ", re.MULTILINE)
 # "my brother MARK": spelt small for the rules, which ask for more than a word that is a name.
 _CAPITALS = re.compile(r"[A-Z](?<![\w'\u2019.-].)[A-Z]{2,}(?![\w-]|\.\w)")
 
@@ -150,7 +155,13 @@ def _medicines(text: str, spans: list[tuple[int, int]]) -> set[str]:
 def _is_common(name: str) -> bool:
     """Whether what looks like a name is made of words of English: "My Manager"."""
     rest = [word for word in name.split() if word.lower() not in NOT_NAMES]
-    return not rest or is_common(" ".join(rest))
+    if not rest or is_common(" ".join(rest)):
+        return True
+    # "Additionally, please": an adverb that opens a sentence.
+    return len(rest) == 1 and bool(_ADVERB.search(rest[0])) and not is_given(rest[0].lower())
+
+
+_ADVERB = re.compile(r"[a-z]{4}ly\Z")
 
 
 class ForeignNames:
@@ -168,6 +179,10 @@ class ForeignNames:
         """Spans of names that a title, an introduction or a relation names."""
         trimmed = (trim_name(text, *span, self.keep) for span in foreign_names(text))
         return [span for span in trimmed if span]
+
+
+# Given names that are words or hardly anybody's: with a word of English behind, a thing's.
+_RARELY = (GIVEN_NAMES | GIVEN_NAMES_INSIDE) - USUAL | ALSO_WORDS
 
 
 def _may_be_given(word: str) -> bool:
@@ -199,6 +214,9 @@ def _given(text: str) -> list[tuple[int, int]]:
         if is_given(word) or inside:
             surnames = SURNAMES.match(text, match.end())
             end = surnames.end() if surnames else match.end()
+            if word in _RARELY and end > match.end() and is_common(text[match.end() : end]):
+                # "Safari Lodge", "Hazel Eyes".
+                continue
             found.append((match.start(), end))
     return found
 
@@ -252,7 +270,7 @@ def _of_no_person(text: str, first: int, last: int) -> bool:
     if any(word in MEDICINES for word in re.findall(r"[\w-]+", lower)):
         return True
     own = OWN_BEFORE.search(text, max(0, first - 40), first)
-    if (lower in FICTION or lower in COUNTRIES) and not own:
+    if re.sub(r"^(?:[a-z]\. ?)+", "", lower) in COUNTRIES or (lower in FICTION and not own):
         return True
     if lower in GENERA and OF_A_PLANT.match(text, first + len(name)):
         return True

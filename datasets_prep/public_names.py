@@ -41,6 +41,7 @@ from datasets_prep.public_words import (
     NOT_CONSUMED,
     OF_A_PERSON,
     OF_A_PLACE,
+    OF_A_TALE,
     PEOPLE,
     PRIVATE_AFTER,
     PRIVATE_BEFORE,
@@ -217,6 +218,8 @@ class PublicNames:
 
     def _tells_a_story(self, first: int, last: int) -> bool:
         """Whether a figure or a work stands in a sentence: its other names are of the story."""
+        if OF_A_TALE.search(self._text[first:last]) and not TALK.search(self._text, first, last):
+            return True
         return any(
             first <= k.start < last and (k.name in FICTION or k.name in WORKS or " " not in k.name)
             for k in self._known

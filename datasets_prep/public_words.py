@@ -83,7 +83,14 @@ PRIVATE_AFTER = re.compile(
 # The same of weaker words, where the sentence is the writer's.
 PRIVATE_DEED = re.compile(
     r" (?:took|takes|left|came|comes|went|kept|keeps|still|never|always|just|has|had|won't|doesn't|"
-    r"didn't|works|worked|knows|knew)\b"
+    r"didn't|works|worked|knows|knew|threw|lent|borrowed|dropped|spilled|spilt)\b"
+)
+# What tells a tale of nobody here: a title of three words or more ("In Things Fall Apart, ..."), a
+# creature of tales.
+OF_A_TALE = re.compile(
+    r"\A\s*In (?:[A-Z][\w'\u2019]+|the|a) (?:(?:[A-Z][\w'\u2019]+|of|the|and|to|a|in) ?){2,5}"
+    r"(?<!County)(?<!City)(?<!Beach), |\b[Tt]he (?:[A-Z]\w+ )?(?:Witch|Wizard|Dragon|Fairy|Goblin|"
+    r"Troll|Elf|Dwarf|Mermaid|Vampire|Werewolf)\b"
 )
 # A sentence about a story's course: whoever stands in it is of the story.
 ABOUT_A_STORY = re.compile(
@@ -110,7 +117,7 @@ DEEDS = re.compile(
     rf"|(?:{_WORK})(?: was| were| is)?(?: written| directed| composed| painted)? by"
     r"|painted (?:the |a |in )?[A-Z]|painted the (?:ceiling|portrait|mural)|sculpted|composer|"
     r"discovered|invented|patented|co-?founded|founded (?:the |a )?[A-Z]|conquered|reigned|"
-    r"abdicated|assassinated|crowned|elected|inaugurated|invaded|colonized|explored|circumnavigated|"
+    r"abdicated|[Tt]reaty|Viscount|Archduke|Marquess|assassinated|crowned|elected|inaugurated|invaded|colonized|explored|circumnavigated|"
     r"(?:won|awarded|received|winning)\b[^.!?]{0,40}\b(?:Prize|Cup|Medal|Oscars?|Grammys?|"
     r"Awards?|Slam|title|election|championship|Super Bowl|Olympics?|gold|World Series|Open)"
     r"|(?:beat|defeated|succeeded) [A-Z]\w+ [A-Z][^.!?]* in (?:1[0-9]|20)\d\d"

@@ -16,6 +16,7 @@ _CLOSINGS = (
 # What closes an answer: "- Jane", "~Mark", "Best wishes, Jane Roe".
 SIGN_OFF = re.compile(
     r"(?:(?:^|\n|(?<=[.!?)\"\u201d] )|(?<=[.!?)]))[-\u2013\u2014~*]{1,2} ?"
+    r"|(?<=[a-z],)\s?[~\u2014-]\s?"
     rf"|(?i:\b(?:{_CLOSINGS})[,.!]?(?: to you(?: all)?,?)?)[\s~-]{{1,4}})"
     rf"((?:Dr\.? )?{FORMAL})"
     rf"(?:,? (?:{CREDENTIALS})\b[^\n]{{0,80}}|[.,!)\s]*(?:\([^\n]{{0,80}})?)$"

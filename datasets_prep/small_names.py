@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import re
 
-from datasets_prep.given_names import COMMON
-from datasets_prep.name_lists import ALSO_WORDS, GIVEN_NAMES, MEDICINES, NOT_NAMES, is_given
+from datasets_prep.given_names import COMMON, USUAL
+from datasets_prep.name_context import HERBS, OF_FOOD, is_medicine
+from datasets_prep.name_lists import (
+    ALSO_WORDS,
+    CITIES,
+    GIVEN_NAMES,
+    MEDICINES,
+    NOT_NAMES,
+    PLACES,
+    is_given,
+)
 from datasets_prep.name_rules import RELATIONS
 from datasets_prep.public_words import EVERYWHERE
 from datasets_prep.words import holds_any
@@ -47,6 +56,25 @@ _NO_NAMES = COMMON | NOT_NAMES | MEDICINES | _WORDS
 _ONLY_NAMES = frozenset(filter(is_given, GIVEN_NAMES)) - _NO_NAMES - ALSO_WORDS - EVERYWHERE
 
 
+# Who writes no capitals names people so too. Only names that most people have, and no place's.
+_USUAL = frozenset(
+    name
+    for name in USUAL & _ONLY_NAMES
+    if len(name) > 3 and name not in PLACES and name not in CITIES and name not in HERBS
+)
+_HERBAL = USUAL & HERBS
+_FAMILY = re.compile(
+    r"(?<![\w'])(?:auntie|aunty|uncle|grandpa|grandma|granny|nana|nan) ([a-z]{3,})(?![\w'-])"
+)
+
+
+def _is_somebody(text: str, match: re.Match[str]) -> bool:
+    name = match.group()
+    if name in _HERBAL:
+        return not OF_FOOD.search(text)
+    return name in _USUAL and not is_medicine(text, *match.span())
+
+
 def small_names(text: str) -> list[tuple[int, int]]:
     """Spans of names in lower case."""
     spans: list[tuple[int, int]] = []
@@ -54,6 +82,9 @@ def small_names(text: str) -> list[tuple[int, int]]:
     for rule, hints in ((_SAID, ("name", "Name")), (_TITLED, _TITLES)):
         if holds_any(text, hints):
             spans += [m.span(1) for m in rule.finditer(text) if not _is_word(m[1])]
+    if text.islower() and text.isascii():
+        spans += [m.span() for m in _SMALL.finditer(text) if _is_somebody(text, m)]
+        spans += [m.span(1) for m in _FAMILY.finditer(text) if not _is_word(m[1])]
     if not _ONLY_NAMES.isdisjoint(_SMALL.findall(text)):
         spans += [
             match.span(1)

@@ -140,7 +140,7 @@ def _call(call: Any) -> dict[str, Any]:
     function = call.get("function", call) if isinstance(call, dict) else None
     if not isinstance(function, dict) or not function.get("name"):
         raise Unusable(f"tool_calls: a call names no function ({str(call)[:60]})")
-    arguments = next(
+    arguments: Any = next(
         (function[key] for key in ("arguments", "parameters", "input") if key in function), {}
     )
     if not isinstance(arguments, str):

@@ -105,6 +105,7 @@ def test_recall_by_rules() -> None:
         ("pii_unseen_seventh", 0.92),
         ("pii_unseen_eighth", 0.92),
         ("pii_unseen_ninth", 0.92),
+        ("pii_unseen_tenth", 0.92),
     ],
 )
 def test_texts_of_other_styles(name: str, least: float) -> None:
