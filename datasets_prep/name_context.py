@@ -18,7 +18,7 @@ GREETED = re.compile(
 PLACE_BEFORE = re.compile(
     r"\b(?:(?:Treaty|Battle|Siege|Peace|Edict|Council|Bay|Gulf|Strait|Isle|Province|Diocese) of|"
     r"Lake|Mount|Mt\.?|Port|Fort|Saint|St\.?|San|Santa|Cape|Camp|Hotel|Villa|Hurricane|Storm|"
-    r"British|District of|Los|Las|"
+    r"[Cc]r\u00eapes?|British|District of|Los|Las|"
     r"USS|HMS|Romeo and|storm|hurricane|typhoon|cyclone|Prince|Princess|King|Queen|Duke of|Lady|"
     r"Lord) \Z"
 )
@@ -46,7 +46,8 @@ OF_NO_PERSON = re.compile(
     r"wort|[Hh]otline|[Ll]ifeline|Project|Act|Code|Day|Method|Technique)(?:e?s)?\b"
     r"|(?:['\u2019]s?)? the (?=[A-Z])"
     r"|[\u2013-][A-Z]\w+ test\b"
-    r"|(?: [A-Z]\w+)? (?:drain|stent|shunt|suture|clamp|forceps|splint|graft|formula|nomogram)\b"
+    r"|(?: [A-Z]\w+)? (?:drain|stent|shunt|suture|clamp|forceps|splint|graft|formula|nomogram|"
+    r"dressing|stew|curry|noodles|croissants?)\b"
     # A town and its state, which is no degree: "Murray Hill, NJ".
     r"|, (?:A[LKZR]|C[OT]|DE|FL|GA|I[DLNA]|K[SY]|N[CDEHJMVY]|O[HKR]|RI|SC|TN|TX|UT|V[TA]|W[AIVY])\b"
     # A king, a pope: "Louis XIV".
@@ -71,6 +72,7 @@ OF_FOOD = re.compile(
     r"\b(?:tea|herbs?|herbal|spices?|spicy|oils?|recipes?|ingredients?|salt|sugar|garlic|onions?|thyme|"
     r"oregano|mint|vanilla|honey|vinegar|lemon|chili|milk|butter|rice|soup|salad|sauce|cook(?:ed|ing)?|"
     r"bak(?:ed|ing)|tablespoons?|teaspoons?|tbsp|tsp|cups?|flavou?rs?|leaves|extract|supplements?|"
+    r"potato(?:es)?|chicken|lamb|pork|beef|fish|eggs?|flour|dough|roast\w*|stew|sage|"
     r"essential|coffee|latte|mocha|lavender|chamomile|parsley|turmeric)\b",
     re.IGNORECASE,
 )

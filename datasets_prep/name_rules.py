@@ -66,7 +66,7 @@ _QUARRELS = (
 _POSSESSIVES = r"my|his|her|our|their|My|His|Her|Our|Their"
 _AGES = r"older|younger|little|big|late|new|old|eldest|oldest|youngest|only|own|dear|current|former"
 _DOINGS = listed("doings")
-_DONE_TO = listed("done_to")
+DONE_TO = listed("done_to")
 # What only people do.
 _HUMAN = listed("human")
 _OPENS = r"(?:\A|(?<=[.!?:\n\"\u201c] )|(?<=[\n\"\u201c(]))"
@@ -263,8 +263,8 @@ RULES: list[Rule] = [
     ),
     # Someone to whom people do it: "I can't forgive Kemi".
     Rule(
-        frozenset(_DONE_TO),
-        re.compile(rf"\b(?:{'|'.join(_DONE_TO)}) ({_FULL})(?=[ .,!?;:'\u2019]|$)"),
+        frozenset(DONE_TO),
+        re.compile(rf"\b(?:{'|'.join(DONE_TO)}) ({_FULL})(?=[ .,!?;:'\u2019]|$)"),
         near=False,
         inside=True,
     ),

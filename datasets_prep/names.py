@@ -89,7 +89,11 @@ class RuleNames:
             matched = [match.span(1) for match in rule.pattern.finditer(calm)]
             if not rule.sure:
                 matched = [s for s in matched if not _is_common(calm[slice(*s)])]
-            found += [s for s in matched if rule.near or not public.known(s[0])]
+            found += [
+                s
+                for s in matched
+                if not (public.of_history(s[0]) if rule.near else public.known(s[0]))
+            ]
         found = [span for span in found if not public.made_up(span[0])]
         given = _given(text)
         medicines = _medicines(text, [*found, *given])

@@ -35,6 +35,7 @@ from datasets_prep.public_words import (
     FICTION,
     FICTION_SURNAMES,
     FIRM,
+    HISTORY,
     LISTED,
     LONGEST,
     MADE,
@@ -42,6 +43,7 @@ from datasets_prep.public_words import (
     OF_A_PERSON,
     OF_A_PLACE,
     OF_A_TALE,
+    OF_THEIRS,
     PEOPLE,
     PRIVATE_AFTER,
     PRIVATE_BEFORE,
@@ -100,6 +102,8 @@ class PublicNames:
             return True
         if any(m.start() <= start - first < m.end() for m in SAYING.finditer(sentence)):
             return True
+        if OF_THEIRS.search(before) and self.of_history(start):
+            return True
         if STORY_BEFORE.search(before) or self._listed_with_known(start, first, last):
             return True
         near = TALK.search(sentence) or FAMILY.search(sentence)
@@ -113,6 +117,8 @@ class PublicNames:
             or self._is_part(name)
             or self._is_thing(name, sentence, end)
         ):
+            return True
+        if not near and HISTORY.search(sentence):
             return True
         if " " not in name:
             return False
@@ -135,6 +141,13 @@ class PublicNames:
         if TALK.search(self._text, first, last) or FAMILY.search(self._text, first, last):
             return False
         return self._tells_a_story(first, last)
+
+    def of_history(self, start: int) -> bool:
+        """Whether a known person's family or time is told of: "Marie Curie and her husband"."""
+        first, last = self._sentence(start)
+        if TALK.search(self._text, first, last):
+            return False
+        return any(first <= k.start < last and k.name in PEOPLE for k in self._known)
 
     def known(self, start: int) -> bool:
         """Whether a name that the lexicons hold stands at a position."""

@@ -130,6 +130,14 @@ DEEDS = re.compile(
     r"|the (?:capital|mould|penicillin)|built (?:DBT|ACT|CBT|EMDR)|\(\d{4} ?[-\u2013] ?(?:\d{4})?\)"
     r"|born (?:on|in) (?:\w+ \d{1,2}, )?1[0-9]\d\d|(?:1[0-9])th[- ]century|in 1[0-8]\d\d\b)",
 )
+OF_THEIRS = re.compile(
+    r"\b(?:his|her|their) (?:\w+ )?(?:wife|husband|mother|father|son|daughter|brother|sister) \Z"
+)
+# Times and deeds of which nobody here can tell as a witness.
+HISTORY = re.compile(
+    r"\b(?:[Ii]n|[Ss]ince|[Uu]ntil|[Bb]y|of) 1[0-8]\d\d\b|\b(?:1[0-8]|[5-9])th[- ]century\b|"
+    r"\b(?:Battle|Siege|Treaty|House|Crown) of [A-Z]|\b(?:BC|BCE|AD \d+)\b|\bthe throne\b"
+)
 # What people of public life did, behind the name, to something that has a name or a year.
 DID = re.compile(
     r"(?:'s|\u2019s)?,? (?:\w+ly |also |then |first |once |\(\d{4}[^)]*\) )?"

@@ -15,7 +15,7 @@ from datasets_prep.name_lists import (
     PLACES,
     is_given,
 )
-from datasets_prep.name_rules import RELATIONS
+from datasets_prep.name_rules import DONE_TO, RELATIONS
 from datasets_prep.public_words import EVERYWHERE
 from datasets_prep.words import holds_any
 
@@ -68,6 +68,9 @@ _FAMILY = re.compile(
 )
 
 
+_DONE = re.compile(rf"\b(?:{'|'.join(DONE_TO)}) ({_WORD})(?![\w'-])")
+
+
 def _is_somebody(text: str, match: re.Match[str]) -> bool:
     name = match.group()
     if name in _HERBAL:
@@ -85,6 +88,7 @@ def small_names(text: str) -> list[tuple[int, int]]:
     if text.islower() and text.isascii():
         spans += [m.span() for m in _SMALL.finditer(text) if _is_somebody(text, m)]
         spans += [m.span(1) for m in _FAMILY.finditer(text) if not _is_word(m[1])]
+        spans += [m.span(1) for m in _DONE.finditer(text) if m[1] in _ONLY_NAMES - PLACES]
     if not _ONLY_NAMES.isdisjoint(_SMALL.findall(text)):
         spans += [
             match.span(1)

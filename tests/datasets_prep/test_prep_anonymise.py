@@ -106,6 +106,7 @@ def test_recall_by_rules() -> None:
         ("pii_unseen_eighth", 0.92),
         ("pii_unseen_ninth", 0.92),
         ("pii_unseen_tenth", 0.92),
+        ("pii_unseen_eleventh", 0.92),
     ],
 )
 def test_texts_of_other_styles(name: str, least: float) -> None:
