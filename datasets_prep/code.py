@@ -59,7 +59,7 @@ _PROGRAM_LINE = re.compile(
 _PROSE_LINE = re.compile(r"(?:[A-Za-z][a-z'\u2019]*[,;:]? ){5,}[A-Za-z'\u2019]+(?:[.?!:,]|\s*$)")
 _NO_PROSE = re.compile(r"^\s*(?:#|//|/?\*|--|%|[\"'])|[;{}=<>()\[\]]")
 _PROGRAM_SHARE = 0.5
-_INDENT = re.compile(r" {2}|\t")
+_INDENT, _DEEP = re.compile(r" {2}|\t"), re.compile(r" {4}|\t")
 # One element of a page by itself, without a sentence in it: asked for as code. Paragraphs and the
 # like hold prose, unless they are empty or have a class.
 _ELEMENT = re.compile(
@@ -155,7 +155,8 @@ def is_indented_code(text: str) -> bool:
     if _CODE_LINE.match(first):
         return True
     written = [line for line in rest.split("\n") if line.strip()]
-    return bool(written) and all(map(_INDENT.match, written)) and not _PROSE_LINE.search(first)
+    deep = bool(_DEEP.match(first)) and bool(written) and all(map(_DEEP.match, written))
+    return deep and not _PROSE_LINE.search(first)
 
 
 def overlaps(span: Span, spans: list[Span]) -> bool:

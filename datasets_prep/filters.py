@@ -346,9 +346,11 @@ def _asked_for(conversation: Conversation, turn: int) -> bool:
 
 
 def _is_about_language(conversation: Conversation, turn: int) -> bool:
-    """Whether a turn, or the question before an answer, is about a language or a translation."""
-    said = conversation.messages[max(0, turn - 1) : turn + 1]
-    return any(_ABOUT_LANGUAGE.search(m.content) for m in said if m.role in ("user", "assistant"))
+    """Whether a question, or the one before an answer, is about a language or a translation."""
+    asked = conversation.messages[turn]
+    if asked.role == "assistant" and turn:
+        asked = conversation.messages[turn - 1]
+    return asked.role == "user" and bool(_ABOUT_LANGUAGE.search(asked.content))
 
 
 def _crisis_without_help(conversation: Conversation) -> str | None:
