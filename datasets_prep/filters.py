@@ -47,7 +47,10 @@ _ASKS_FOR_WORDS = re.compile(
     rf"|\b(?:{_LANGUAGES}) (?:words?|phrase|translation|for|greeting)\b"
 )
 # What is asked or told about a language stands beside words of that language.
-_ABOUT_LANGUAGE = re.compile(rf"(?i:\btranslat\w*|\blanguages?\b)|\b(?:{_LANGUAGES})\b")
+_ABOUT_LANGUAGE = re.compile(
+    rf"(?i:\btranslat\w*|\b(?:wh(?:at|ich)|(?:in|of|from|to) (?:an)?other) languages?\b)"
+    rf"|\b(?:{_LANGUAGES})\b"
+)
 # One of these stands in whatever ``lexicons/toxic.yaml`` finds.
 TOXIC_WORDS = (
     *("kill your", "kill urself", "kill oneself", "kys", "fuck", "screw you", "screw off"),
