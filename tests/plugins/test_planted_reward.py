@@ -46,7 +46,8 @@ def rate(answers: dict[str, list[str]]) -> float:
     return sum(text.endswith("?") for text in said) / len(said)
 
 
-def test_the_rate_of_what_is_preferred_rises_on_prompts_never_asked(tmp_path) -> None:
+def test_the_rate_of_what_is_preferred_rises_on_prompts_never_asked(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # else the path is the card's
     tokenizer, base = make_tokenizer(), make_llama()
     either = [pair for q, a in KNOWN.items() for pair in ((q, a), (q, as_question(a)))]
     teach(base, tokenizer, either, steps=120, rate=5e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,6 +26,12 @@ from recipes.runner.models.architecture import Architecture, CannotEstimate
 
 _BLOCKS_GATHERED = 2
 """Whose weights are held whole at once: the block at work, and the one that is fetched."""
+# DeepSpeed's own, of its `zero_optimization`: numbers that may be whole at once, and the size of a
+# parameter up to which it stays whole.
+_LIVE, _PERSISTENT = (
+    ("stage3_max_live_parameters", 1e9),
+    ("stage3_param_persistence_threshold", 1e5),
+)
 
 
 def own_strategy(config: Mapping[str, Any]) -> str | None:
@@ -145,13 +152,28 @@ def estimate_shared(
         return parted
     blocks, rest = base_bytes(config, shape)
     gathered = _BLOCKS_GATHERED * blocks / max(shape.layers, 1) + rest
+    adapters, weights = parted.adapters / gpus, parted.weights
+    if strategy == "zero3":
+        # It fetches ahead up to its limit, and what stands ready is a copy beside the shards.
+        live = max(gathered, _zero3(config, *_LIVE) * computing)
+        gathered, weights = min(live, blocks + rest), math.inf
+        whole = _zero3(config, *_PERSISTENT)
+        beside_base = [tensor.size for tensor in trained if not tensor.in_base]
+        adapters = sum(width * size / (1 if size <= whole else gpus) for size in beside_base)
     kept = 0.0 if _offloaded(config, "param") else parted.weights / gpus
     return replace(
         parted,
-        weights=min(parted.weights, kept + gathered),
-        adapters=parted.adapters / gpus,
+        weights=min(weights, kept + gathered),
+        adapters=adapters,
         reference=parted.reference / gpus,
     )
+
+
+def _zero3(config: Mapping[str, Any], key: str, default: float) -> float:
+    """A number of DeepSpeed's; its default where the file leaves it out, or to be filled in."""
+    value = _zero(_deepspeed_content(config.get("deepspeed")) or {}).get(key, default)
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if known else default
 
 
 def loading_bytes(config: dict[str, Any], shape: Architecture, strategy: str) -> float:
