@@ -11,6 +11,7 @@ from recipes.runner.core.overrides import apply
 from recipes.runner.core.recipe import RECIPES, display_path, load_recipe
 from recipes.runner.estimate.memory import GIB, Memory, estimate
 from recipes.runner.estimate.plan import FLOPS_PER_PARAMETER
+from recipes.runner.estimate.sharding import strategy_settings
 from recipes.runner.estimate.shards import estimate_shared, loading_bytes
 from recipes.runner.models.architecture import Architecture, architecture
 
@@ -23,7 +24,7 @@ CEILING = 785e12
 SHARES = {"fused path": 0.61, "not fused, Axolotl's kernels": 0.34, "stock": 0.12}
 MACHINES, GPUS_EACH = 8, 8
 LINKS = {"8 x 400 Gb/s InfiniBand": 8 * 50e9, "100 Gb/s Ethernet": 12.5e9}  # bytes/s a machine
-SHARED_BY = (1, 2, 8, 64)  # GPUs
+SHARED_BY = (2, 8, 64)  # GPUs
 ROWS, LENGTH = 4, 2048  # the micro-batch that was measured
 
 
@@ -63,7 +64,9 @@ def _memory_rows() -> list[str]:
         ("every weight, AdamW", whole),
     ):
         config = _config(LARGE, **changes)
-        cells = [estimate_shared(config, shape, "fsdp", gpus).total for gpus in SHARED_BY]
+        cut = apply(config, strategy_settings("fsdp", config, {}))
+        cells = [estimate_shared(cut, shape, "fsdp", gpus).total for gpus in SHARED_BY]
+        cells.insert(0, estimate_shared(config, shape, "ddp", 1).total)
         rows.append(_memory_row(name, cells))
     return rows
 
@@ -87,7 +90,7 @@ def _scaling_rows() -> list[str]:
     for base, strategy, share in (
         (SMALL, "ddp", "fused path"),
         (LARGE, "ddp", "fused path"),
-        (LARGE, "zero3, fsdp", "not fused, Axolotl's kernels"),
+        (LARGE, "zero3, fsdp", "fused path"),
     ):
         shape, memory = _case(base)
         alone = tokens_per_second(shape, SHARES[share])
