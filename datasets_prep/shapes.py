@@ -18,19 +18,17 @@ from datasets_prep.cells import (
     plain,
     says_nothing,
     text_of,
-    without_surrogates,
 )
-from datasets_prep.column_use import PROMPT_COLUMNS, Watch, needed
+from datasets_prep.column_use import Watch, needed
 from datasets_prep.conversation import Conversation, Ledger, Message, Span
 from datasets_prep.definition import Definition
+from datasets_prep.preference_rows import PreferenceRows
 from datasets_prep.readers import AT, FILE, RAGGED
 from datasets_prep.roles import CountingRoles
-from datasets_prep.turn_lists import flag_of, message, sort_key, together, tool_of
+from datasets_prep.turn_lists import message, sort_key, together, tool_of
 from datasets_prep.turn_reader import TurnReader
 from datasets_prep.units import Unit, units
 from recipes.runner.core.errors import UserError
-
-_HH = re.compile(r"(?:\A|\n\n)(Human|Assistant): ?")
 
 # A line that opens as one of a speaker does: "Guest_family: "; and how many rows make it one.
 _LABEL = re.compile(r"^[ \t]*([A-Z][\w-]{1,24}(?: [\w-]{1,16})?:)(?=\s)", re.M)
@@ -46,6 +44,7 @@ class Shaper:
         self.columns = definition.columns
         self.source_name = source_name
         self.reader = TurnReader(definition)
+        self._preferences = PreferenceRows(self.columns, self.reader)
         self._speakers: tuple[str, ...] = ()
         markers = sorted(definition.markers, key=len, reverse=True)
         self._marker = re.compile("|".join(re.escape(m) for m in markers) or r"(?!)")
@@ -162,7 +161,7 @@ class Shaper:
                 conversation.authors += self._speakers
             self._tools(conversation, parts[0], ledger)
             if self.definition.shape == "kto":
-                conversation.label = self._label(parts[0])
+                conversation.label = self._preferences.label(parts[0])
         except Unusable as reason:
             if not conversation.messages:
                 conversation.messages = [Message("user", plain(parts if len(parts) > 1 else unit))]
@@ -232,9 +231,9 @@ class Shaper:
         if shape == "history":
             return self._with_system(unit, self._history_row(unit))
         if shape == "preference":
-            return self._with_system(unit, self._preference(unit))
+            return self._with_system(unit, self._preferences.pair(unit))
         if shape == "kto":
-            return self._with_system(unit, self._judged(unit))
+            return self._with_system(unit, self._preferences.judged(unit))
         lists = {
             "sharegpt": columns.conversations,
             "messages": columns.messages,
@@ -299,84 +298,6 @@ class Shaper:
         if value and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
             value = [text for pair in value for text in pair]
         return self.reader.listed(value) if value else []
-
-    def _preference(self, row: Row) -> list[Message]:
-        """The prompt, the chosen answer, and the rejected one under a role of its own."""
-        columns = self.columns
-        chosen = self._answered(row, columns.chosen)
-        rejected = self._answered(row, columns.rejected)
-        asked = self._asked(row)
-        if not asked:
-            asked = chosen[:-1]
-            same = [(m.role, m.content) for m in asked] == [
-                (m.role, m.content) for m in rejected[:-1]
-            ]
-            if not same:
-                raise Unusable("chosen and rejected answer different prompts")
-        if not asked:
-            raise Unusable("chosen and rejected have no prompt")
-        if chosen[-1].content == rejected[-1].content:
-            raise Unusable("chosen and rejected are the same")
-        return [*asked, chosen[-1], Message("rejected", rejected[-1].content)]
-
-    def _judged(self, row: Row) -> list[Message]:
-        """A talk whose last answer a label judges: in a column of its own, or the talk's last."""
-        asked = self._asked(row)
-        if not is_empty(cell(row, self.columns.completion)):
-            return [*asked, *self._answered(row, self.columns.completion)]
-        if len(asked) < 2 or asked[-1].role != "assistant" or not asked[-1].content.strip():
-            raise Unusable("the talk ends in no answer, and there is no completion")
-        return asked
-
-    def _asked(self, row: Row) -> list[Message]:
-        """The prompt of a preference: a text, or a list of turns."""
-        columns = self.columns
-        named = (*columns.prompts(), columns.messages, columns.conversations)
-        for name in named if any(named) else PROMPT_COLUMNS:
-            value = cell(row, name) if name else None
-            if isinstance(value, str) and value.strip() and _HH.match(value):
-                return self._hh(value)
-            if isinstance(value, str) and value.lstrip()[:1] != "[" and value.strip():
-                return [Message("user", text_of(value, f"column '{name}'"))]
-            if value:
-                return self.reader.listed(value)
-        return []
-
-    def _answered(self, row: Row, column: str | None) -> list[Message]:
-        """The turns of an answer's cell; the answer is the last."""
-        value = cell(row, column)
-        if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-            value = parsed(value) or value
-        if isinstance(value, str):
-            turns = self._hh(value) if _HH.match(value) else [Message("assistant", value.strip())]
-        elif isinstance(value, dict):
-            turns = self.reader.listed([value])
-        else:
-            turns = self.reader.listed(value)
-        last = turns[-1]
-        if last.role != "assistant" or not last.content.strip():
-            raise Unusable(f"column '{column}' ends in no answer")
-        return turns
-
-    def _hh(self, text: str) -> list[Message]:
-        """Anthropic's form of a talk: ``Human:`` and ``Assistant:`` after blank lines."""
-        marks = list(_HH.finditer(text))
-        ends = [mark.start() for mark in marks[1:]] + [len(text)]
-        roles = {"Human": "user", "Assistant": "assistant"}
-        return [
-            Message(roles[mark[1]], without_surrogates(text[mark.end() : end].strip()))
-            for mark, end in zip(marks, ends, strict=True)
-        ]
-
-    def _label(self, row: Row) -> bool:
-        value = cell(row, self.columns.label)
-        if isinstance(value, str):
-            words = {"good": 1, "desirable": 1, "chosen": 1}
-            words |= {"bad": 0, "undesirable": 0, "rejected": 0}
-            value = words.get(value.strip().lower(), flag_of(value))
-        if value not in (0, 1):
-            raise Unusable(f"column '{self.columns.label}' is neither true nor false ('{value}')")
-        return bool(value)
 
     def _tools(self, conversation: Conversation, row: Row, ledger: Ledger) -> None:
         """Take the list of tools along, or drop the row where no template takes them.
