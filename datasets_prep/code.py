@@ -58,6 +58,12 @@ _PROGRAM_LINE = re.compile(
 )
 _PROSE_LINE = re.compile(r"(?:[A-Za-z][a-z'\u2019]*[,;:]? ){5,}[A-Za-z'\u2019]+(?:[.?!:,]|\s*$)")
 _NO_PROSE = re.compile(r"^\s*(?:#|//|/?\*|--|%|[\"'])|[;{}=<>()\[\]]")
+# One line that is a program: a comprehension, a call that is assigned, a call of several arguments.
+_EXPRESSION = re.compile(
+    r"\s*(?:[\w.\[\]'\"]+ ?[-+*/]?= ?)?(?:[\[{]|\w+\()[^\n]*\S \bfor \w+(?:, ?\w+)* in [^\n]*[\])}]"
+    r"|\s*[\w.]+(?:\[[^\]\n]*\])? ?[-+*/]?= ?[\w.]+\([^\n]*\)(?:\.\w+(?:\([^\n]*\))?)*"
+    r"|\s*[\w.]+\([^\n]*[,=\['\"][^\n]*\)"
+)
 _PROGRAM_SHARE = 0.5
 _INDENT, _DEEP = re.compile(r" {2}|\t"), re.compile(r" {4}|\t")
 # One element of a page by itself, without a sentence in it: asked for as code. Paragraphs and the
@@ -128,6 +134,13 @@ def _bare_code(text: str, marked: bool) -> list[Span]:
     return spans
 
 
+def _is_one_liner(line: str) -> bool:
+    """Whether a text of one line is an element of a page, or an expression or statement alone."""
+    if _ELEMENT.fullmatch(line):
+        return True
+    return bool(_EXPRESSION.fullmatch(line)) and not _PROSE_LINE.search(line)
+
+
 def _goes_on(lines: list[tuple[int, str]], marks: list[bool], index: int) -> bool:
     """Whether the next line that is not empty is code."""
     following = range(index + 1, min(index + 4, len(lines)))
@@ -138,7 +151,7 @@ def _is_program(lines: Iterable[str]) -> bool:
     """Whether a text is code from end to end: its lines are a program's, and none is prose."""
     written = [line for line in lines if line.strip()]
     if len(written) < 2:
-        return len(written) == 1 and bool(_ELEMENT.fullmatch(written[0]))
+        return len(written) == 1 and _is_one_liner(written[0])
     found = sum(1 for line in written if _CODE_LINE.match(line) or _PROGRAM_LINE.search(line))
     if found < _PROGRAM_SHARE * len(written) or found < 2:
         return False

@@ -35,7 +35,7 @@ _SLIP = 8
 _LINE_WORDS = 12
 # Asks for words of another language; the answer to it is in that one.
 _LANGUAGES = (
-    "Afrikaans|Albanian|Arabic|Bengali|Cantonese|Catalan|Chinese|Croatian|Czech|Danish|Dutch|Esperanto|"
+    "Afrikaans|Albanian|Arabic|English|Bengali|Cantonese|Catalan|Chinese|Croatian|Czech|Danish|Dutch|Esperanto|"
     "Estonian|Farsi|Finnish|French|Gaelic|German|Greek|Hausa|Hawaiian|Hebrew|Hindi|Hungarian|Icelandic|"
     "Igbo|Indonesian|Irish|Italian|Japanese|Korean|Latin|Latvian|Lithuanian|Malay|Mandarin|Maori|"
     "Norwegian|Persian|Polish|Portuguese|Punjabi|Romanian|Russian|Serbian|Slovak|Slovene|Somali|Spanish|"

@@ -57,6 +57,7 @@ _CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?(?:\s?[AaPp]\.?[Mm]\b\.?)?(?:\s[A-
 _PRONOUNCED = re.compile("[\u02c8\u02cc\u02d0]")
 # Between the symbols of a formula, of which none is a word.
 _SIGNS = re.compile(r"[=+*/^<>|~\u00b1\u00d7\u00f7\u2190-\u22ff]")
+_ITEM = re.compile(r"\s*(?:[-*+\u2022]|\d{1,3}[.)])\s")
 _LONG_WORD = re.compile(r"[^\W\d_]{3,}")
 _QUOTATION = re.compile(
     '"[^"]*"|\u201c[^\u201d]*\u201d|\u00ab[^\u00bb]*\u00bb|\u300c[^\u300d]*\u300d|\u300e[^\u300f]*\u300f|'
@@ -191,12 +192,25 @@ class LanguageFinder:
         result: list[Segment] = []
         for index, (start, end) in enumerate(spans):
             verdict = verdicts[index]
+            if verdict is False and self._is_slip(plain[start:end], verdicts, index):
+                verdict = True
+            if verdict is None and True in verdicts and not _LONG_WORD.search(plain[start:end]):
+                # Nothing but numbers and signs.
+                verdict = True
             if verdict is None:
                 before = [v for v in verdicts[:index] if v is not None]
                 after = [v for v in verdicts[index + 1 :] if v is not None]
                 verdict = before[-1] if before else (after[0] if after else True)
             result.append(Segment(start, end, verdict))
         return result
+
+    def _is_slip(self, sentence: str, verdicts: list[bool | None], index: int) -> bool:
+        """Whether an item of a list ("- 2 tablespoons soy sauce") is a detector's slip."""
+        if "LATIN" not in self._scripts or not sentence.isascii():
+            return False
+        around = verdicts[max(0, index - 1) : index] + verdicts[index + 1 : index + 2]
+        few = len(_LETTERS.findall(sentence)) < _SHORT_WORDS
+        return few and len(around) == 2 and all(around) and bool(_ITEM.match(sentence))
 
     def _verdict_at(self, text: str, start: int, end: int) -> bool | None:
         """The verdict on a sentence; cells of a table are words, of which only the script tells."""
@@ -290,8 +304,8 @@ class LanguageFinder:
         letters: Counter[str] = Counter()
         unspaced = bool(self._scripts & _UNSPACED)
         for word in (_ALPHABETS if unspaced else _LETTERS).findall(sentence):
-            # A name in Latin letters is one sign among Chinese ones, however long.
-            named = unspaced and word.isascii() and word[:1].isupper()
+            # A name in Latin letters is one sign among those of another script, however long.
+            named = "LATIN" not in self._scripts and word.isascii() and word[:1].isupper()
             letters.update(map(_script, word[:1] if named else word))
         total = sum(letters.values())
         if total == 0:

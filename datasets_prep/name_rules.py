@@ -282,6 +282,7 @@ RULES: list[Rule] = [
         re.compile(r"[A-Z]\. ?[A-Zdv]"),
         re.compile(
             r"(?:\A|(?<=[.!?\n,;:] )|(?<=\n)|\b(?:by|with|from|to|and|for|Re|re):? )"
+            r"(?!(?:U\.S|U\.K|U\.N|E\.U|P\.S|A\.D|B\.C|D\.C|N\.B)\.)"
             rf"({_INITIALS}{_PARTICLES}{_NAME})(?=[ ,.;:!?'\u2019]|$)(?! et al|,? \(?\d{{4}})"
         ),
         near=False,

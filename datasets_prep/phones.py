@@ -207,7 +207,8 @@ def _joined(text: str, span: tuple[int, int], free: set[tuple[int, int]]) -> boo
 def _may_be_phone(text: str, start: int, end: int) -> bool:
     """Whether nothing around the digits says that they are something else."""
     if text[start] == "+":
-        return True
+        # "821091117+4908374100427" is a sum.
+        return not text[max(0, start - 1) : start].isdigit()
     before = text[max(0, start - 40) : start]
     if _UNIT_AFTER.match(text, end) or _SUM_BEFORE.search(before):
         return False

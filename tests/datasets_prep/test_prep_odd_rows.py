@@ -10,6 +10,7 @@ from prep_data import answer_after, reasons, talk
 from test_prep_shapes import Row, convert, shaper, turns
 
 from datasets_prep.anonymise import Anonymiser
+from datasets_prep.code import code_spans
 from datasets_prep.conversation import Ledger
 from datasets_prep.definition import Definition
 from datasets_prep.filters import Filter
@@ -43,6 +44,8 @@ def masked(text: str) -> str:
         "    sum_value = 0\n    prod_value = 1\n\n    for n in numbers:\n        sum_value += n\n"
         "    return sum_value, prod_value",
         "\treturn x + 1",
+        "[i for i,x in enumerate(L) if L.count(x) > 1]",
+        "df1 = df.select_dtypes(include=['float'])",
         "import os\n\n\n\ndef f(a):\n    return a\n\n\ndef g(b):\n    return b",
     ],
 )
@@ -62,6 +65,9 @@ def test_prose_loses_the_spaces_before_it() -> None:
         "We get 280 + 1.75 * [(60/0.59406) - 60] = 351.74982 in the end.",
         "QT = (400/0.8) - 60 is the short form.",
         "It is 12 * (415) 555-2671 / 3.",
+        "Please calculate 821091117+4908374100427 for me.",
+        "The U.S. President served the U.S. Territories.",
+        "Btw, have you tried it? P.S. This is not mine.",
         "Enoxaparin 6000 U/day at first, then 4000 u/day.",
         "He lost his money in the 1929 Wall Street crash.",
         "The Treaty of Guadalupe Hidalgo ended the war.",
@@ -134,6 +140,34 @@ def test_a_name_in_latin_letters_is_one_sign_among_chinese_ones() -> None:
     finder = LanguageFinder("zh")
     assert finder.verdict("导演是Christopher Nolan。") is not False
     assert finder.verdict("I like this film very much indeed.") is False
+
+
+@pytest.mark.parametrize(("keep", "text"), [("ar", "ما هو COVID-19؟"), ("ru", "Что такое COVID?")])
+def test_a_term_in_latin_letters_is_one_sign_of_any_other_script(keep: str, text: str) -> None:
+    assert LanguageFinder(keep).verdict(text) is not False
+
+
+def test_an_item_of_a_list_is_no_other_language_and_a_formula_none() -> None:
+    text = "You need these for it:\n- 1 cup of sliced mushrooms\n- 2 tablespoons soy sauce\n"
+    text += "- 1 tablespoon of sesame oil\n\n    = πR²\n"
+    assert all(segment.kept for segment in LanguageFinder("en").segments(text))
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        ("You can do whatever the fuck you want with it, and that is fine.", True),
+        ("The wrong pills will fuck you up, so ask somebody who knows them.", True),
+        ("Well, fuck you and all who think as you do.", False),
+    ],
+)
+def test_a_word_is_crude_and_not_cruel(answer: str, kept: bool) -> None:
+    assert Filter(FilterSettings())(talk("What now?", answer), Ledger("filter")) is kept
+
+
+def test_one_line_of_prose_is_no_code() -> None:
+    for text in ("(I looked for it in the room)", "Choose your option(s)", "See it (pages 3-4)"):
+        assert code_spans(text) == []
 
 
 def test_an_address_of_the_net_is_in_no_language() -> None:
