@@ -58,7 +58,7 @@ _PRONOUNCED = re.compile("[\u02c8\u02cc\u02d0]")
 # Between the symbols of a formula, of which none is a word.
 _SIGNS = re.compile(r"[=+*/^<>|~\u00b1\u00d7\u00f7\u2190-\u22ff]")
 _ITEM = re.compile(r"\s*(?:[-*+\u2022]|\d{1,3}[.)])\s")
-_LONG_WORD = re.compile(r"[^\W\d_]{3,}")
+_LONG_WORD = re.compile(r"[^\W\d_\u00b2\u00b3\u00b9\u2070-\u209c]{3,}")
 _QUOTATION = re.compile(
     '"[^"]*"|\u201c[^\u201d]*\u201d|\u00ab[^\u00bb]*\u00bb|\u300c[^\u300d]*\u300d|\u300e[^\u300f]*\u300f|'
     "\u201e[^\u201c\u201d]*[\u201c\u201d]|\u300a[^\u300b]*\u300b|(?<!\\w)['\u2018][^'\u2019]+['\u2019](?!\\w)"
