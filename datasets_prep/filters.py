@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
+from datasets_prep.asked_language import is_about_language, words_asked_for
 from datasets_prep.code import code_spans, is_json, overlaps
 from datasets_prep.conversation import Conversation, Ledger, Message, Span
 from datasets_prep.crisis import detect_crisis, human_help_in
@@ -33,24 +35,6 @@ if TYPE_CHECKING:
 _SLIP = 8
 # A sentence of so many words that holds the number of a line says no more than whose it is.
 _LINE_WORDS = 12
-# Asks for words of another language; the answer to it is in that one.
-_LANGUAGES = (
-    "Afrikaans|Albanian|Arabic|English|Bengali|Cantonese|Catalan|Chinese|Croatian|Czech|Danish|Dutch|Esperanto|"
-    "Estonian|Farsi|Finnish|French|Gaelic|German|Greek|Hausa|Hawaiian|Hebrew|Hindi|Hungarian|Icelandic|"
-    "Igbo|Indonesian|Irish|Italian|Japanese|Korean|Latin|Latvian|Lithuanian|Malay|Mandarin|Maori|"
-    "Norwegian|Persian|Polish|Portuguese|Punjabi|Romanian|Russian|Serbian|Slovak|Slovene|Somali|Spanish|"
-    "Swahili|Swedish|Tagalog|Tamil|Thai|Turkish|Ukrainian|Urdu|Vietnamese|Welsh|Xhosa|Yoruba|Zulu"
-)
-_ASKS_FOR_WORDS = re.compile(
-    r"(?i:\b(?:say|spell|writ(?:e|ten)|translat\w+|words?|phrase|call(?:ed)?|greet\w*|answer|reply)"
-    rf"\b)[^.!?\n]*\b(?:{_LANGUAGES})\b"
-    rf"|\b(?:{_LANGUAGES}) (?:words?|phrase|translation|for|greeting)\b"
-)
-# What is asked or told about a language stands beside words of that language.
-_ABOUT_LANGUAGE = re.compile(
-    rf"(?i:\btranslat\w*|\b(?:wh(?:at|ich)|(?:in|of|from|to) (?:an)?other) languages?\b)"
-    rf"|\b(?:{_LANGUAGES})\b"
-)
 # One of these stands in whatever ``lexicons/toxic.yaml`` finds.
 TOXIC_WORDS = (
     *("kill your", "kill urself", "kill oneself", "kys", "fuck", "screw you", "screw off"),
@@ -119,8 +103,12 @@ class Filter:
         """Filter one conversation in place; False when the row is dropped."""
         messages = conversation.messages
         rejected = messages.pop() if messages and messages[-1].role == "rejected" else None
+        chosen = messages[-1] if messages else None
         reason = self._reason_to_drop(conversation, ledger)
         if rejected:
+            if reason is None and conversation.messages[-1:] != [chosen]:
+                # Else an earlier answer would stand against the rejected one.
+                reason = "the chosen answer was cut"
             conversation.messages.append(rejected)
             if reason is None and word_count(rejected.content) == 0:
                 reason = "the rejected answer is empty"
@@ -150,6 +138,7 @@ class Filter:
             reason = self._promote(conversation, spoiled, ledger)
             if reason:
                 return reason
+        spoiled = _without_hollow(conversation, spoiled, ledger)
         reason = self._length(conversation, spoiled, ledger)
         if reason is None and wanted and settings.crisis_without_help == "drop":
             reason = _crisis_without_help(conversation)
@@ -188,12 +177,12 @@ class Filter:
                 slip = word_count(message.content) < _SLIP and not finder.other_script(
                     message.content
                 )
-                if slip and (len(conversation.messages) > 2 or _asked_for(conversation, turn)):
+                if slip and (len(conversation.messages) > 2 or words_asked_for(conversation, turn)):
                     # Within a talk in the kept language: few words are a detector's slip.
                     continue
                 spoiled.setdefault(turn, reason)
                 continue
-            if _is_about_language(conversation, turn):
+            if is_about_language(conversation, turn):
                 continue
             spans += _cut(message, turn, [(part.start, part.end) for part in foreign])
         ledger.changed(conversation.id, f"sentence not in '{rule.keep}' removed", spans)
@@ -340,20 +329,33 @@ class Filter:
         return None
 
 
-def _asked_for(conversation: Conversation, turn: int) -> bool:
-    """Whether a turn answers "How do I say thank you in Polish?"."""
-    if turn == 0 or conversation.messages[turn].role != "assistant":
-        return False
-    before = conversation.messages[turn - 1]
-    return before.role == "user" and bool(_ASKS_FOR_WORDS.search(before.content))
+def _without_hollow(
+    conversation: Conversation, spoiled: dict[int, str], ledger: Ledger
+) -> dict[int, str]:
+    """Leave out exchanges of a longer talk whose answer was nothing but a masked link.
 
+    The talk around "What is its number?" goes on without it.
 
-def _is_about_language(conversation: Conversation, turn: int) -> bool:
-    """Whether a question, or the one before an answer, is about a language or a translation."""
-    asked = conversation.messages[turn]
-    if asked.role == "assistant" and turn:
-        asked = conversation.messages[turn - 1]
-    return asked.role == "user" and bool(_ABOUT_LANGUAGE.search(asked.content))
+    Returns:
+        ``spoiled`` by the turns that are left.
+    """
+    messages = conversation.messages
+    if conversation.uses_tools() or conversation.label is not None:
+        return spoiled
+    hollow = [
+        turn
+        for turn, (asked, said) in enumerate(pairwise(messages), 1)
+        if asked.role == "user" and said.role == "assistant" and turn not in spoiled
+        if not said.calls and not said.content.strip()
+    ]
+    gone = {index for turn in hollow for index in (turn - 1, turn)}
+    left = [index for index in range(len(messages)) if index not in gone]
+    if not hollow or not any(messages[index].role == "assistant" for index in left):
+        return spoiled
+    spans = [Span(index, 0, messages[index].content, "") for index in sorted(gone)]
+    ledger.changed(conversation.id, "exchange whose answer was only a masked link removed", spans)
+    conversation.messages = [messages[index] for index in left]
+    return {left.index(turn): why for turn, why in spoiled.items() if turn in left}
 
 
 def _crisis_without_help(conversation: Conversation) -> str | None:

@@ -11,7 +11,7 @@ from test_prep_shapes import Row, convert, shaper, turns
 
 from datasets_prep.anonymise import Anonymiser
 from datasets_prep.code import code_spans
-from datasets_prep.conversation import Ledger
+from datasets_prep.conversation import Ledger, Message
 from datasets_prep.definition import Definition
 from datasets_prep.filters import Filter
 from datasets_prep.foreign_names import foreign_names
@@ -227,3 +227,20 @@ def test_a_kto_talk_may_end_in_its_answer(wanted: bool) -> None:
     assert turns(found[0]) == [("u", "Hi there"), ("a", "Hello you")]
     assert found[0].label is wanted
     assert reasons(ledger) == ["the talk ends in no answer, and there is no completion"]
+
+
+def test_a_talk_goes_on_without_the_exchange_that_masking_emptied() -> None:
+    said = ["Where can I eat?", "At the Blue Door on the market square.", "What is its number?"]
+    said += ["[PHONE]", "And what do they cook?", "Mostly fish, from 12 to 22 euros."]
+    row, ledger = talk(*said), Ledger("filter")
+    assert Filter(FilterSettings())(row, ledger)
+    assert [m.content for m in row.messages] == [*said[:2], *said[4:]]
+    assert "exchange whose answer was only a masked link removed" in reasons(ledger)
+
+
+def test_a_chosen_answer_that_masking_emptied_is_not_replaced() -> None:
+    row = talk("Where?", "On the market square, next to the bank.", "Its number?", "[PHONE]")
+    row.messages.append(Message("rejected", "I don't know its number at all."))
+    ledger = Ledger("filter")
+    assert not Filter(FilterSettings())(row, ledger)
+    assert reasons(ledger)[-1] == "the chosen answer was cut"
