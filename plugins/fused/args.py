@@ -20,8 +20,9 @@ class FusedOptions(BaseModel):
     """auto: one fused autograd function a decoder block, where it can run; plain: the modules."""
 
     attention: Literal["auto", "flash", "plain"] = "auto"
-    """auto: the fastest kernels over packed sequences that can run; flash: PyTorch's flash kernels
-    over them, in fused blocks; plain: SDPA with a mask."""
+    """auto: the fastest kernels over packed sequences that can run, or in a Llama's modules on a
+    CPU each sequence by itself; flash: PyTorch's flash kernels over them, in fused blocks; plain:
+    the modules' own attention with a mask."""
 
     loss: Literal["auto", "plain"] = "auto"
     """auto: of the trained tokens only, on a GPU fused with the language model head; plain: all

@@ -26,8 +26,8 @@ class Choice:
 
     Attributes:
         block: blocks as one autograd function each.
-        attention: ``grouped`` by Triton; of a fused block also ``flash`` by PyTorch's kernels; or
-            ``mask``.
+        attention: ``grouped`` by Triton; of a fused block also ``flash`` by PyTorch's kernels; of
+            modules on a CPU ``padded``, each sequence by itself; or ``mask``.
         triton: a fused block's LoRA, norms, rotary embedding and 4-bit weights by Triton.
         loss: language model head and cross entropy fused.
         memory: how many blocks keep their activations: all (fast), none (low), or what fits (auto).
@@ -101,6 +101,7 @@ class Machine:
         sharded: FSDP, `FSDP2` or `ZERO3` by name, empty when parameters are whole on every device.
         not_fused: why the blocks of this model can't be fused, empty when they can.
         attends_in_modules: whether ``grouped`` runs in transformers' modules too.
+        pads_in_modules: whether ``padded`` runs in transformers' modules.
         not_fp8: why the frozen layers can't be multiplied in fp8, empty when they can.
         deepspeed: whether DeepSpeed takes up the gradients.
     """
@@ -111,6 +112,7 @@ class Machine:
     sharded: str = ""
     not_fused: str = ""
     attends_in_modules: bool = False
+    pads_in_modules: bool = False
     not_fp8: str = ""
     deepspeed: bool = False
 
@@ -141,6 +143,8 @@ def choose(options: FusedOptions, machine: Machine, name: str) -> Choice:
     attention = "mask"
     if device.type == "cuda" and (block or machine.attends_in_modules):
         attention = _choose_attention(options, machine, block, triton, name)
+    if device.type == "cpu" and machine.pads_in_modules and options.attention == "auto":
+        attention = "padded"
     # Where blocks run inside their modules, so does the loss inside the head's.
     loss = options.loss == "auto" and (block or not sharded)
     if loss and device.type == "cuda" and (reason := _liger_runs(device)):

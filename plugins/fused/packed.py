@@ -62,6 +62,27 @@ class PackedSequences:
         return int(self.cu_seqlens.diff().max())
 
     @cached_property
+    def places(self) -> torch.Tensor:
+        """[B * T] int64, each token's place where sequences lie side by side, `longest` apart."""
+        number = self.index.flatten() - 1
+        within = torch.arange(number.numel(), device=number.device) - self.starts
+        return number * self.longest + within
+
+    @cached_property
+    def side_by_side(self) -> torch.Tensor:
+        """[N * longest] int64, the token at each of these places; the first where `filled_up`."""
+        spread = self.places.new_zeros((self.cu_seqlens.numel() - 1) * self.longest)
+        spread[self.places] = torch.arange(self.begins.numel(), device=spread.device)
+        return spread
+
+    @cached_property
+    def filled_up(self) -> torch.Tensor:
+        """[N * longest] bool, True at places after the end of a shorter sequence."""
+        filled = torch.ones_like(self.side_by_side, dtype=torch.bool)
+        filled[self.places] = False
+        return filled
+
+    @cached_property
     def packed(self) -> bool:
         """Whether any row holds a sequence boundary that is not just padding."""
         return bool((self.begins[:, 1:] & self.real[:, 1:] & self.real[:, :-1]).any())

@@ -6,6 +6,8 @@ runs in transformers' own code, packed sequences kept apart there too.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,12 +21,13 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
+from plugins.fused import cpu_attention
 from plugins.fused.backend import Backend
 from plugins.fused.backends import Choice
 from plugins.fused.causal_lm import FusedLoss, plain_class, put_before
 from plugins.fused.gathered import run_inside
 from plugins.fused.memory import Kept
-from plugins.fused.packed import as_configured, find_sequences
+from plugins.fused.packed import PackedSequences, as_configured, find_sequences
 from plugins.fused.projection import NotFusable
 from plugins.fused.run import FusedState, embedded, run_blocks
 from plugins.llama.block import LlamaBlock, read_block
@@ -116,7 +119,8 @@ class PackedDecoder:
                 tokens.shape[0], tokens.shape[1], position_ids, attention_mask, tokens.device
             )
             caching = config.use_cache if use_cache is None else use_cache
-            if choice.block and not asked and not (caching and not model.training):
+            can = not asked and not (caching and not model.training)
+            if choice.block and can:
                 embeds = inputs_embeds
                 if embeds is None:
                     embeds = embedded(LLAMA, model, tokens)
@@ -127,6 +131,12 @@ class PackedDecoder:
                     note_fallback("llama.block", "the modules", str(reason))
                 else:
                     return BaseModelOutputWithPast(last_hidden_state=hidden)  # type: ignore[arg-type]
+            if choice.attention == "padded" and can and _attends_padded(model, sequences):
+                with _attention_of(config, cpu_attention.NAME):
+                    return super().forward(  # type: ignore[misc]
+                        input_ids=input_ids, position_ids=position_ids, inputs_embeds=inputs_embeds,
+                        use_cache=False, packed_sequences=sequences, **kwargs,
+                    )  # fmt: skip
             if config._attn_implementation in ("sdpa", "eager") and sequences.packed:
                 attention_mask = as_configured(
                     sequences.mask(), model.config._attn_implementation, model.norm.weight.dtype
@@ -140,6 +150,36 @@ class PackedDecoder:
             use_cache=use_cache,
             **kwargs,
         )
+
+
+def _attends_padded(decoder: Any, sequences: PackedSequences) -> bool:
+    """Whether a CPU's own attention does what the modules do, and with less work than a mask.
+
+    What checkpointing makes again in the backward would find another attention configured.
+    """
+    if decoder.training and (
+        getattr(decoder, "gradient_checkpointing", False) or decoder.config.attention_dropout
+    ):
+        return False
+    rows, length = sequences.begins.shape
+    if (sequences.cu_seqlens.numel() - 1) * sequences.longest**2 > rows * length**2:
+        return False
+    try:
+        _refuse_window(decoder, length)
+    except NotFusable:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _attention_of(config: Any, name: str) -> Iterator[None]:
+    """Attention by the function of this name, with no mask but what the function makes itself."""
+    configured = config._attn_implementation
+    config._attn_implementation = name
+    try:
+        yield
+    finally:
+        config._attn_implementation = configured
 
 
 def _refuse_window(decoder: Any, length: int) -> None:

@@ -17,6 +17,7 @@ class LlamaPlugin(FusedPlugin):
     key = "fused"
     model_types = MODEL_TYPES
     architecture = LLAMA
+    pads_in_modules = True
 
     def get_input_args(self) -> str:
         """Where Axolotl finds the schema of the `fused:` block."""

@@ -116,12 +116,14 @@ def held(config: dict[str, Any], shape: Architecture) -> Held:
 
     Embeddings, norms and head go to float32; with an adapter, under FSDP or where attention's
     kernels ask for it, they come back. PEFT lifts to float32 what of a quantised model is not
-    quantised.
+    quantised; the fused path takes that back where it has whole weights.
     """
     computing = computing_bytes(config)
     quantised = _quantised(config)
     # PEFT's k-bit preparation, which Axolotl calls whether or not anything was quantised.
     lifted = config.get("adapter") and (config.get("load_in_4bit") or config.get("load_in_8bit"))
+    cut = bool(config.get("fsdp_config")) or "zero3" in str(config.get("deepspeed"))
+    lifted = lifted and not family_of(shape.model_type).fused_path(config, cut)
     if config.get("fsdp_config") or config.get("adapter") or config.get("cut_cross_entropy"):
         upcast = computing
     else:

@@ -47,6 +47,16 @@ def test_switched_off_it_refuses_less() -> None:
     )
 
 
+@pytest.mark.parametrize(("adapter", "dtype"), [("qlora", torch.bfloat16), (None, torch.float32)])
+def test_frozen_linear_layers_stay_in_the_dtype_of_the_recipe(adapter, dtype) -> None:
+    """PEFT lifts what of a quantised model is in 16 bits; what is trained itself isn't touched."""
+    model = make_llama()
+    cfg = DictDefault({"adapter": adapter, "torch_dtype": torch.bfloat16})
+    LlamaPlugin().pre_lora_load(cfg, model)
+    assert model.model.layers[0].mlp.down_proj.weight.dtype == dtype
+    assert model.model.layers[0].input_layernorm.weight.dtype == torch.bfloat16
+
+
 def test_a_model_on_two_devices_is_refused() -> None:
     model = make_llama()
     model.hf_device_map = {"model.layers.0": 0, "model.layers.1": 1}
