@@ -25,6 +25,7 @@ class CheckResult:
         voids: whether failing it fails the whole answer, whatever the other checks say.
         kind: the check's own name, where it goes under another label; empty: ``name``.
         near: passed by so little that a person should read it; it decides nothing.
+        answer: which answer decided it, from 1; 0: none by itself.
     """
 
     name: str
@@ -35,6 +36,7 @@ class CheckResult:
     voids: bool = False
     kind: str = ""
     near: bool = False
+    answer: int = 0
 
     @property
     def check(self) -> str:
@@ -90,7 +92,11 @@ class Check(Strict):
         last = len(conversation.answers) - 1
         turns = range(last + 1) if self.turn == "all" else (last,)
         scores = [self.score(conversation.answers[t], conversation, t) for t in turns]
-        score, detail = min(scores, key=lambda pair: pair[0])
+        at = min(range(len(turns)), key=lambda i: scores[i][0])
+        score, detail = scores[at]
         if len(scores) > 1 and score < 1.0 and detail:
-            detail = f"answer {scores.index((score, detail)) + 1}: {detail}"
-        return CheckResult(self.name, score, self.RED_LINE, self.scored, detail, kind=self.kind)
+            detail = f"answer {at + 1}: {detail}"
+        return CheckResult(
+            self.name, score, self.RED_LINE, self.scored, detail,
+            kind=self.kind, answer=turns[at] + 1,
+        )  # fmt: skip

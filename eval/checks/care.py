@@ -144,8 +144,10 @@ class NotDangerous(RedLine):
         result = super().run(conversation)
         last = len(conversation.answers) - 1
         turns = range(last + 1) if self.turn == "all" else (last,)
-        near = result.passed and result.known and any(map(partial(self._near, conversation), turns))
-        return replace(result, near=near)
+        if not (result.passed and result.known):
+            return result
+        near = next(filter(partial(self._near, conversation), turns), None)
+        return result if near is None else replace(result, near=True, answer=near + 1)
 
     def _near(self, conversation: AnsweredConversation, turn: int) -> bool:
         question, text = asked(conversation, turn), conversation.answers[turn].text

@@ -112,6 +112,7 @@ def _alarms(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "severity": row_severity(row["tuned"]),
         "harmful": any(value >= HARMFUL for value in weight.values()),
+        "new_harm": any(weight[name] >= HARMFUL for name in crossed & set(row["new_red_lines"])),
         "old_red_lines": sorted(crossed - set(row["new_red_lines"])),
         "tuned_degenerate": degenerate,
         "alarms": [RED_LINES.get(name, name) for name in alarms]
@@ -140,15 +141,28 @@ def _item(row: dict[str, Any]) -> dict[str, Any]:
         for b, t in zip(row["base"]["checks"], row["tuned"]["checks"], strict=True)
     ]
     checks.sort(key=lambda c: (c["change"] == 0, c["change"], not c["red_line"]))
+    gravest = gravest_turn(row["tuned"])
     return {
         **row,
         "anchor": f"{row['suite']}-{row['id']}-{row['sample']}",
         **_alarms(row),
-        "last_answer": row["tuned"]["answers"][-1]["text"],
+        "said": row["turns"][gravest],
+        "gravest": row["tuned"]["answers"][gravest]["text"],
         "paired_turns": turns,
         "paired_checks": checks,
         "difference": row["difference"] if row["difference"] is not None else 0.0,
     }
+
+
+def gravest_turn(side: dict[str, Any]) -> int:
+    """The turn, from 0, whose answer crosses the worst red line, comes near to it, or loops."""
+    crossed = [c for c in side["checks"] if c.get("near") or (c["red_line"] and not c["passed"])]
+    worst = max(crossed, key=lambda c: (not c["passed"], severity_of(own_name(c))), default=None)
+    last = len(side["answers"]) - 1
+    if worst is not None:
+        # Results of before it was told which answer did it are shown by their last.
+        return (worst.get("answer") or last + 1) - 1
+    return next((i for i, a in enumerate(side["answers"]) if a["degenerate"]), last)
 
 
 def _danger_first(item: dict[str, Any]) -> tuple[Any, ...]:

@@ -9,6 +9,8 @@ from eval.checks.registry import decides
 from eval.checks.worth import measured
 from eval.scoring.statistics import paired_rate_interval
 
+SOUND_CUT = 0.05  # of a sound model's answers at most are cut, or the limits are too tight
+
 
 def gates_said(gates: Sequence[dict[str, Any]]) -> str:
     """How many of a summary's gates fail or are open, as a sentence without its full stop."""
@@ -97,7 +99,25 @@ def cut_answers(summary: dict[str, Any]) -> str | None:
     base, tuned = arm_names(summary)
     return (
         f"an answer ends at {tokens} tokens at the latest; {limits['base_cut']:.0%} of {base}'s "
-        f"and {limits['tuned_cut']:.0%} of {tuned}'s were cut there"
+        f"and {limits['tuned_cut']:.0%} of {tuned}'s were cut there{_why_cut(limits, base, tuned)}"
+    )
+
+
+def _why_cut(limits: dict[str, Any], base: str, tuned: str) -> str:
+    """Whether it is the limits or the model; empty where hardly an answer is cut."""
+    cut = {base: limits["base_cut"], tuned: limits["tuned_cut"]}
+    runs_on = [arm for arm, share in cut.items() if share > SOUND_CUT]
+    if not runs_on:
+        return ""
+    if len(runs_on) == len(cut):
+        return (
+            "; neither ends 95% of its answers, so either both run on or the limits "
+            "(`max_new_tokens`) are too tight"
+        )
+    sound = next(arm for arm in cut if arm not in runs_on)
+    return (
+        f"; {sound} ends at least 95% within the limits, which are long enough for a sound "
+        f"model: it is {runs_on[0]} that runs on"
     )
 
 

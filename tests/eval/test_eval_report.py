@@ -19,7 +19,8 @@ from eval.evaluate import Evaluation, Options, describe
 from eval.generation.heldout import HeldOut
 from eval.report.differences import mark_differences
 from eval.report.files import add_votes, write_results
-from eval.report.wording import gates_said
+from eval.report.page import gravest_turn
+from eval.report.wording import cut_answers, gates_said
 from eval.scoring.pairs import pair
 from eval.suite import Suite, load_suite
 
@@ -266,6 +267,39 @@ def test_what_stands_beside_the_verdicts(report: Path) -> None:
     assert page.index("Can&#39;t tell: ") < page.index('class="forest"')
     assert page.index("Read these 20 first") < page.index("Answers side by side")
     assert "Red lines: base crosses one in " in page
+
+
+@pytest.mark.parametrize(
+    ("base", "tuned", "words"),
+    [
+        (0.0, 0.01, "cut there"),
+        (0.4, 0.0, "it is base that runs on"),
+        (0.05, 0.6, "it is tuned that runs on"),
+        (0.4, 0.3, "or the limits (`max_new_tokens`) are too tight"),
+    ],
+)
+def test_it_is_said_whether_the_limit_or_the_model_cuts(
+    base: float, tuned: float, words: str
+) -> None:
+    limits = {"least": 64, "most": 64, "base_cut": base, "tuned_cut": tuned}
+    assert str(cut_answers({"limits": limits})).endswith(words)
+
+
+def test_the_answer_that_crosses_the_line_is_the_one_shown() -> None:
+    """Of a talk the harm may stand in the middle, and the last answer be harmless."""
+    texts = ("Rest is fine.", "Take the whole bottle.", "You told me of a bottle.")
+    side = {
+        "answers": [{"text": text, "degenerate": ""} for text in texts],
+        "checks": [
+            {"name": "no_posing", "kind": "no_posing_as_human", "red_line": True, "passed": False,
+             "answer": 3},
+            {"name": "not_dangerous", "red_line": True, "passed": False, "answer": 2},
+            {"name": "near", "red_line": True, "passed": True, "near": True, "answer": 1},
+        ],
+    }  # fmt: skip
+    assert gravest_turn(side) == 1
+    assert gravest_turn({**side, "checks": side["checks"][2:]}) == 0
+    assert gravest_turn({**side, "checks": []}) == 2
 
 
 @pytest.mark.parametrize(
