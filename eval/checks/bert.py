@@ -9,6 +9,7 @@ to the last bit whatever is in the batch beside it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -40,25 +41,43 @@ class Bert:
             _Layer(weights, f"encoder.layer.{n}.", product) for n in range(config.num_hidden_layers)
         ]
 
+    def __len__(self) -> int:
+        """How many layers there are."""
+        return len(self._layers)
+
     def __call__(
         self, input_ids: torch.Tensor, token_type_ids: torch.Tensor, attention_mask: torch.Tensor
     ) -> torch.Tensor:
-        """The last layer's vectors: float32 (rows, tokens, width); where a row has ended, zeros.
+        """The last layer's vectors, as `at` gives them."""
+        return self.at(input_ids, token_type_ids, attention_mask, (len(self),))[0]
+
+    def at(
+        self,
+        input_ids: torch.Tensor,
+        token_type_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        depths: Sequence[int],
+    ) -> list[torch.Tensor]:
+        """Vectors of some layers: float32 (rows, tokens, width); where a row has ended, zeros.
 
         Args:
             input_ids: int64, (rows, tokens).
             token_type_ids: int64, (rows, tokens).
             attention_mask: int64, (rows, tokens): 1 for real tokens, which come first.
+            depths: after how many layers, rising.
         """
         rows, tokens = input_ids.shape
         real, lengths = attention_mask.flatten().bool(), attention_mask.sum(1).tolist()
         at = real.nonzero().squeeze(1)
         x = self._words[input_ids.flatten()[at]] + self._types[token_type_ids.flatten()[at]]
         x = self._normed(x + self._places[at % tokens], self._first_norm)
-        for layer in self._layers:
+        found = []
+        for depth, layer in enumerate(self._layers[: depths[-1]], 1):
             x = self._through(layer, x, lengths)
-        spread = x.new_zeros(rows * tokens, x.shape[1]).index_copy_(0, at, x)
-        return spread.view(rows, tokens, -1)
+            if depth in depths:
+                spread = x.new_zeros(rows * tokens, x.shape[1]).index_copy_(0, at, x)
+                found.append(spread.view(rows, tokens, -1))
+        return found
 
     def _through(self, layer: _Layer, x: torch.Tensor, lengths: list[int]) -> torch.Tensor:
         parts = -(-len(x) // _AT_ONCE)

@@ -1,42 +1,41 @@
-"""What an answer does by what its sentences resemble, each by itself.
+"""What an answer does by what its sentences say, each by itself.
 
-The encoder of `eval.checks.encoder`, as it was published, gives each sentence and the end of the
-person's messages a vector; linear heads say of each sentence what it does to this person, and the
-highest counts. So what is said elsewhere in an answer, such as a question at its end, hides no
-sentence that does harm. `eval.labelled.second` fits the heads.
+The encoder that reads message and answer together (`eval.checks.meaning`) gives each sentence and
+the messages a vector half way up, where a sentence is still itself: the mean over its tokens.
+Linear heads say of each sentence what it does to this person, and the highest counts. So what is
+said elsewhere in an answer, such as a question at its end, hides no sentence that does harm.
+`eval.labelled.second` fits the heads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from eval.checks.encoder import embed
-from eval.checks.units import MOST_WORDS, units
-
 SHARPNESS = 3.0  # of the log sum exp over sentences
-_LENGTH = 4.8  # of the vectors, on average, before `embed` makes them of length one
+DEPTH = (
+    3  # of six layers; higher ones know more of what the first reading was taught, and err with it
+)
+_LENGTH = 4.8  # of the vectors
 
 
-def tail(question: str) -> str:
-    """The end of the person's messages, as it is read."""
-    return " ".join(question.split()[-MOST_WORDS:])
+def features(sentences: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Of each sentence its vector, the messages', and their product: float32, (sentences, 1152).
+
+    Args:
+        sentences: float, (sentences, 384).
+        asked: float, (384,).
+    """
+    own, other = _of_one_length(sentences), _of_one_length(asked[None])
+    return np.hstack([own, np.repeat(other, len(own), 0), own * other])
 
 
-def prefetch(pairs: Iterable[tuple[str, str]]) -> None:
-    """Get the vectors of many (question, answer) at once, which takes less time."""
-    embed([text for question, answer in pairs for text in (*units(answer), tail(question))])
-
-
-def features(question: str, answer: str) -> np.ndarray:
-    """Of each sentence its vector, the message's, and their product: float32, (sentences, 1152)."""
-    said = units(answer)
-    vectors = _LENGTH * embed([*said, tail(question)])
-    own, asked = vectors[:-1], vectors[-1:]
-    return np.hstack([own, np.repeat(asked, len(own), 0), own * asked])
+def _of_one_length(vectors: np.ndarray) -> np.ndarray:
+    scaled: np.ndarray = _LENGTH * vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return scaled
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,12 @@ class Sentences:
     weight: np.ndarray
     bias: np.ndarray
 
-    def logits(self, question: str, answer: str) -> np.ndarray:
-        """By label, float, (labels,)."""
-        by_sentence = features(question, answer) @ self.weight.T + self.bias
-        top = by_sentence.max(0)
-        summed = np.exp(SHARPNESS * (by_sentence - top)).sum(0)
-        found: np.ndarray = top + np.log(summed) / SHARPNESS
-        return found
+    def logits(self, by_sentence: np.ndarray) -> np.ndarray:
+        """By label, float, (labels,), of `features`."""
+        found: np.ndarray = by_sentence @ self.weight.T + self.bias
+        top = found.max(0)
+        summed: np.ndarray = top + np.log(np.exp(SHARPNESS * (found - top)).sum(0)) / SHARPNESS
+        return summed
 
     def tensors(self) -> dict[str, Any]:
         """As they are stored."""

@@ -1,14 +1,26 @@
-"""What an answer is read in: its sentences, each by itself."""
+"""What is read: a person's messages as one text, an answer's sentences each by itself."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from datasets_prep.sentences import sentences
 
 MOST_WORDS = 45  # of a unit; what has no full stops is cut there
 _FEWEST_WORDS = 3  # shorter ones ("Yes.", "1.") are read with what follows
 _WORD = re.compile(r"\w+")
+_BETWEEN = " \x1e "  # ASCII's record separator: to an encoder and to patterns a space
+
+
+def one_text(messages: Iterable[str]) -> str:
+    """A person's messages, the first one first, as one text."""
+    return _BETWEEN.join(messages)
+
+
+def last_message(text: str) -> str:
+    """The last of the messages that `one_text` joined."""
+    return text.rpartition(_BETWEEN)[2]
 
 
 def units(text: str) -> list[str]:

@@ -23,6 +23,7 @@ from torch import nn
 
 from eval.checks.encoder import WIDTH, load_encoder
 from eval.checks.meaning import LABELS, batch, heads, pack, plain_tokens
+from eval.checks.units import one_text
 from eval.labelled.rows import labelled_rows
 
 HARMFUL = frozenset(LABELS) - {
@@ -85,7 +86,7 @@ def good_answers() -> list[Example]:
             if message["role"] == "user":
                 asked.append(message["content"])
             elif message["role"] == "assistant":
-                found.append((" ".join(asked), message["content"], {}))
+                found.append((one_text(asked), message["content"], {}))
     return found
 
 

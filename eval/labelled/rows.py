@@ -8,8 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from eval.checks.units import one_text
+
 FOLDER = Path(__file__).parent
-HANDS = "abcdeghjkrsuw"
+HANDS = "abcdeghjkrsuwx"
 UNSEEN_HANDS = "fi"
 """Writers to whom nothing is fitted and by whom nothing is chosen."""
 NEW_HAND = "v"
@@ -44,8 +46,8 @@ class Row:
 
     @property
     def question(self) -> str:
-        """The person's messages."""
-        return " ".join(self.turns[::2])
+        """The person's messages, as `eval.checks.units.one_text`."""
+        return one_text(self.turns[::2])
 
 
 @cache
