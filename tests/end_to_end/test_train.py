@@ -81,7 +81,7 @@ def test_run_record_tells_what_happened(uninterrupted):
     record = uninterrupted.record
     assert record["steps"] == record["steps_planned"] == 6
     assert [point["step"] for point in record["evaluations"]] == [0, 2, 4, 6]
-    assert record["config"]["lora_r"] == 64
+    assert record["config"]["lora_r"] == 32
     assert record["packages"]["axolotl"] == "0.19.0"
     assert {fallback["part"] for fallback in record["fallbacks"]} >= {"device"}
     assert record["tokens"] == 6 * 256
@@ -188,6 +188,7 @@ def test_overfitting_is_told_under_settings_like_those_of_2023(tmp_path):
         sequence_len=512,
         learning_rate=5e-3,
         lora_r=64,
+        lora_alpha=128,
         lora_dropout=0.0,
         lr_scheduler="constant",
         save_total_limit=20,
