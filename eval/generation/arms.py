@@ -102,12 +102,45 @@ def local_arms(run: Run, base: Base) -> tuple[LocalArm, LocalArm]:
     """
     eot = list(run.config.get("eot_tokens") or [])
     plain = LocalArm("base", base, base.model, base.digest, eot).probe()
-    adapter = folder_digest(run.path, (ADAPTER_WEIGHTS, ADAPTER_CONFIG))
+    identity = tuned_digest(run, base)
     model = attach_adapter(run, base)
     off = LocalArm("base", base, model, base.digest, eot)
-    on = LocalArm("tuned", base, model, digest([base.digest, adapter]), eot)
+    on = LocalArm("tuned", base, model, identity, eot)
     prove_honest(plain, off.probe(), on.probe(), display_path(run.path))
     return off, on
+
+
+def tuned_digest(run: Run, base: Base) -> str:
+    """Hash of a run's tuned model: its base with its adapter."""
+    return digest([base.digest, folder_digest(run.path, (ADAPTER_WEIGHTS, ADAPTER_CONFIG))])
+
+
+@contextlib.contextmanager
+def misfits_said(run: Run) -> Iterator[None]:
+    """Turn what PEFT raises where a run's adapter doesn't fit the base into a `UserError`."""
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError) as error:
+        first = next(
+            (line.strip() for line in str(error).splitlines() if "size mismatch" in line),
+            str(error).strip().splitlines()[0],
+        )
+        raise UserError(
+            f"the adapter does not fit the base {run.base_model}: {first}",
+            display_path(run.path / ADAPTER_WEIGHTS),
+            "It was trained on another base",
+        ) from None
+
+
+def refuse_strange(run: Run, strange: list[str]) -> None:
+    """Raise `UserError` where a run's adapter has weights that have no place in the base."""
+    if strange:
+        raise UserError(
+            f"the adapter has weights for layers that {run.base_model} does not have, "
+            f"for example {strange[0]}",
+            display_path(run.path / ADAPTER_WEIGHTS),
+            "It was trained on another base",
+        )
 
 
 def prove_honest(plain: torch.Tensor, off: torch.Tensor, on: torch.Tensor, where: str) -> None:
@@ -148,29 +181,13 @@ def attach_adapter(run: Run, base: Base) -> Any:
     from peft import PeftModel
     from peft.utils import load_peft_weights
 
-    where = display_path(run.path / ADAPTER_WEIGHTS)
-    try:
+    with misfits_said(run):
         # In the base's dtype, as autocast computes it in training; fp32 would slow every token.
         model = PeftModel.from_pretrained(
             base.model, str(run.path), is_trainable=False, autocast_adapter_dtype=False
         )
-    except (RuntimeError, ValueError, KeyError) as error:
-        first = next(
-            (line.strip() for line in str(error).splitlines() if "size mismatch" in line),
-            str(error).strip().splitlines()[0],
-        )
-        raise UserError(
-            f"the adapter does not fit the base {run.base_model}: {first}",
-            where,
-            "It was trained on another base",
-        ) from None
     held = {name.replace(".default.", ".") for name in model.state_dict()}
-    strange = sorted(name for name in load_peft_weights(str(run.path)) if name not in held)
-    if strange:
-        raise UserError(
-            f"the adapter has weights for layers that {run.base_model} does not have, "
-            f"for example {strange[0]}",
-            where,
-            "It was trained on another base",
-        )
+    refuse_strange(
+        run, sorted(name for name in load_peft_weights(str(run.path)) if name not in held)
+    )
     return model.eval()

@@ -6,12 +6,17 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from eval.generation.arms import LocalArm, local_arms
+from eval.generation.arms import (
+    LocalArm,
+    local_arms,
+    misfits_said,
+    refuse_strange,
+    tuned_digest,
+)
 from eval.generation.base_model import Base
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.recipe import display_path
-from recipes.runner.run.fingerprint import digest, folder_digest
-from recipes.runner.run.finished import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Run
+from recipes.runner.run.finished import Run
 
 _ADAPTER = "reference"
 
@@ -37,22 +42,13 @@ def reference_arms(run: Run, other: Run, base: Base) -> tuple[ReferenceArm, Loca
         UserError: an adapter does not fit the base or changes nothing, or both answer alike.
     """
     _, tuned = local_arms(run, base)
-    where = display_path(other.path / ADAPTER_WEIGHTS)
-    try:
+    with misfits_said(other):
         found = tuned.model.load_adapter(
             str(other.path), adapter_name=_ADAPTER, autocast_adapter_dtype=False
         )
-    except (RuntimeError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[-1].strip()
-        raise UserError(f"the adapter does not fit the base: {first}", where) from None
-    if found.unexpected_keys:
-        raise UserError(
-            f"the adapter has weights for layers that are not there: {found.unexpected_keys[0]}",
-            where,
-        )
-    adapter = folder_digest(other.path, (ADAPTER_WEIGHTS, ADAPTER_CONFIG))
+    refuse_strange(other, found.unexpected_keys)
     eot = list(other.config.get("eot_tokens") or [])
-    reference = ReferenceArm("tuned", base, tuned.model, digest([base.digest, adapter]), eot)
+    reference = ReferenceArm("tuned", base, tuned.model, tuned_digest(other, base), eot)
     if not float((reference.probe() - tuned.probe()).abs().max()) > 0:
         raise UserError(
             "has the same logits as the run that is evaluated",

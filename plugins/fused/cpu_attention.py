@@ -84,8 +84,7 @@ class _Attention(torch.autograd.Function):
             sequences, keys = ctx.sequences, key.shape[1]
             q, k, v = (_side_by_side(t, keys, sequences) for t in (query, key, value))
             # Of what fills up nothing was read.
-            real = sequences.filled_up.logical_not().to(grad.dtype)
-            dout = _side_by_side(grad.transpose(1, 2), keys, sequences, real)
+            dout = _side_by_side(grad.transpose(1, 2), keys, sequences, clear=True)
             dv = torch.bmm(weights.transpose(1, 2), dout)
             dweights = torch.bmm(dout, v.transpose(1, 2))
             dscores = torch._softmax_backward_data(dweights, weights, -1, weights.dtype)
@@ -98,7 +97,7 @@ class _Attention(torch.autograd.Function):
 
 
 def _side_by_side(
-    t: torch.Tensor, keys: int, sequences: PackedSequences, times: torch.Tensor | None = None
+    t: torch.Tensor, keys: int, sequences: PackedSequences, clear: bool = False
 ) -> torch.Tensor:
     """[B, some heads, T, d] as [N * keys, heads of a key * longest, d], in float32 at least.
 
@@ -106,13 +105,13 @@ def _side_by_side(
         t: [B, heads, T, d].
         keys: key heads.
         sequences: N of them.
-        times: [N * longest], by which each place is multiplied.
+        clear: whether places that only fill up hold zeros, in place of some other token.
     """
     batch, several, length, d = t.shape
     tokens = t.transpose(1, 2).reshape(batch * length, several, d)
     laid = tokens.index_select(0, sequences.side_by_side)
-    if times is not None:
-        laid = laid * times[:, None, None]
+    if clear:
+        laid.masked_fill_(sequences.filled_up[:, None, None], 0)
     laid = laid.view(-1, sequences.longest, keys, several // keys, d).permute(0, 2, 3, 1, 4)
     wide = torch.promote_types(t.dtype, torch.float32)
     return laid.to(wide, memory_format=torch.contiguous_format).flatten(0, 1).flatten(1, 2)

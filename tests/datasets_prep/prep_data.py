@@ -90,6 +90,19 @@ def answer_after(definition: Definition, row: Conversation) -> str:
     return row.messages[1].content
 
 
+def prepared(question: str, answer: str, language: str = "en") -> str:
+    """An answer after the row-wise steps, of which one keeps a language; empty: it was dropped."""
+    definition = Definition.model_validate(
+        {
+            "name": "x",
+            "source": {"file": "x.csv"},
+            "shape": "prompt_response",
+            "steps": {"filter": {"language": {"keep": language}}},
+        }
+    )
+    return answer_after(definition, talk(question, answer))
+
+
 def reasons(ledger: Ledger) -> list[str]:
     """Reasons of a ledger's lines, in order."""
     return [line["reason"] for line in ledger.lines]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prep_data import answer_after, definition, talk
+from prep_data import answer_after, definition, prepared, talk
 
 from datasets_prep.definition import Definition, load_definition
 from datasets_prep.frames import rows_of_table
@@ -24,15 +24,7 @@ QUESTION = "How do I go about it, please?"
 
 def kept(text: str, language: str = "en", question: str = QUESTION) -> str:
     """An answer after the row-wise steps."""
-    definition = Definition.model_validate(
-        {
-            "name": "x",
-            "source": {"file": "x.csv"},
-            "shape": "prompt_response",
-            "steps": {"filter": {"language": {"keep": language}}},
-        }
-    )
-    return answer_after(definition, talk(question, text))
+    return prepared(question, text, language)
 
 
 def said(rows: list[dict[str, Any]], folder: Path, **keys: Any) -> list[list[str]]:

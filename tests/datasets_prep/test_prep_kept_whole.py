@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from prep_data import answer_after, talk
+from prep_data import prepared, talk
 
 from datasets_prep.anonymise import Anonymiser
 from datasets_prep.code import code_spans
 from datasets_prep.conversation import Ledger
-from datasets_prep.definition import Definition
 from datasets_prep.language import LanguageFinder
 from datasets_prep.sentences import sentences
 from datasets_prep.settings import AnonymiseSettings
@@ -19,19 +18,6 @@ def masked(question: str, answer: str) -> tuple[str, str]:
     settings = AnonymiseSettings(phone_regions=["US", "GB", "DE"])
     Anonymiser(settings)(row, Ledger("anonymise"))
     return row.messages[0].content, row.messages[1].content
-
-
-def prepared(question: str, answer: str, language: str = "en") -> str:
-    """The answer after all row-wise steps; empty when the row was dropped."""
-    definition = Definition.model_validate(
-        {
-            "name": "x",
-            "source": {"file": "x.csv"},
-            "shape": "prompt_response",
-            "steps": {"filter": {"language": {"keep": language}}},
-        }
-    )
-    return answer_after(definition, talk(question, answer))
 
 
 @pytest.mark.parametrize(

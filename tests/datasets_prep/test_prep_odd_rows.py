@@ -6,29 +6,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from prep_data import answer_after, reasons, talk
+from prep_data import prepared, reasons, talk
 from test_prep_shapes import Row, convert, shaper, turns
 
 from datasets_prep.anonymise import Anonymiser
 from datasets_prep.code import code_spans
 from datasets_prep.conversation import Ledger, Message
-from datasets_prep.definition import Definition
 from datasets_prep.filters import Filter
 from datasets_prep.foreign_names import foreign_names
 from datasets_prep.language import LanguageFinder
 from datasets_prep.settings import AnonymiseSettings, FilterSettings
-
-
-def prepared(question: str, answer: str, language: str = "en") -> str:
-    definition = Definition.model_validate(
-        {
-            "name": "x",
-            "source": {"file": "x.csv"},
-            "shape": "prompt_response",
-            "steps": {"filter": {"language": {"keep": language}}},
-        }
-    )
-    return answer_after(definition, talk(question, answer))
 
 
 def masked(text: str) -> str:

@@ -111,6 +111,17 @@ def assert_same(model, reference, batch, tolerance: float) -> None:
         assert relative(got_gradients[name], gradient) < tolerance, name
 
 
+def assert_packed_equals_one_by_one(model) -> None:
+    """Conversations of one row say the same as in rows of their own, in losses and gradients."""
+    lengths = [7, 1, 12, 5]
+    batch = pack(lengths, padding=3)
+    packed, packed_gradients = losses_and_gradients(model, [batch], lengths)
+    single, single_gradients = losses_and_gradients(model, one_by_one(batch, lengths), lengths)
+    assert relative(packed, single) < 1e-5
+    for name, gradient in single_gradients.items():
+        assert relative(packed_gradients[name], gradient) < 1e-5, name
+
+
 class SameDropout(nn.Dropout):
     """PEFT's dropout replaced by the fused block's mask, to compare the two exactly."""
 

@@ -14,9 +14,8 @@ from plugins.fused.args import FusedOptions
 from plugins.fused.backends import Choice, Machine, choose
 from plugins.llama.model import install
 from tests.plugins.fused.comparison import (
+    assert_packed_equals_one_by_one,
     assert_same,
-    losses_and_gradients,
-    one_by_one,
     outputs_and_gradients,
     pack,
     relative,
@@ -33,7 +32,7 @@ def calls(monkeypatch):
     laid = cpu_attention._side_by_side
     monkeypatch.setattr(
         cpu_attention, "_side_by_side",
-        lambda t, *rest: shapes.append(tuple(t.shape)) or laid(t, *rest),
+        lambda t, *rest, **how: shapes.append(tuple(t.shape)) or laid(t, *rest, **how),
     )  # fmt: skip
     return shapes
 
@@ -81,13 +80,7 @@ def test_in_bfloat16_it_is_as_near_to_float32_as_the_modules(calls) -> None:
 def test_packed_equals_one_by_one(calls) -> None:
     model = with_adapter(make_llama("llama"), TARGETS).train()
     install(model, PADDED)
-    lengths = [7, 1, 12, 5]
-    batch = pack(lengths, padding=3)
-    packed, packed_gradients = losses_and_gradients(model, [batch], lengths)
-    single, single_gradients = losses_and_gradients(model, one_by_one(batch, lengths), lengths)
-    assert relative(packed, single) < 1e-5
-    for name, gradient in single_gradients.items():
-        assert relative(packed_gradients[name], gradient) < 1e-5, name
+    assert_packed_equals_one_by_one(model)
     assert calls
 
 

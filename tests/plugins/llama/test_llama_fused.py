@@ -14,9 +14,8 @@ from plugins.llama.model import install, why_not_fused
 from recipes.runner.core.fallbacks import fallbacks_taken
 from tests.plugins.fused.comparison import (
     SameDropout,
+    assert_packed_equals_one_by_one,
     assert_same,
-    losses_and_gradients,
-    one_by_one,
     pack,
     relative,
     with_adapter,
@@ -66,13 +65,7 @@ def test_one_row_equals_stock_in_float32(kind, fused_calls) -> None:
 def test_packed_equals_one_by_one(kind, fused) -> None:
     model = with_adapter(make_llama(kind), TARGETS).train()
     install(model, FUSED if fused else None)
-    lengths = [7, 1, 12, 5]
-    batch = pack(lengths, padding=3)
-    packed, packed_gradients = losses_and_gradients(model, [batch], lengths)
-    single, single_gradients = losses_and_gradients(model, one_by_one(batch, lengths), lengths)
-    assert relative(packed, single) < 1e-5
-    for name, gradient in single_gradients.items():
-        assert relative(packed_gradients[name], gradient) < 1e-5, name
+    assert_packed_equals_one_by_one(model)
 
 
 @pytest.mark.parametrize("ranks", [4, 8, 136])
