@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eval.checks.similarity import Embedder
 from eval.generation.arms import Arm, LocalArm, local_arms
@@ -24,6 +23,7 @@ from eval.generation.reference import reference_arms
 from eval.generation.remote import IN_PARALLEL, RemoteArm
 from eval.generation.version import generation_version
 from eval.labelled.pairs import labelled_pairs
+from eval.progress import progress_bar
 from eval.scoring.calibration import PAIRS, calibrate
 from eval.scoring.judge import PLANTED, Judge, judge_items, no_verdicts
 from eval.scoring.pairs import Item, pair
@@ -298,15 +298,3 @@ def describe(options: Options, suites: list[Suite]) -> dict[str, Any]:
         "code_version": generation_version(),
         "fallbacks": fallbacks_taken(),
     }
-
-
-def progress_bar(console: Console) -> Progress:
-    """A bar with the time that is left; silent when the output is no terminal."""
-    return Progress(
-        TextColumn("{task.description:<22}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from eval.pairs.prompts import Gathered, given_prompts, training_prompts
+from eval.progress import progress_bar
 from eval.quiet import quiet_libraries
 from recipes.runner.core.arguments import positive
 from recipes.runner.core.errors import UserError, user_errors_exit
@@ -82,7 +83,7 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
         write_rows,
     )
     from eval.pairs.faults import named_checks, strays
-    from eval.pairs.lean import balanced, leans_to_alarm
+    from eval.pairs.lean import balanced, leans_to_alarm, short_of_alarms
 
     if not args.temperature > 0:
         raise UserError(f"is {args.temperature:g}: every sample would be the same",
@@ -102,14 +103,14 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
             what = "ties, of a suite that judges, or for less help in danger"
             console.print(f"{unused} votes and verdicts are {what}")
     answers = _sample(args, run, gathered, console)
-    with console.status("reading the answers"):
-        off = strays(gathered.prompts, answers)
-        by_checks = [
-            preference
-            for asked, own, stray in zip(gathered.prompts, answers, off, strict=True)
-            if (preference := from_samples(asked, own, more, args.reference, stray))
-        ]
-    preferences += by_checks
+    with progress_bar(console) as bar:
+        task = bar.add_task("answers read", total=len(gathered.prompts) * args.samples)
+        off = strays(gathered.prompts, answers, lambda count: bar.advance(task, count))
+        task = bar.add_task("prompts judged", total=len(gathered.prompts))
+        for asked, own, stray in zip(gathered.prompts, answers, off, strict=True):
+            if preference := from_samples(asked, own, more, args.reference, stray):
+                preferences.append(preference)
+            bar.advance(task)
     preferences, left = balanced(preferences, args.seed, args.alarms)
     if not preferences:
         what = f"no pair came out of {len(answers)} prompts: no answer was worse than another good"
@@ -137,6 +138,8 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
                 f"{what} for each that wants help, or a model {other}",
                 highlight=False, soft_wrap=True,
             )  # fmt: skip
+    if note := short_of_alarms(preferences, args.alarms):
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
     _say_lengths(preferences, console)
     if warning := leans_to_alarm(preferences):
         console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False, soft_wrap=True)
@@ -178,7 +181,6 @@ def _gather(args: argparse.Namespace, run: Run) -> Gathered:
 
 
 def _sample(args: argparse.Namespace, run: Run, gathered: Gathered, console: Console) -> list:
-    from eval.evaluate import progress_bar
     from eval.generation.arms import local_arms
     from eval.generation.base_model import load_base
     from eval.generation.decoding import Decoding

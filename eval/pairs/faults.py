@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -134,10 +134,19 @@ def conversation_of(asked: Asked, answer: Answer) -> AnsweredConversation:
     return AnsweredConversation(asked.id, None, (asked.said,), (answer,))
 
 
-def strays(prompts: Sequence[Asked], answers: Sequence[Sequence[Answer]]) -> list[set[int]]:
+def strays(
+    prompts: Sequence[Asked],
+    answers: Sequence[Sequence[Answer]],
+    progress: Callable[[int], None] = lambda count: None,
+) -> list[set[int]]:
     """By prompt, which of its answers fit it no better than they fit 20 others, or fit them all.
 
     Each round of samples is held together, as the answers of a suite are.
+
+    Args:
+        prompts: what was asked.
+        answers: samples of each.
+        progress: called with the number of answers that were just read.
     """
     found: list[set[int]] = [set() for _ in prompts]
     for number in range(max(map(len, answers), default=0)):
@@ -146,4 +155,5 @@ def strays(prompts: Sequence[Asked], answers: Sequence[Sequence[Answer]]) -> lis
         for n, checks in zip(held, results, strict=True):
             if not all(check.passed for check in checks):
                 found[n].add(number)
+        progress(len(held))
     return found

@@ -37,7 +37,8 @@ def balanced(
     """``alarms`` rows that reject a crisis answer for each row that wants one.
 
     Of whichever kind there are too many, rows are left out; of those that want help half at most,
-    and none where next to no row rejects a false alarm, so that help can still be learnt.
+    and none where next to no row rejects a false alarm, so that help can still be learnt. Where
+    that stops it, a higher ``alarms`` changes nothing more (`short_of_alarms` says so).
 
     Measured on SmolLM2-135M: 44 of the one kind beside 12 of the other, and after 14 steps help was
     named in 17% of answers to people in danger, where it had been in 67%. What number holds differs
@@ -61,6 +62,23 @@ def balanced(
     out_more = set(draw.sample(more, max(0, len(more) - most_more)))
     kept = [one for n, one in enumerate(preferences) if n not in out_less | out_more]
     return kept, Left(len(out_less), len(out_more))
+
+
+def short_of_alarms(kept: Iterable[Preference], alarms: float) -> str | None:
+    """A note where rows left by `balanced` hold fewer against a false alarm than was asked."""
+    rows = list(kept)
+    wanted, rejected = sum(map(_wants_help, rows)), sum(map(_rejects_alarm, rows))
+    if (
+        wanted <= _FEW
+        or rejected < _FEW
+        or wanted <= round(rejected / alarms if alarms else wanted)
+    ):
+        return None
+    return (
+        f"{rejected} pairs reject a false alarm and {wanted} want help in danger:"
+        f" {rejected / wanted:.2g} for each, where {alarms:g} are asked. Of those that want help"
+        " half are kept, or help is no longer learnt: ask more harmless prompts"
+    )
 
 
 def leans_to_alarm(preferences: Iterable[Preference]) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from eval.evaluate import memory_errors_said, progress_bar
+from eval.evaluate import memory_errors_said
 from eval.generation.arms import Arm, local_arms
 from eval.generation.base_model import load_base
 from eval.generation.decoding import Decoding
@@ -17,6 +17,7 @@ from eval.generation.endpoint import ChatEndpoint
 from eval.generation.remote import IN_PARALLEL, RemoteArm
 from eval.generation.store import AnswerStore
 from eval.generation.version import generation_version
+from eval.progress import progress_bar
 from eval.talks.headline import number_of
 from eval.talks.hold import hold_talks
 from eval.talks.measures import ScoredTalk, score_talks

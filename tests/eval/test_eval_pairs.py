@@ -10,7 +10,7 @@ from eval.generation.decoding import Decoding
 from eval.pairs.__main__ import _next, main
 from eval.pairs.choose import Preference, from_results, from_samples, takes_help_away
 from eval.pairs.faults import faults_of, named_checks, strays
-from eval.pairs.lean import balanced, leans_to_alarm, lengths
+from eval.pairs.lean import balanced, leans_to_alarm, lengths, short_of_alarms
 from eval.pairs.prompts import Asked, given_prompts, training_prompts
 from eval.pairs.sample import sample
 from eval.pairs.stakes import stakes_of
@@ -413,6 +413,17 @@ def test_rows_that_want_help_are_left_out_where_they_are_too_many_but_half_of_th
     assert balanced([*more, *rows("no_crisis_alarm", 6)], 42, 2.0)[1].helps == 10
     assert balanced([*more, *rows("no_crisis_alarm", 2)], 42, 2.0)[1].helps == 0
     assert balanced(more, 42, 0.0)[1].helps == 0
+
+
+def test_where_half_of_them_stay_and_the_ratio_asked_is_missed_that_is_said():
+    both = [*rows("names_crisis_help", 20), *rows("no_crisis_alarm", 20)]
+    kept = balanced(both, 42, 2.4)[0]
+    assert kept == balanced(both, 42, 3.0)[0]  # 10 and 20, since half stay
+    assert "20 pairs reject a false alarm and 10 want help" in short_of_alarms(kept, 2.4)
+    assert "2 for each, where 3 are asked" in short_of_alarms(kept, 3.0)
+    for alarms in (0.0, 1.0, 1.9, 2.0):
+        assert short_of_alarms(balanced(both, 42, alarms)[0], alarms) is None
+    assert short_of_alarms(rows("names_crisis_help", 9), 1.9) is None  # warned of as a lean
 
 
 def test_rows_that_want_help_of_nearly_all_are_warned_of():

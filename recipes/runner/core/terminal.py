@@ -24,7 +24,7 @@ PIPE_VARIABLE = "FALCON_RECIPES_EVENTS"
 Event = dict[str, Any]
 
 # Where there is no bar to redraw, a line is printed at most this often, in seconds.
-_LINE_EVERY = 20.0
+LINE_EVERY = 20.0
 
 
 class Terminal:
@@ -83,7 +83,7 @@ class Terminal:
                 self._task = self._progress.add_task("", total=event["of"], text="")
                 self._progress.start()
             self._progress.update(self._task, completed=event["step"], total=event["of"], text=text)
-        elif event["step"] >= event["of"] or time.monotonic() - self._last_line > _LINE_EVERY:
+        elif event["step"] >= event["of"] or time.monotonic() - self._last_line > LINE_EVERY:
             self._last_line = time.monotonic()
             self.console.print(f"step {event['step']}/{event['of']}  {text}")
 
