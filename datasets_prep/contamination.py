@@ -2,26 +2,30 @@
 
 A row is near a prompt when one of its user turns is the prompt in other letters, or shares half of
 its runs of three words (Jaccard), or when eight words in a row of a prompt stand in any turn (the
-n-gram overlap of Brown et al., "Language Models are Few-Shot Learners", 2020, appendix C). There
-are some hundred prompts, so that every pair that shares a run is compared: what MinHash
-approximates for large sets is exact here.
+n-gram overlap of Brown et al., "Language Models are Few-Shot Learners", 2020, appendix C). A row
+that learns the very answer which a suite gives as its reference goes too. There are some hundred
+prompts, so that every pair that shares a run is compared: what MinHash approximates for large sets
+is exact here.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Self
 
 import numpy as np
 
 from datasets_prep.conversation import Conversation, Message, turns_of
 from datasets_prep.pairs import word_matrix
+from datasets_prep.settings import ContaminationSettings
 from datasets_prep.signatures import jaccard, normalise, shingles
-from datasets_prep.suites import Prompt, prompts_of, suite_files
+from datasets_prep.suites import Prompt, prompts_of, references_of, suite_files
 from datasets_prep.whole import WholeSet
 from datasets_prep.words import has_unspaced
 
@@ -43,9 +47,16 @@ class Nearness:
 class Prompts:
     """The prompts of the evaluation, to hold texts against."""
 
-    def __init__(self, prompts: list[Prompt], ngram: int, threshold: float) -> None:
-        """Index the runs of words."""
+    def __init__(
+        self,
+        prompts: list[Prompt],
+        ngram: int,
+        threshold: float,
+        references: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Index the runs of words; ``references`` as `references_of` gives them."""
         self._ngram, self._threshold = ngram, threshold
+        self._references = {normalise(text): name for text, name in references.items()}
         self._exact: dict[str, list[Prompt]] = defaultdict(list)
         self._runs: dict[str, Prompt] = {}
         self._first_words: set[tuple[str, ...]] = set()
@@ -62,6 +73,17 @@ class Prompts:
                 self._holding[run].append(len(self._sets))
             self._sets.append((prompt, runs))
 
+    @classmethod
+    def of_suites(cls, settings: ContaminationSettings) -> Self:
+        """Those of suites, with the answers that these give.
+
+        Raises:
+            UserError: there is no such suite.
+        """
+        files = suite_files(settings)
+        references = references_of(files)
+        return cls(prompts_of(files), settings.ngram, settings.threshold, references)
+
     def near(self, row: dict[str, Any]) -> str | None:
         """Why a row is near a prompt; None when it is near none."""
         turns = turns_of(row)
@@ -72,6 +94,8 @@ class Prompts:
                 continue
             if turn["role"] == "assistant":
                 normal = normalise(turn["content"])
+                if normal in self._references:
+                    return f"the answer of the suite to '{self._references[normal]}'"
             else:
                 place += 1
                 normal = asked[place]
@@ -128,8 +152,7 @@ def drop_contaminated(rows: WholeSet) -> None:
     settings = rows.definition.steps.contamination
     if not settings:
         return
-    prompts = prompts_of(suite_files(settings))
-    known = Prompts(prompts, settings.ngram, settings.threshold)
+    known = Prompts.of_suites(settings)
     ledger = rows.ledger("contamination")
     for index in np.flatnonzero(rows.keep).tolist():
         row = json.loads(rows.store.line(index))

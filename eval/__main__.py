@@ -97,8 +97,7 @@ def main(argv: list[str] | None = None) -> int:
             summary = add_votes(folder, args.votes, run.record)
         else:
             summary = _evaluate(args, run, against, folder, console)
-        if not against:
-            renew_card(run.path)
+        renew_card(run.path)
         print_summary(summary, console)
         print(f"results: {display_path(folder / 'summary.json')}, results.jsonl")
         print(f"look at: {display_path(folder / 'report.html')}")

@@ -9,9 +9,10 @@ from typing import Any
 from axolotl.integrations.base import BasePlugin
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
-from plugins.run_record.plugin import checkpoint_step, tokens_seen
+from plugins.run_record.plugin import tokens_seen
 from recipes.runner.core.recipe import display_path
 from recipes.runner.core.terminal import answers_text, duration, send
+from recipes.runner.run.outcome import kept_evaluation, price
 from recipes.runner.run.record import read_record
 
 
@@ -64,19 +65,13 @@ class _Show(TrainerCallback):
         )
 
 
-def _kept(run: dict[str, Any], evaluations: list[dict[str, Any]]) -> dict[str, Any]:
-    """The evaluation of the checkpoint that is kept: the best one by the recipe's rule."""
-    step = checkpoint_step(run.get("best_checkpoint"))
-    kept = [point for point in evaluations if point["step"] == step]
-    return kept[0] if kept else min(evaluations, key=lambda e: float(e["held_out_loss"]))
-
-
 def summary_lines(folder: Path, run: dict[str, Any]) -> list[str]:
     """The last lines of a run: held-out loss before and after, the adapter, what to run next."""
     lines = [""]
     evaluations = run.get("evaluations") or []
-    if len(evaluations) > 1:
-        first, best = evaluations[0], _kept(run, evaluations)
+    best = kept_evaluation(run)
+    if len(evaluations) > 1 and best:
+        first = evaluations[0]
         before, after = first["held_out_loss"], best["held_out_loss"]
         lines.append(
             f"Held-out loss   {before:.3f} before, {after:.3f} after"
@@ -85,6 +80,8 @@ def summary_lines(folder: Path, run: dict[str, Any]) -> list[str]:
         if first.get("answers") and best.get("answers"):
             lines.append(f"Answers before  {answers_text(first['answers'])}")
             lines.append(f"Answers after   {answers_text(best['answers'])}")
+        if lost := price(run):
+            lines.append(f"The price       {lost}")
     if run.get("status") == "stopped early":
         lines.append(f"Stopped early   at step {run.get('steps')} of {run.get('steps_planned')}")
     if run.get("seconds"):

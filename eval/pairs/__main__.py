@@ -77,6 +77,7 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
         UserError: whatever is wrong with the run or the prompts, or no pair came out.
     """
     from eval.pairs.choose import (
+        evaluations_of,
         from_results,
         from_samples,
         reasons_of,
@@ -84,6 +85,7 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
     )
     from eval.pairs.faults import named_checks, strays
     from eval.pairs.lean import balanced, leans_to_alarm, short_of_alarms
+    from eval.scoring.votes import VOTES
 
     if not args.temperature > 0:
         raise UserError(f"is {args.temperature:g}: every sample would be the same",
@@ -102,6 +104,10 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
         if unused:
             what = "ties, of a suite that judges, or for less help in danger"
             console.print(f"{unused} votes and verdicts are {what}")
+    elif voted := [folder / VOTES for folder in evaluations_of(run) if (folder / VOTES).is_file()]:
+        what = "make rows only where they are over a suite of your own (--prompts mine.yaml):"
+        console.print(f"note: the votes in {display_path(voted[0])} {what} others judge",
+                      highlight=False, soft_wrap=True)  # fmt: skip
     answers = _sample(args, run, gathered, console)
     with progress_bar(console) as bar:
         task = bar.add_task("answers read", total=len(gathered.prompts) * args.samples)
@@ -143,8 +149,10 @@ def make_pairs(args: argparse.Namespace, console: Console) -> None:
     _say_lengths(preferences, console)
     if warning := leans_to_alarm(preferences):
         console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False, soft_wrap=True)
-    console.print(f"Pairs:  {display_path(run.path / 'pairs' / DPO)}", highlight=False)
-    console.print(f"Next:   {_next(run)}", highlight=False)
+    console.print(
+        f"Pairs:  {display_path(run.path / 'pairs' / DPO)}", highlight=False, soft_wrap=True
+    )
+    console.print(f"Next:   {_next(run)}", highlight=False, soft_wrap=True)
 
 
 def _say_lengths(preferences: Sequence[Preference], console: Console) -> None:

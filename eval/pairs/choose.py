@@ -16,6 +16,7 @@ from eval.scoring.votes import VOTES, read_votes
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.files import write_jsonl
 from recipes.runner.core.paths import display_path
+from recipes.runner.run.fingerprint import digest
 from recipes.runner.run.finished import Run
 
 WhenReference = Literal["never", "missing", "always"]
@@ -42,7 +43,7 @@ class Preference:
     def row(self, run: str) -> dict[str, Any]:
         """As it is written: the prompt in ``messages``, ``chosen`` and ``rejected`` beside it."""
         return {
-            "id": f"{self.asked.id}-{self.by}",
+            "id": f"{self.asked.id}-{self.by}-{digest([self.chosen, self.rejected])[:8]}",
             "run": run,
             "by": self.by,
             "why": self.why,
@@ -52,10 +53,10 @@ class Preference:
         }
 
     def labelled(self, run: str) -> list[dict[str, Any]]:
-        """Both answers as rows for KTO."""
+        """Both answers as rows for KTO; an answer that stands in two pairs has one id."""
         return [
             {
-                "id": f"{self.asked.id}-{self.by}-{'good' if label else 'bad'}",
+                "id": f"{self.asked.id}-{self.by}-{digest(text)[:8]}-{'good' if label else 'bad'}",
                 "run": run,
                 "completion": [*self.asked.chat, {"role": "assistant", "content": text}],
                 "label": label,
@@ -116,10 +117,10 @@ def _apart(one: Answer, other: Answer) -> int:
 
 
 def from_results(run: Run, prompts: Iterable[Asked], suite: str) -> tuple[list[Preference], int]:
-    """What people and the judge preferred in the evaluation of a suite that the user gave.
+    """What people and the judge preferred in evaluations of a suite that the user gave.
 
     Args:
-        run: an evaluated run.
+        run: a run that was evaluated, against its base, against other runs, or both.
         prompts: of the suite, `given_prompts`.
         suite: its name.
 
@@ -130,20 +131,28 @@ def from_results(run: Run, prompts: Iterable[Asked], suite: str) -> tuple[list[P
     Raises:
         UserError: votes that are not for the results here.
     """
-    path = run.eval_dir / "results.jsonl"
-    if not path.is_file():
-        return [], 0
     by_text = {asked.messages[-1][1]: asked for asked in prompts}
-    votes = {}
-    if (run.eval_dir / VOTES).is_file():
-        read = read_votes(run.eval_dir / VOTES)
-        summary = run.summary() or {}
-        if read.report != summary.get("report_id"):
-            what = "these votes are for other answers than the results here"
-            raise UserError(what, display_path(run.eval_dir / VOTES), "Rate the present report")
-        votes = {(vote.suite, vote.id, vote.sample): vote.winner for vote in read.votes}
+    found: list[Preference] = []
+    unused = 0
+    for folder in evaluations_of(run):
+        rows, more = _of_evaluation(run, folder, by_text, suite)
+        found += rows
+        unused += more
+    return found, unused
+
+
+def evaluations_of(run: Run) -> list[Path]:
+    """The folders of a run's evaluations: against its base, and against other runs."""
+    folders = [run.eval_dir, *sorted(run.eval_dir.glob("against-*"))]
+    return [folder for folder in folders if (folder / "results.jsonl").is_file()]
+
+
+def _of_evaluation(
+    run: Run, folder: Path, by_text: dict[str, Asked], suite: str
+) -> tuple[list[Preference], int]:
+    votes = _votes_in(run, folder)
     found, unused = [], 0
-    for row in Results(path):
+    for row in Results(folder / "results.jsonl"):
         vote = votes.get((row["suite"], row["id"], row.get("sample", 0)))
         verdict = (row["tuned"].get("judge") or {}).get("preference")
         if vote is None and verdict is None:
@@ -157,6 +166,17 @@ def from_results(run: Run, prompts: Iterable[Asked], suite: str) -> tuple[list[P
         else:
             found.append(preference)
     return found, unused
+
+
+def _votes_in(run: Run, folder: Path) -> dict[tuple[str, str, int], str]:
+    if not (folder / VOTES).is_file():
+        return {}
+    read = read_votes(folder / VOTES)
+    summary = run.summary(folder) or {}
+    if read.report != summary.get("report_id"):
+        what = "these votes are for other answers than the results here"
+        raise UserError(what, display_path(folder / VOTES), "Rate the present report")
+    return {(vote.suite, vote.id, vote.sample): vote.winner for vote in read.votes}
 
 
 def _preferred(

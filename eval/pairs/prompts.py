@@ -15,7 +15,6 @@ from typing import Any
 
 from datasets_prep.contamination import Prompts
 from datasets_prep.settings import ContaminationSettings
-from datasets_prep.suites import prompts_of, suite_files
 from eval.suite import SUITES, load_suite
 from recipes.runner.core.errors import UserError, UserErrors
 from recipes.runner.core.paths import ROOT, display_path
@@ -110,7 +109,7 @@ def given_prompts(path: Path, limit: int | None = None, seed: int = 42) -> Gathe
             for p in suite.prompts if len(p.turns) == 1
         ]  # fmt: skip
     elif path.suffix == ".txt":
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = _text(path).splitlines()
         found = [
             _asked((("user", line.strip()),), f"{display_path(path)}:{number}")
             for number, line in enumerate(lines, 1)
@@ -121,7 +120,7 @@ def given_prompts(path: Path, limit: int | None = None, seed: int = 42) -> Gathe
     found = _distinct(found)
     if not found:
         raise UserError("holds no prompt", display_path(path), _FORM)
-    known = _suites()
+    known = Prompts.of_suites(ContaminationSettings())
     near = [(one, why) for one in found if (why := _near(known, one))]
     if near:
         todo = "Take it out: suites judge what is trained on it"
@@ -129,9 +128,18 @@ def given_prompts(path: Path, limit: int | None = None, seed: int = 42) -> Gathe
     return Gathered(_some(found, limit, seed), 0)
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        what = f"is not UTF-8: byte {error.object[error.start]:#04x} cannot be read"
+        raise UserError(what, f"{display_path(path)}:{line}", "Convert the file") from None
+
+
 def _of_rows(path: Path, strict: bool) -> Iterator[Asked]:
     faults = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(_text(path).split("\n"), 1):
         if not line.strip():
             continue
         where = f"{display_path(path)}:{number}"
@@ -189,11 +197,6 @@ def _some(found: list[Asked], limit: int | None, seed: int) -> list[Asked]:
     return [found[index] for index in sorted(drawn)]
 
 
-def _suites() -> Prompts:
-    settings = ContaminationSettings()
-    return Prompts(prompts_of(suite_files(settings)), settings.ngram, settings.threshold)
-
-
 def _near(known: Prompts, asked: Asked) -> str | None:
     """Why a prompt is near one of a suite; what assistants say in it counts as training's does."""
     reason = known.near({"messages": asked.chat})
@@ -203,6 +206,6 @@ def _near(known: Prompts, asked: Asked) -> str | None:
 
 
 def _without_suites(found: list[Asked]) -> Gathered:
-    known = _suites()
+    known = Prompts.of_suites(ContaminationSettings())
     kept = [one for one in found if not _near(known, one)]
     return Gathered(kept, len(found) - len(kept))

@@ -17,6 +17,7 @@ from recipes.runner.core.recipe import display_path
 from recipes.runner.core.terminal import send
 from recipes.runner.models.hub import BaseModel, describe_base
 from recipes.runner.run.finished import Run, base_bits
+from recipes.runner.run.outcome import price
 from recipes.runner.run.record import ENDED_WELL, STOPPED_EARLY, read_record
 
 FILE = "README.md"
@@ -69,7 +70,10 @@ def render_card(run: Run, repo: str | None = None) -> str:
         snippet_note=_snippet_note(run),
         evaluation=evaluation,
         data=data,
+        against=facts.against_facts(run),
         losses=facts.loss_rows(run),
+        price=price(run.record),
+        goes_on=bool(run.config.get("lora_model_dir")),
         exports=[] if repo else facts.export_rows(run),  # they are not pushed
         largest_rise=LARGEST_RISE,
         largest_share_lost=f"{LARGEST_SHARE_LOST:.0%}",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.report.wording import gates_said
+from eval.report.wording import counts_said, gates_said
 from recipes.runner.core.hashes import file_hash
 from recipes.runner.core.recipe import ROOT, display_path
 from recipes.runner.core.terminal import answers_text, duration
@@ -94,12 +94,34 @@ def evaluation_facts(run: Run) -> dict[str, Any] | None:
         "rows": rows,
         "gates": summary["gates"],
         "decision": summary.get("decision"),
+        "counts": counts_said(summary),
         "gates_hold": summary["gates_hold"],
         "gates_said": gates_said(summary["gates"]),
         "limit": summary["settings"].get("limit"),
         "of_this_adapter": evaluation_is_of_adapter(run, summary),
         "answers": "greedy decoding" if samples == 1 else f"{samples} samples a prompt",
     }
+
+
+def against_facts(run: Run) -> list[dict[str, Any]]:
+    """What evaluations with another run in base's place found (`make eval RUN=x AGAINST=y`)."""
+    found = []
+    for path in sorted(run.eval_dir.glob("against-*/summary.json")):
+        try:
+            summary = json.loads(path.read_text(encoding="utf-8"))
+            of_this = evaluation_is_of_adapter(run, summary)
+            sentence = summary["decision"]["sentence"]
+        except (ValueError, KeyError, TypeError):
+            continue  # the evaluation's own command says what is wrong with it
+        found.append(
+            {
+                "name": summary["settings"]["against"],
+                "sentence": sentence,
+                "counts": counts_said(summary),
+                "of_this_adapter": of_this,
+            }
+        )
+    return found
 
 
 def loss_rows(run: Run) -> list[dict[str, str]]:

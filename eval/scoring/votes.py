@@ -56,8 +56,9 @@ def read_votes(path: Path) -> Votes:
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(str(part) for part in fault["loc"])
+        what = "nobody rated a pair" if fault["type"] == "too_short" else fault["msg"]
         raise UserError(
-            f"holds no votes: {place + ': ' if place else ''}{fault['msg']}",
+            f"holds no votes: {place + ': ' if place else ''}{what}",
             str(path),
             "Export them again from report.html",
         ) from None

@@ -9,8 +9,6 @@ from typing import Any
 
 from datasets_prep.contamination import Prompts
 from datasets_prep.settings import ContaminationSettings
-from datasets_prep.signatures import normalise
-from datasets_prep.suites import prompts_of, references_of, suite_files
 from recipes.runner.core.errors import UserError, UserErrors
 from recipes.runner.core.local_data import definitions
 from recipes.runner.core.paths import ROOT, display_path
@@ -68,17 +66,9 @@ def _look_at_pairs(source: Path, config: dict[str, Any]) -> None:
 
 
 def _near_suites(path: Path) -> Iterator[UserError]:
-    settings = ContaminationSettings()
-    suites = suite_files(settings)
-    known = Prompts(prompts_of(suites), settings.ngram, settings.threshold)
-    given = {normalise(text): name for text, name in references_of(suites).items()}
+    known = Prompts.of_suites(ContaminationSettings())
     for place, row in _rows(path):
-        turns = list(_turns(row))
-        reason = known.near({"messages": turns})
-        learnt = (normalise(turn["content"]) for turn in turns if turn["role"] == "assistant")
-        if name := None if reason else next((given[one] for one in learnt if one in given), None):
-            reason = f"the answer of the suite to '{name}'"
-        if reason:
+        if reason := known.near({"messages": list(_turns(row))}):
             todo = "Take it out: suites judge what is trained on it"
             yield UserError(f"is {reason}", f"{display_path(path)}:{place}", todo)
 

@@ -24,6 +24,7 @@ from recipes.runner.core.processes import end_with_parent
 from recipes.runner.core.terminal import PIPE_VARIABLE, send
 from recipes.runner.run import folder, record
 from recipes.runner.run.agreement import asked_for
+from recipes.runner.run.outcome import checkpoint_step
 
 _UNSHOWN = ("axolotl_config_path", "capabilities", "env_capabilities")
 _WRITE_EVERY = 2.0  # seconds; quick steps need not each rewrite the file
@@ -249,12 +250,6 @@ class _Follow(TrainerCallback):
                 chosen=checkpoint_step(data.get("best_checkpoint")),
                 unit=f"loss of {str.upper(rl)}" if (rl := data["config"].get("rl")) else LOSS,
             )
-
-
-def checkpoint_step(checkpoint: str | None) -> int | None:
-    """The step in a checkpoint's name; None when there is none."""
-    number = str(checkpoint or "").rpartition("-")[2]
-    return int(number) if number.isdigit() else None
 
 
 def tokens_seen(state: Any, kind: str = "total") -> int:

@@ -294,6 +294,15 @@ def test_rows_near_a_prompt_are_dropped_and_named() -> None:
     assert "8 words in a row" in str(near("So: I have to walk nine miles to work every Monday."))
     assert near("Hey!") and near("hey you, I slept badly") is None
     assert near("My sister took the bus and I was late for lunch with her friends") is None
+    answer = "It usually passes within ten minutes, and it does no harm."
+    known = Prompts([], 8, 0.5, {answer: "s/three"})
+    row = {"messages": [{"role": "user", "content": "Well?"}],
+           "chosen": {"role": "assistant", "content": answer.lower() + " "}}  # fmt: skip
+    assert known.near(row) == "the answer of the suite to 's/three'"
+    assert (
+        known.near(row | {"rejected": row["chosen"], "chosen": {**row["chosen"], "content": "No"}})
+        is None
+    )
 
 
 def test_suites_of_this_repository_are_held_against_the_rows(tmp_path: Path) -> None:

@@ -123,6 +123,10 @@ def test_another_run_stands_in_base_s_place(
     assert "base below is worse" in out and "other against worse" in out
     assert "<h1>other against worse</h1>" in page and "<h4>Worse</h4>" in page
     assert not (run / "eval" / "summary.json").exists()  # what it is worth against the base
+    card = (run / "README.md").read_text()
+    assert "### Against `worse`" in card and "**Not evaluated against its base.**" in card
+    assert json.loads((folder / "summary.json").read_text())["decision"]["sentence"] in card
+    assert "another then than the files" not in card
     main(given)
     own = _results(run / "eval")
     assert [row["tuned"] for row in own] == [row["tuned"] for row in rows]

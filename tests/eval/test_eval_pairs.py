@@ -230,6 +230,14 @@ def test_a_line_that_is_no_prompt_is_named(tmp_path, line, words):
         given_prompts(path)
 
 
+@pytest.mark.parametrize("name", ["p.txt", "p.jsonl"])
+def test_a_file_in_another_encoding_is_named_by_line(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes("{}\nMon \u00e9cole.\n".encode("latin-1"))
+    with pytest.raises(UserError, match=f"{name}:2: is not UTF-8: byte 0xe9"):
+        given_prompts(path)
+
+
 def test_a_line_ends_where_the_file_ends_it(tmp_path):
     path = tmp_path / "p.jsonl"
     lines = ['{"prompt": "My cat is ill.\u2028Can you help?"}', '{"prompt": "My dog is well."}']
@@ -305,6 +313,17 @@ def test_votes_and_verdicts_of_a_suite_of_ones_own_become_rows(tmp_path, make_ru
     row = found[0].row("x")
     assert row["chosen"] == {"role": "assistant", "content": "With care."}
     assert [r["label"] for r in found[0].labelled("x")] == [True, False]
+    # Against another run too; and each pair of answers has an id of its own.
+    other = run.eval_dir / "against-sft"
+    other.mkdir()
+    write(other / "results.jsonl", rows[0] | {"base": {"answers": [{"text": "With a clamp."}]}})
+    (other / "votes.json").write_text(json.dumps(votes | {"report": "r3"}))
+    (other / "summary.json").write_text(json.dumps({"report_id": "r3"}))
+    found, unused = from_results(run, prompts, "mine")
+    assert [(one.by, one.rejected) for one in found] == [
+        ("people", "With glue."), ("judge", "With glue."), ("people", "With a clamp.")
+    ]  # fmt: skip
+    assert len({one.row("x")["id"] for one in found}) == 3 and unused == 2
     (run.eval_dir / "summary.json").write_text(json.dumps({"report_id": "r2"}))
     with pytest.raises(UserError, match="for other answers than the results here"):
         from_results(run, prompts, "mine")

@@ -47,13 +47,16 @@ class Run:
         """Where the results of its evaluation go."""
         return self.path / "eval"
 
-    def summary(self) -> dict[str, Any] | None:
+    def summary(self, folder: Path | None = None) -> dict[str, Any] | None:
         """What its last evaluation found, summary.json; None when it was not evaluated yet.
+
+        Args:
+            folder: that of its evaluation against another run.
 
         Raises:
             UserError: the file is broken.
         """
-        path = self.eval_dir / "summary.json"
+        path = (folder or self.eval_dir) / "summary.json"
         return _read_json(path, "Evaluate again") if path.is_file() else None
 
     def check_adapter(self) -> None:
