@@ -17,6 +17,7 @@ from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from plugins.cpu_casts import leave_casts_to_autocast
+from plugins.cpu_lora import join_products
 from recipes.runner.core.fallbacks import note_fallback
 from recipes.runner.models.families import LORA_KERNELS
 
@@ -69,14 +70,15 @@ class HardwarePlugin(BasePlugin):
     def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
         """Keep FSDP2 from rounding each loss to 16 bits, and gradients while they are summed.
 
-        LoRA layers on a CPU cast nothing that autocast casts back. DDP leaves gradients where ranks
-        have summed them, in place of copying them back.
+        LoRA layers on a CPU cast nothing that autocast casts back, and multiply in fewer steps. DDP
+        leaves gradients where ranks have summed them, in place of copying them back.
 
         accelerate has a model's outputs cast to the dtype of computing. At a loss of 10 bfloat16
         has steps of 0.06, and the best checkpoint would be a matter of chance.
         """
         if not torch.cuda.is_available():
             leave_casts_to_autocast(trainer.model)
+            join_products(trainer.model)
         ddp = getattr(trainer.accelerator, "ddp_handler", None)
         if ddp is not None:
             ddp.gradient_as_bucket_view = True

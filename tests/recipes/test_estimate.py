@@ -11,7 +11,7 @@ from recipes.runner.core.recipe import load_recipe
 from recipes.runner.estimate.memory import estimate
 from recipes.runner.estimate.optimizer import KINDS, kind_of, state_bytes
 from recipes.runner.estimate.trained import NF4_BYTES, base_bytes, trained_tensors
-from recipes.runner.models.architecture import CannotEstimate, build
+from recipes.runner.models.architecture import CannotEstimate, architecture, build
 
 SMALL = {
     "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 2, "vocab_size": 320,
@@ -162,6 +162,15 @@ def test_four_bit_weights_are_those_that_bitsandbytes_holds():
     assert state is not None
     held = weight.nbytes + state.absmax.nbytes + state.state2.absmax.nbytes
     assert held == pytest.approx(1024 * 512 * NF4_BYTES, rel=1e-4)
+
+
+@pytest.mark.parametrize(("change", "kept"), [({}, True), ({"lora_dropout": 0.1}, False)])
+def test_a_cpu_keeps_what_lora_reads_out_of_four_bits(change, kept):
+    config = dict(load_recipe("smollm2-135m-qlora").config) | change
+    shape = architecture(config["base_model"])
+    on_gpu, on_cpu = (estimate(config | {"bf16": True}, shape, gpu) for gpu in (True, False))
+    in_four_bits = 2 * 30 * 576 * 1536  # gate_proj and up_proj of 30 blocks
+    assert on_cpu.weights - on_gpu.weights == kept * 2 * in_four_bits
 
 
 def test_only_plain_linear_layers_are_quantised():

@@ -25,6 +25,7 @@ from recipes.runner.estimate.trained import (
     held,
     trained_tensors,
     trains_head,
+    unpacked_bytes,
     width_of,
 )
 from recipes.runner.models.architecture import Architecture
@@ -53,7 +54,8 @@ class Memory:
     """Bytes on one device, by part.
 
     Attributes:
-        weights: the base as it is held; trained in place where there is no adapter.
+        weights: the base as it is held, on a CPU with what it keeps out of four bits; trained in
+            place where there is no adapter.
         adapters: trained parameters beside the base.
         reference: a second model that `rl` compares with.
         gradients: of all that is trained.
@@ -147,13 +149,14 @@ def estimate(
     trained = trained_tensors(config, shape)
     kind = kind_of(config) or KINDS["adamw_torch"]
     base = sum(base_bytes(config, shape))
+    beside = 0.0 if on_gpu else unpacked_bytes(config, shape)
     passes = passes_of(config)
     batch = Batch.of(config, passes.sequences)
     block = block_of(config, shape, sharded)
     loss = loss_of(config, shape, sharded)
     weight_bytes = sum(tensor.bytes for tensor in trained)
     return Memory(
-        weights=base,
+        weights=base + beside,
         adapters=sum(tensor.bytes for tensor in trained if not tensor.in_base),
         reference=_reference(config, base, trained),
         gradients=weight_bytes,

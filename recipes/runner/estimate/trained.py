@@ -28,6 +28,8 @@ _MULTIMODAL = (
 # share one float32 (double quantisation, QLoRA, arXiv 2305.14314, section 3).
 NF4_BYTES = 0.5 + (1 + 4 / 256) / 64
 NF4_BYTES_SINGLE = 0.5 + 4 / 64
+UNPACKED_MOST = 500_000_000
+"""Weights that a CPU keeps out of four bits at most: 1 GB in 16 bits (plugins/cpu_lora.py)."""
 _INT8_SCALE = 4  # bytes an output: bitsandbytes' SCB (arXiv 2208.07339, section 2)
 
 
@@ -182,6 +184,17 @@ def base_bytes(config: dict[str, Any], shape: Architecture) -> tuple[float, floa
         else:
             rest += size
     return blocks, rest
+
+
+def unpacked_bytes(config: dict[str, Any], shape: Architecture) -> float:
+    """Bytes of what plain LoRA on a CPU keeps out of four bits beside the base."""
+    how = held(config, shape)
+    plain = config.get("adapter") and not config.get("lora_dropout")
+    if how.quantised not in ("nf4", "nf4 single") or not plain or config.get("peft_use_dora"):
+        return 0.0
+    packed = [m.weight for m in shape.body if is_quantised(m, config, shape)]
+    count = sum(math.prod(weight) for weight in packed)
+    return float(count * computing_bytes(config)) if count <= UNPACKED_MOST else 0.0
 
 
 def module_bytes(module: Module, how: Held, config: dict[str, Any], shape: Architecture) -> float:
