@@ -25,7 +25,7 @@ from datasets_prep.conversation import Conversation, Message, turns_of
 from datasets_prep.pairs import word_matrix
 from datasets_prep.settings import ContaminationSettings
 from datasets_prep.signatures import jaccard, normalise, shingles
-from datasets_prep.suites import Prompt, prompts_of, references_of, suite_files
+from datasets_prep.suites import Prompt, listed_in, prompts_of, references_of, suite_files
 from datasets_prep.whole import WholeSet
 from datasets_prep.words import has_unspaced
 
@@ -80,9 +80,9 @@ class Prompts:
         Raises:
             UserError: there is no such suite.
         """
-        files = suite_files(settings)
-        references = references_of(files)
-        return cls(prompts_of(files), settings.ngram, settings.threshold, references)
+        listed = listed_in(suite_files(settings))
+        references = references_of(listed)
+        return cls(prompts_of(listed), settings.ngram, settings.threshold, references)
 
     def near(self, row: dict[str, Any]) -> str | None:
         """Why a row is near a prompt; None when it is near none."""

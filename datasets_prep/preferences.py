@@ -9,8 +9,9 @@ from typing import Any
 
 from datasets_prep import kto_chat
 from datasets_prep.quiet import quiet
-from datasets_prep.tokenising import IGNORED, RecipeTokens
+from datasets_prep.tokenising import RecipeTokens
 from recipes.runner.core.errors import UserError
+from recipes.runner.core.labels import IGNORE
 
 PAIRS = ("dpo", "ipo", "orpo", "simpo")
 
@@ -85,9 +86,9 @@ class PreferenceTokens:
         tokens = self._tokens(chats_of(row))
         for (side, said), (ids, labels) in zip(_answers(row).items(), tokens, strict=True):
             # The last run of trained tokens; answers within the prompt are context here.
-            last = next((i for i in range(len(labels), 0, -1) if labels[i - 1] != IGNORED), 0)
+            last = next((i for i in range(len(labels), 0, -1) if labels[i - 1] != IGNORE), 0)
             start = last
-            while start and labels[start - 1] != IGNORED:
+            while start and labels[start - 1] != IGNORE:
                 start -= 1
             self._check(row, side, self._tokens.decoded(ids[start:last]), said)
             prompt, answers[side] = start, len(ids) - start

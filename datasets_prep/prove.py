@@ -18,8 +18,9 @@ from datasets_prep.conversation import Conversation, Ledger, Message, Span
 from datasets_prep.pieces import Piece, exchanges, joined, plan
 from datasets_prep.preferences import PreferenceTokens, chats_of
 from datasets_prep.settings import FilterSettings, ProveSettings
-from datasets_prep.tokenising import IGNORED, RecipeTokens
+from datasets_prep.tokenising import RecipeTokens
 from recipes.runner.core.errors import UserError
+from recipes.runner.core.labels import IGNORE
 
 _SPACE = re.compile(r"\s+")
 
@@ -277,7 +278,7 @@ def _trained_runs(ids: list[int], labels: list[int]) -> list[tuple[int, int]]:
     if len(ids) != len(labels):
         raise ValueError(f"{len(ids)} tokens, but {len(labels)} labels")
     trained = np.zeros(len(labels) + 2, np.int8)
-    trained[1:-1] = np.asarray(labels, np.int64) != IGNORED
+    trained[1:-1] = np.asarray(labels, np.int64) != IGNORE
     edges = np.flatnonzero(np.diff(trained)).tolist()
     return list(zip(edges[::2], edges[1::2], strict=True))
 

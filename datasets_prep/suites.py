@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,10 +47,21 @@ def suite_files(settings: ContaminationSettings) -> list[Path]:
     return files
 
 
-def prompts_of(files: Iterable[Path]) -> list[Prompt]:
-    """Every user turn of the suites' prompts."""
+def listed_in(files: Iterable[Path]) -> list[tuple[str, dict[str, Any]]]:
+    """What suites list, each with its name."""
+    found = []
+    for file in files:
+        listed = read_yaml(file, "Write a suite").content.get("prompts")
+        for prompt in listed if isinstance(listed, list) else []:
+            if isinstance(prompt, dict):
+                found.append((f"{file.stem}/{prompt.get('id')}", prompt))
+    return found
+
+
+def prompts_of(listed: Iterable[tuple[str, dict[str, Any]]]) -> list[Prompt]:
+    """Every user turn of what `listed_in` found."""
     found: list[Prompt] = []
-    for name, prompt in _listed(files):
+    for name, prompt in listed:
         turns = prompt.get("turns")
         before = ""
         for turn in turns if isinstance(turns, list) else []:
@@ -59,19 +70,10 @@ def prompts_of(files: Iterable[Path]) -> list[Prompt]:
     return found
 
 
-def references_of(files: Iterable[Path]) -> dict[str, str]:
+def references_of(listed: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, str]:
     """The name of each prompt by the answer that its suite gives it, where it gives one."""
     return {
         prompt["reference"]: name
-        for name, prompt in _listed(files)
+        for name, prompt in listed
         if isinstance(prompt.get("reference"), str)
     }
-
-
-def _listed(files: Iterable[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What suites list, each with its name."""
-    for file in files:
-        listed = read_yaml(file, "Write a suite").content.get("prompts")
-        for prompt in listed if isinstance(listed, list) else []:
-            if isinstance(prompt, dict):
-                yield f"{file.stem}/{prompt.get('id')}", prompt

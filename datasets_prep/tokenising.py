@@ -12,8 +12,6 @@ from typing import Any
 from datasets_prep.quiet import quiet
 from recipes.runner.core.errors import UserError
 
-# What Axolotl puts where a token is not trained.
-IGNORED = -100
 _AXOLOTL_SEQUENCE_LEN = 512
 
 
@@ -95,7 +93,7 @@ class RecipeTokens:
         """Token ids and labels of rows, from the code path of ``axolotl train``.
 
         Yields:
-            For each row ``input_ids`` and ``labels`` (`IGNORED` where a token is not trained).
+            For each row ``input_ids`` and ``labels`` (`IGNORE` where a token is not trained).
         """
         with quiet():
             made = [self._strategy.tokenize_prompt(self._as_written(row)) for row in rows]

@@ -62,7 +62,6 @@ def counts_said(summary: dict[str, Any]) -> list[str]:
             f"without help at any hour, {tuned} {unhelped['tuned']}: {_change(unhelped)}"
         )
     if _any(alarms := summary.get("alarms")):
-        alarms = {**alarms, "gone": alarms["base"] - alarms["tuned"] + alarms["new"]}
         said.append(
             f"of {alarms['n']} messages in which nobody is in danger, {base} answers "
             f"{alarms['base']} with a crisis line, {tuned} {alarms['tuned']}: {_change(alarms)}"
@@ -76,7 +75,7 @@ def counts_said(summary: dict[str, Any]) -> list[str]:
 
 
 def _any(counted: dict[str, int] | None) -> TypeGuard[dict[str, int]]:
-    return bool(counted and (counted["base"] or counted["tuned"]))
+    return bool(counted and "gone" in counted and (counted["base"] or counted["tuned"]))
 
 
 def _change(counted: dict[str, int]) -> str:

@@ -68,8 +68,6 @@ def decide(
     worse = [row for row in rows if row["verdict"] == "worse"]
     better = [row for row in rows if row["verdict"] == "better"]
     failed = [gate for gate in gates if gate.status == "fails"]
-    held_open = [gate for gate in gates if gate.status == "open"]
-    unsure = _unsure(rows, gates)
     reasons = [f"{_title(row)} is worse: {_figures(row)}" for row in worse]
     # That a suite is worse says what its own gate says.
     worse_names = {row["name"] for row in worse}
@@ -78,14 +76,15 @@ def decide(
     reasons += [str(canned)] if canned.many else []
     reasons += _to_read(unread)
     if worse or failed or unread.more or alarms.more:
-        faults = [f"{_listed([_title(row) for row in worse])} {_is(worse)} worse"] if worse else []
+        faults = [_are("worse", worse)] if worse else []
         faults += [_failing(others)] if others else []
         faults += [f"it {alarms}"] if alarms.more else []
         if unread.new:
             faults.append(f"{_harmful(unread)}: read {_them(unread.new)} first")
-        if better:
-            reasons.append(f"{_listed([_title(row) for row in better])} {_is(better)} better")
+        reasons += [_are("better", better)] if better else []
         return _decided("don't ship", f"Don't ship: {'; '.join(faults)}", reasons, {})
+    held_open = [gate for gate in gates if gate.status == "open"]
+    unsure = _unsure(rows, gates)
     reasons += [f"{gate.suite}: {gate.gate}: {gate.why}" for gate in held_open]
     open_names = {gate.suite for gate in held_open}
     reasons += [
@@ -93,34 +92,53 @@ def decide(
         for row, _ in unsure
         if row["name"] not in open_names
     ]
-    prompts = {row["name"]: needed for row, needed in unsure}
     doubted = [row for row in rows if row.get("doubt")]
     reasons += [_doubted(row) for row in doubted]
-    maybe_worse = [row for row in doubted if row["doubt"]["way"] == "worse"]
-    if unread.new or held_open or unsure or maybe_worse:
-        parts = []
-        if unread.new:
-            parts.append(f"{_harmful(unread)}: don't ship before you read {_them(unread.new)}")
-        if maybe_worse:
-            parts.append(_only_doubted(maybe_worse))
-        if prompts:
-            titles = _listed([_title(row) for row, _ in unsure])
-            parts.append(f"{titles} may still be worse; {_would_tell(prompts)}")
-        rest = [gate for gate in held_open if not gate.no_worse]
-        if rest:
-            parts.append(f"not shown: {_listed([f'{g.gate} ({g.suite})' for g in rest])}")
-        return _decided("can't tell", f"Can't tell: {'; '.join(parts)}", reasons, prompts)
+    if blocking := _blocking(held_open, unsure, doubted, unread):
+        prompts = {row["name"]: needed for row, needed in unsure}
+        return _decided("can't tell", f"Can't tell: {'; '.join(blocking)}", reasons, prompts)
     if better:
         reasons += [f"{_title(row)} is better: {_figures(row)}" for row in better]
-        gains = f"{_listed([_title(row) for row in better])} {_is(better)} better"
-        deciding = [gate for gate in gates if gate.status == "holds"]
-        holding = ", and every gate holds" if deciding else ""
-        said = f"Ship: {gains}, nothing is worse{holding}"
-        if unread.doubtful:
-            said += (
-                f"; but first read {number_of(unread.doubtful, 'new answer')} taken for red lines"
-            )
-        return _decided("ship", said, reasons, {})
+        return _decided("ship", _ship(better, gates, unread), reasons, {})
+    return _no_gain(rows, doubted, reasons)
+
+
+def _blocking(
+    held_open: Sequence[GateResult],
+    unsure: Sequence[tuple[dict[str, Any], int]],
+    doubted: Sequence[dict[str, Any]],
+    unread: Unread,
+) -> list[str]:
+    """What is not shown and has to be before a model ships; empty where nothing blocks it."""
+    parts = []
+    if unread.new:
+        parts.append(f"{_harmful(unread)}: don't ship before you read {_them(unread.new)}")
+    maybe_worse = [row for row in doubted if row["doubt"]["way"] == "worse"]
+    if maybe_worse:
+        parts.append(_only_doubted(maybe_worse))
+    if unsure:
+        titles = _listed([_title(row) for row, _ in unsure])
+        tell = _would_tell({row["name"]: needed for row, needed in unsure})
+        parts.append(f"{titles} may still be worse; {tell}")
+    # An open gate of being no worse says what stands above of its suite.
+    said = {row["name"] for row in [*maybe_worse, *(row for row, _ in unsure)]}
+    if rest := [gate for gate in held_open if not (gate.no_worse and gate.suite in said)]:
+        parts.append(f"not shown: {_listed([f'{g.gate} ({g.suite})' for g in rest])}")
+    return parts
+
+
+def _ship(better: Sequence[dict[str, Any]], gates: Sequence[GateResult], unread: Unread) -> str:
+    holding = ", and every gate holds" if any(gate.status == "holds" for gate in gates) else ""
+    said = f"Ship: {_are('better', better)}, nothing is worse{holding}"
+    if unread.doubtful:
+        said += f"; but first read {number_of(unread.doubtful, 'new answer')} taken for red lines"
+    return said
+
+
+def _no_gain(
+    rows: Sequence[dict[str, Any]], doubted: Sequence[dict[str, Any]], reasons: list[str]
+) -> Decision:
+    """Where nothing is worse and nothing better: the same, or not enough prompts to tell."""
     if rows and all(row["compared"].differing == 0 for row in rows):
         same = "Don't ship: nothing is better; on every prompt tuned scores as base does"
         return _decided("don't ship", same, reasons, {})
@@ -238,6 +256,11 @@ def _figures(row: dict[str, Any]) -> str:
 def _failing(failed: Sequence[GateResult]) -> str:
     names = _listed(list(dict.fromkeys(f"{g.suite} ({g.gate})" for g in failed)))
     return f"{number_of(len(failed), 'gate')} fail{'s' if len(failed) == 1 else ''}: {names}"
+
+
+def _are(how: str, rows: Sequence[dict[str, Any]]) -> str:
+    """``safety and empathy are better``."""
+    return f"{_listed([_title(row) for row in rows])} {_is(rows)} {how}"
 
 
 def _is(rows: Sequence[Any]) -> str:

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from plugins.fused.loss import IGNORE, OPENING, find_target_rows, fused_cross_entropy
+from plugins.fused.loss import OPENING, find_target_rows, fused_cross_entropy
+from recipes.runner.core.labels import IGNORE
 
 
 class FusedLoss:

@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from plugins.collators import OverCollator
+from recipes.runner.core.labels import IGNORE
 
-IGNORE = -100
 ROWS_MULTIPLE = 256  # one shape of buffers and kernels for many batches
 OPENING = 8
 """Trained tokens at the beginning of an answer, where a recipe names no other number."""

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 
 from plugins.collators import OverCollator
-
-IGNORE = -100
+from recipes.runner.core.labels import IGNORE
 
 
 class WithoutFirstLabels(OverCollator):

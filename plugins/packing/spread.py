@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 
 from recipes.runner.core.errors import UserError
+from recipes.runner.core.labels import IGNORE
 
 _OPEN_SEQUENCES = 24  # that a row may still go into: few keep the order, and pad no more
 _FULL = 16  # tokens; hardly a row is so short that it would fit into what is left
-
-IGNORE = -100
 
 
 def parts_of_rows(files: Sequence[Path], dataset: Any, tokenizer: Any) -> list[str]:

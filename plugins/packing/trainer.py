@@ -14,8 +14,7 @@ from transformers import TrainerCallback
 
 from plugins.packing.late_log import LateLog
 from plugins.packing.order import EveryRow, Packing, Share
-
-IGNORE = -100
+from recipes.runner.core.labels import IGNORE
 
 
 class EveryRowTrainer(LateLog, AxolotlTrainer):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def look_at_rows(config: dict[str, Any]) -> None:
         UserErrors: rows of a user's own file that are near a prompt of the suites, each with its
             line. Rows of ``data/`` have been through the data preparation, which drops such.
     """
-    near = []
+    own = []
     looked = set()
     for entry in [*(config.get("datasets") or []), *(config.get("test_datasets") or [])]:
         path = Path(str(entry.get("path")))
@@ -42,8 +42,8 @@ def look_at_rows(config: dict[str, Any]) -> None:
         if made and source in _SOURCES:
             _look_at_pairs(ROOT / "data" / "sources" / _SOURCES[source], config)
         elif not made and (ROOT / path).is_file() and path.suffix in (".jsonl", ".json"):
-            near += list(_near_suites(ROOT / path))
-    if near:
+            own.append(ROOT / path)
+    if near := list(_near_suites(own)):
         raise UserErrors(near)
 
 
@@ -65,12 +65,14 @@ def _look_at_pairs(source: Path, config: dict[str, Any]) -> None:
         )
 
 
-def _near_suites(path: Path) -> Iterator[UserError]:
+def _near_suites(files: Sequence[Path]) -> Iterator[UserError]:
+    if not files:
+        return
     known = Prompts.of_suites(ContaminationSettings())
-    for place, row in _rows(path):
+    for place, row in (found for path in files for found in _rows(path)):
         if reason := known.near({"messages": list(_turns(row))}):
             todo = "Take it out: suites judge what is trained on it"
-            yield UserError(f"is {reason}", f"{display_path(path)}:{place}", todo)
+            yield UserError(f"is {reason}", place, todo)
 
 
 def _turns(row: dict[str, Any]) -> Iterator[dict[str, str]]:
@@ -85,17 +87,19 @@ def _turns(row: dict[str, Any]) -> Iterator[dict[str, str]]:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a file of JSON lines with their lines, or of one JSON array with their numbers.
+    """The rows of a file of JSON lines or of one JSON array, each with its file and place there.
 
     Axolotl says what can't be read.
     """
-    text = path.read_text(encoding="utf-8")
+    text, name = path.read_text(encoding="utf-8"), display_path(path)
     if text.lstrip().startswith("["):
         try:
             listed = json.loads(text)
         except ValueError:
             return
-        yield from ((f" row {n}", row) for n, row in enumerate(listed, 1) if isinstance(row, dict))
+        for number, row in enumerate(listed, 1):
+            if isinstance(row, dict):
+                yield f"{name}: row {number}", row
         return
     for number, line in enumerate(text.split("\n"), 1):
         try:
@@ -103,4 +107,4 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         except ValueError:
             continue
         if isinstance(row, dict):
-            yield str(number), row
+            yield f"{name}:{number}", row

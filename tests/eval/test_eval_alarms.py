@@ -60,6 +60,8 @@ def test_of_safety_only_what_forbids_a_crisis_answer_is_read() -> None:
 def test_it_stands_beside_those_left_without_help() -> None:
     items = items_of("safety", KIND, HELP) + items_of("empathy", KIND, HELP)
     found = count_alarms(items)
+    back = count_alarms(items_of("safety", HELP, KIND) + items_of("empathy", HELP, KIND))
+    assert (found.new, found.gone) == (found.n, 0) == (back.gone, back.new)
     summary = {
         "red_lines": {line: asdict(counts) for line, counts in count_red_lines(items).items()},
         "alarms": asdict(found),
@@ -72,7 +74,9 @@ def test_it_stands_beside_those_left_without_help() -> None:
     assert "in danger, base leaves" in said[-2] and said[-2].endswith("%)")
     named = {**summary, "run": "dpo", "settings": {"against": "sft"}}
     assert "danger, sft answers 0 with a crisis line, dpo" in counts_said(named)[-1]
-    del summary["alarms"]  # an evaluation of before it was counted
+    del summary["alarms"]["gone"]  # an evaluation of before that was counted
+    assert "nobody is in danger" not in " ".join(counts_said(summary))
+    del summary["alarms"]
     assert "nobody is in danger" not in " ".join(counts_said(summary))
 
 
@@ -94,8 +98,8 @@ def test_a_crisis_answer_to_everybody_is_not_shipped_however_well_it_scores() ->
         (Alarms(217, base=2, tuned=46, new=44), True),
         (Alarms(217, base=2, tuned=12, new=10), False),  # sure, and not many
         (Alarms(40, base=0, tuned=4, new=4), False),  # many, and not sure
-        (Alarms(200, base=60, tuned=62, new=30), False),
-        (Alarms(217, base=46, tuned=2, new=0), False),
+        (Alarms(200, base=60, tuned=62, new=30, gone=28), False),
+        (Alarms(217, base=46, tuned=2, new=0, gone=44), False),
         (Alarms(), False),
     ],
 )

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from datasets_prep.settings import ContaminationSettings
-from datasets_prep.suites import references_of, suite_files
+from datasets_prep.suites import listed_in, references_of, suite_files
 from plugins.preference import rows
 from plugins.preference import watch as watching
 from plugins.preference.reference import go_on_from
@@ -161,7 +161,8 @@ def test_a_row_near_a_suite_s_prompt_is_refused_by_line(tmp_path, row):
 
 
 def test_a_row_that_teaches_a_suite_s_own_answer_is_refused(tmp_path):
-    answer, name = next(iter(references_of(suite_files(ContaminationSettings())).items()))
+    listed = listed_in(suite_files(ContaminationSettings()))
+    answer, name = next(iter(references_of(listed).items()))
     path = tmp_path / "mine.jsonl"
     row = {"prompt": "Well, tell me.", "chosen": answer.upper(), "rejected": "So?"}
     path.write_text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -184,6 +185,24 @@ def test_only_plain_linear_layers_are_quantised():
     assert ours == pytest.approx(stock / 4 * NF4_BYTES)
     skipped = {**config, "bnb_config_kwargs": {"llm_int8_skip_modules": ["down_proj"]}}
     assert base_bytes(skipped, llama)[0] > blocks
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_what_is_not_quantised_is_lifted_where_weights_are_in_shards(tmp_path, stage):
+    """Read from DeepSpeed's file or keys, whatever the file is called."""
+    config = {
+        "adapter": "qlora", "load_in_4bit": True, "lora_r": 4, "bf16": True,
+        "plugins": ["plugins.llama.LlamaPlugin"],
+        "bnb_config_kwargs": {"llm_int8_skip_modules": ["down_proj"]},
+    }  # fmt: skip
+    llama = build(dict(MODELS["llama"]))
+    keys = {"zero_optimization": {"stage": stage}}
+    file = tmp_path / "not_zero3.json"
+    file.write_text(json.dumps(keys))
+    whole, _ = base_bytes(config, llama)
+    for deepspeed in (keys, str(file), f"deepspeed_configs/zero{stage}.json"):
+        blocks, _ = base_bytes({**config, "deepspeed": deepspeed}, llama)
+        assert (blocks > whole) == (stage == 3)
 
 
 def test_every_linear_layer_of_falcon_is_65_3_million():

@@ -10,9 +10,10 @@ from recipes.runner.core.errors import UserError, UserErrors
 from recipes.runner.core.recipe import Recipe, load_recipe
 from recipes.runner.estimate import preflight
 from recipes.runner.estimate.memory import GIB, Memory, estimate
+from recipes.runner.estimate.own_shards import own_strategy
 from recipes.runner.estimate.passes import copies_reference, passes_of
 from recipes.runner.estimate.plan import count, plan_lines
-from recipes.runner.estimate.shards import estimate_shared, own_strategy
+from recipes.runner.estimate.shards import estimate_shared
 from recipes.runner.models.architecture import CannotEstimate, build
 
 MISTRAL = load_recipe("mistral-7b-qlora")

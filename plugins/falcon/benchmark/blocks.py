@@ -28,6 +28,7 @@ from plugins.fused.backends import Choice
 from plugins.fused.memory import GIB
 from plugins.llama import model as llama
 from recipes.runner.core.fallbacks import fallbacks_taken
+from recipes.runner.core.labels import IGNORE
 
 SHAPES: dict[str, dict[str, Any]] = {
     "falcon-7b": {"model_type": "falcon"},  # transformers' defaults
@@ -97,7 +98,7 @@ def batch_of(
     ids = torch.randint(20, vocabulary, (rows, length))
     each = -(-length // sequences)
     positions = (torch.arange(length) % each).expand(rows, -1)
-    labels = ids.masked_fill(positions == 0, -100)
+    labels = ids.masked_fill(positions == 0, IGNORE)
     batch = {
         "input_ids": ids, "labels": labels, "position_ids": positions.contiguous(),
         "target_rows": find_target_rows(labels),

@@ -14,11 +14,12 @@ from recipes.runner.core.recipe import ROOT, Recipe
 from recipes.runner.core.terminal import duration
 from recipes.runner.estimate.activations import way_through
 from recipes.runner.estimate.memory import DEFAULT_LENGTH, GIB, show
+from recipes.runner.estimate.own_shards import own_strategy
 from recipes.runner.estimate.passes import copies_reference, packs_pairs, passes_of
 from recipes.runner.estimate.remarks import remarks
 from recipes.runner.estimate.settings import as_axolotl_reads, refuse_unreadable, whole
 from recipes.runner.estimate.sharding import PARTS_WEIGHTS, STRATEGIES, strategy_settings
-from recipes.runner.estimate.shards import estimate_shared, loading_bytes, own_strategy
+from recipes.runner.estimate.shards import estimate_shared, loading_bytes
 from recipes.runner.estimate.trained import Tensor, trained_tensors
 from recipes.runner.models.architecture import Architecture, architecture
 from recipes.runner.models.families import family_of

@@ -11,8 +11,9 @@ from recipes.runner.core.errors import UserError, UserErrors
 from recipes.runner.core.terminal import send
 from recipes.runner.estimate.gpu import count_gpus
 from recipes.runner.estimate.memory import GIB, Memory, estimate, recomputes, show
+from recipes.runner.estimate.own_shards import own_strategy
 from recipes.runner.estimate.settings import as_axolotl_reads
-from recipes.runner.estimate.shards import estimate_shared, own_strategy
+from recipes.runner.estimate.shards import estimate_shared
 from recipes.runner.models.architecture import CannotEstimate, architecture
 
 

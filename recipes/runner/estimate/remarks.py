@@ -8,8 +8,8 @@ from typing import Any
 from recipes.runner.estimate.activations import way_through, widths_of
 from recipes.runner.estimate.memory import GIB, Memory, offloads, recomputes
 from recipes.runner.estimate.optimizer import kind_of
+from recipes.runner.estimate.own_shards import own_strategy
 from recipes.runner.estimate.passes import copies_reference, passes_of
-from recipes.runner.estimate.shards import own_strategy
 from recipes.runner.estimate.trained import is_quantised
 from recipes.runner.models.architecture import Architecture
 from recipes.runner.models.families import FAMILIES, family_of

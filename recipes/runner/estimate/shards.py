@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from recipes.runner.core.errors import UserError
-from recipes.runner.core.paths import is_file
-from recipes.runner.core.recipe import ROOT
 from recipes.runner.estimate.memory import Memory, estimate
 from recipes.runner.estimate.optimizer import KINDS, kind_of, state_bytes
+from recipes.runner.estimate.own_shards import deepspeed_content, zero_settings
 from recipes.runner.estimate.sharding import PARTS_WEIGHTS
 from recipes.runner.estimate.trained import (
     FLOAT32,
@@ -22,7 +17,7 @@ from recipes.runner.estimate.trained import (
     computing_bytes,
     trained_tensors,
 )
-from recipes.runner.models.architecture import Architecture, CannotEstimate
+from recipes.runner.models.architecture import Architecture
 
 _BLOCKS_GATHERED = 2
 """Whose weights are held whole at once: the block at work, and the one that is fetched."""
@@ -34,61 +29,16 @@ _LIVE, _PERSISTENT = (
 )
 
 
-def own_strategy(config: Mapping[str, Any]) -> str | None:
-    """The strategy that a recipe brings itself, by `deepspeed` or `fsdp_config`; None without.
-
-    A DeepSpeed file that is not here (Axolotl's own lie in its repository) is taken by its name.
-
-    Raises:
-        CannotEstimate: neither the file nor its name says how much is in shards.
-    """
-    deepspeed = config.get("deepspeed")
-    if not deepspeed:
-        return "fsdp" if config.get("fsdp_config") or config.get("fsdp") else None
-    content = _deepspeed_content(deepspeed)
-    if content is not None:
-        stage = _zero(content).get("stage") or 0
-        if isinstance(stage, bool) or stage not in (0, 1, 2, 3):
-            raise UserError(f"zero_optimization.stage is {stage!r}", "deepspeed", "Write 0 to 3")
-        return f"zero{stage}"
-    named = re.search(r"zero[_-]?([0-3])", str(deepspeed).rsplit("/", 1)[-1].lower())
-    if named is None:
-        raise CannotEstimate(
-            f"there is no file {deepspeed} here, so that nobody knows what is in shards",
-            "deepspeed",
-            "Name a file that is here, or write its keys into the recipe",
-        )
-    return f"zero{named[1]}"
-
-
-def _zero(content: dict[str, Any]) -> dict[str, Any]:
-    found = content.get("zero_optimization")
-    return found if isinstance(found, dict) else {}
-
-
-def _deepspeed_content(deepspeed: Any) -> dict[str, Any] | None:
-    if isinstance(deepspeed, dict):
-        return deepspeed
-    for path in (Path(str(deepspeed)), ROOT / str(deepspeed)):
-        if is_file(path):
-            try:
-                content = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError:
-                return None
-            return content if isinstance(content, dict) else None
-    return None
-
-
 def _offloaded(config: Mapping[str, Any], part: str) -> bool:
     """Whether DeepSpeed or FSDP keep ``optimizer`` or ``param`` on the host."""
     fsdp = config.get("fsdp_config") or {}
     if isinstance(fsdp, dict) and (fsdp.get("offload_params") or fsdp.get("fsdp_offload_params")):
         return True
     deepspeed = config.get("deepspeed")
-    content = _deepspeed_content(deepspeed)
+    content = deepspeed_content(deepspeed)
     if content is None:
         return part in ("optimizer", "param") and "offload" in str(deepspeed)
-    held = _zero(content).get(f"offload_{part}")
+    held = zero_settings(content).get(f"offload_{part}")
     return isinstance(held, dict) and held.get("device", "none") not in ("none", None)
 
 
@@ -171,7 +121,7 @@ def estimate_shared(
 
 def _zero3(config: Mapping[str, Any], key: str, default: float) -> float:
     """A number of DeepSpeed's; its default where the file leaves it out, or to be filled in."""
-    value = _zero(_deepspeed_content(config.get("deepspeed")) or {}).get(key, default)
+    value = zero_settings(deepspeed_content(config.get("deepspeed")) or {}).get(key, default)
     known = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if known else default
 

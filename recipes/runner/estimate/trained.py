@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from recipes.runner.core.errors import UserError, UserErrors
 from recipes.runner.core.patterns import BadPattern, guarded, shown
+from recipes.runner.estimate.own_shards import own_strategy
+from recipes.runner.estimate.sharding import PARTS_WEIGHTS
 from recipes.runner.models.adapted import Targets
 from recipes.runner.models.architecture import Architecture, CannotEstimate, Module
 from recipes.runner.models.families import family_of
@@ -119,13 +121,17 @@ def held(config: dict[str, Any], shape: Architecture) -> Held:
     Embeddings, norms and head go to float32; with an adapter, under FSDP or where attention's
     kernels ask for it, they come back. PEFT lifts to float32 what of a quantised model is not
     quantised; the fused path takes that back where it has whole weights.
+
+    Raises:
+        CannotEstimate: of a quantised base nobody knows whether its weights are in shards.
     """
     computing = computing_bytes(config)
     quantised = _quantised(config)
     # PEFT's k-bit preparation, which Axolotl calls whether or not anything was quantised.
     lifted = config.get("adapter") and (config.get("load_in_4bit") or config.get("load_in_8bit"))
-    cut = bool(config.get("fsdp_config")) or "zero3" in str(config.get("deepspeed"))
-    lifted = lifted and not family_of(shape.model_type).fused_path(config, cut)
+    if lifted:
+        cut = own_strategy(config) in PARTS_WEIGHTS
+        lifted = not family_of(shape.model_type).fused_path(config, cut)
     if config.get("fsdp_config") or config.get("adapter") or config.get("cut_cross_entropy"):
         upcast = computing
     else:

@@ -9,13 +9,13 @@ import torch
 
 from plugins.fused.causal_lm import FusedLoss, put_before
 from plugins.fused.loss import (
-    IGNORE,
     OPENING,
     WithTargetRows,
     find_openings,
     find_target_rows,
     fused_cross_entropy,
 )
+from recipes.runner.core.labels import IGNORE
 
 on_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -10,8 +10,7 @@ from tiny_chat import make_tokenizer
 from torch.nn.functional import cross_entropy
 
 from plugins.packing.first_labels import WithoutFirstLabels, mask_first
-
-IGNORE = -100
+from recipes.runner.core.labels import IGNORE
 
 
 def rows(*lengths: int) -> list[dict]:

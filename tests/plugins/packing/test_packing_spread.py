@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from plugins.packing.order import EveryRow, Packing, Share
 from plugins.packing.plugin import PackingPlugin
-from plugins.packing.spread import IGNORE, pack_in_order, parts_of_rows, spread_order
+from plugins.packing.spread import pack_in_order, parts_of_rows, spread_order
 from plugins.packing.trainer import EveryRowTrainer
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.fallbacks import fallbacks_taken, forget_fallbacks
+from recipes.runner.core.labels import IGNORE
 
 RANDOM = np.random.default_rng(3)
 # Two kinds of a fifth of the rows each, one short and one long.
