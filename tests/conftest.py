@@ -29,6 +29,7 @@ absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 def pytest_configure(config: pytest.Config) -> None:
     """Hypothesis looks for what refers to a generator, and what is frozen does not show."""
+    gc.disable()  # hardly anything that is imported by collecting tests is garbage
     config.addinivalue_line("filterwarnings", "ignore:It looks like `register_random`")
 
 
@@ -39,7 +40,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Leave all that is imported by now out of the garbage collections that tests cause."""
+    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

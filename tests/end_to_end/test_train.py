@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -50,6 +51,14 @@ def uninterrupted(tmp_path_factory, small_recipe):
     result = train(small_recipe, tmp_path_factory.mktemp("runs") / "whole", **STEPS)
     assert result.code == 0, result.output
     return result
+
+
+def interrupted(run, folder):
+    """A copy of a finished run whose record says that it was stopped."""
+    shutil.copytree(run, folder)
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
+    return folder
 
 
 def test_smollm2_learns_in_a_few_steps(tmp_path):
@@ -116,9 +125,8 @@ def test_finished_run_is_not_written_over(small_recipe, uninterrupted):
 
 def test_a_run_that_goes_on_keeps_its_word(tmp_path, small_recipe, uninterrupted):
     """Other settings are refused, with both values; the record tells what was used."""
-    folder = shutil.copytree(uninterrupted.folder, tmp_path / "stopped")
-    record = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
+    folder = interrupted(uninterrupted.folder, tmp_path / "stopped")
+    record = uninterrupted.record
     other = {
         "learning_rate": 0.0003, "lr_scheduler": "linear", "warmup_ratio": 0.3,
         "lora_dropout": 0.2, "weight_decay": 0.1, "seed": 7,
@@ -132,14 +140,13 @@ def test_a_run_that_goes_on_keeps_its_word(tmp_path, small_recipe, uninterrupted
 
 
 def test_checkpoint_cut_short_is_passed_over(tmp_path, small_recipe, uninterrupted):
-    folder = tmp_path / "cut"
-    train_and_kill(small_recipe, folder, "checkpoint-4", **STEPS)
-    weights = folder / "checkpoint-4" / "adapter_model.safetensors"
+    folder = interrupted(uninterrupted.folder, tmp_path / "cut")
+    weights = folder / "checkpoint-6" / "adapter_model.safetensors"
     os.truncate(weights, weights.stat().st_size // 2)
     resumed = train(small_recipe, folder, **STEPS)
     assert resumed.code == 0, resumed.output
-    assert "checkpoint-4 is passed over: adapter_model.safetensors is cut short" in resumed.output
-    assert "Resuming from" in resumed.output
+    assert "checkpoint-6 is passed over: adapter_model.safetensors is cut short" in resumed.output
+    assert re.search(r"Resuming from \S*checkpoint-4", resumed.output)
     assert resumed.held_out()[6] == pytest.approx(uninterrupted.held_out()[6], abs=1e-4)
 
 

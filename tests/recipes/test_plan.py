@@ -191,6 +191,21 @@ def test_nothing_is_ever_said_to_train_nothing():
             text({**BASE, **change})
 
 
+def test_a_launcher_leaves_a_shape_that_must_be_built_to_the_training_process(monkeypatch):
+    """Each of the two would import transformers for it."""
+    monkeypatch.setattr(preflight, "count_gpus", lambda: 0)
+    asked = []
+    monkeypatch.setattr(preflight, "find_problems", lambda config: asked.append(config) or [])
+    plugins = ["plugins.preflight.PreflightPlugin"]
+    unknown = {"base_model": "some/model", "plugins": plugins}
+    preflight.refuse_without_gpu(unknown)
+    assert not asked
+    looked_at = [{**unknown, "base_model": "tiiuae/falcon-7b"}, {**unknown, "plugins": None}]
+    for config in looked_at:
+        preflight.refuse_without_gpu(config)
+    assert asked == looked_at
+
+
 def test_preflight_lets_start_what_it_can_not_estimate(monkeypatch):
     said: list[str] = []
     monkeypatch.setattr(preflight, "count_gpus", lambda: 0)

@@ -136,6 +136,11 @@ def architecture(base_model: str) -> Architecture:
     return build(_config(base_model))
 
 
+def is_kept(base_model: str) -> bool:
+    """Whether `architecture` finds the shape among those kept here, at once."""
+    return is_file(kept_file(base_model))
+
+
 def build(config: Any) -> Architecture:
     """Build the model on the meta device, where it takes no memory, and read its shape.
 
