@@ -19,6 +19,7 @@ from datasets_prep.crisis_lines import (
 )
 from datasets_prep.known_names import AuthorNames, SpreadNames
 from datasets_prep.name_context import is_medicine
+from datasets_prep.name_forms import asked_name
 from datasets_prep.names import (
     ForeignNames,
     NameFinder,
@@ -100,6 +101,11 @@ class Anonymiser:
         if finders and conversation.authors:
             finders.append(_author_names(conversation.authors))
         raw = [self._all(message.content, finders) for message in messages]
+        if self._finders:
+            # "What's your name?" in one turn, and nothing but a name in the next.
+            for of_turn, question, reply in zip(raw[1:], messages, messages[1:], strict=False):
+                asked = asked_name(question.content, reply.content)
+                of_turn += [Finding("NAME", *span) for span in asked]
         named = any(finding.kind == "NAME" for found in raw for finding in found)
         if named and any(m.role == "user" and STORY.search(m.content) for m in messages):
             by_role: dict[str, list[NameFinder]] = {"user": [self._told], "assistant": []}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +18,8 @@ from datasets_prep.whole import WholeSet
 
 # A source that gives so few different answers to its rows classifies; fewer rows say nothing.
 _LABELS_SHARE, _LABELS_ROWS = 0.5, 12
+# And one that answers so many of its different questions in nearly the same words.
+_FORM_SHARE = 0.2
 # Rows whose words are kept for the next comparison.
 _KEPT = 4096
 
@@ -50,12 +54,31 @@ def dedupe(
         What a user should know, in sentences without a full stop.
     """
     notes: list[str] = []
-    whole = _by_exchange(store, keep, settings, notes, patterns)
+    same = _by_exchange(store, keep, settings, notes, patterns)
     if settings.exact:
-        _drop_exact(store, keep, whole, ledger)
+        _drop_exact(store, keep, same.whole, ledger)
     if settings.near:
-        _drop_near(store, keep, settings, whole, ledger)
+        found = _near(store, keep, settings, same)
+        if settings.by == "auto" and _have_a_form(store, keep, found, same, notes):
+            found = _near(store, keep, settings, same)
+        for right, (left, similarity, _) in found.items():
+            original = store.row(left)["id"]
+            reason = f"answer nearly that of {original} (Jaccard {similarity:.2f})"
+            _drop(store, keep, right, reason, ledger)
     return notes
+
+
+@dataclass(frozen=True)
+class _Same:
+    """When two rows count as the same, by row; both of shape (rows,).
+
+    Attributes:
+        whole: their questions must be the same as well.
+        labels: their answers are labels: nothing but the very same question and answer will do.
+    """
+
+    whole: Mask
+    labels: Mask
 
 
 def _by_exchange(
@@ -64,29 +87,37 @@ def _by_exchange(
     settings: DedupeSettings,
     notes: list[str],
     patterns: Collection[str],
-) -> Mask:
-    """Which rows count as the same only when their question is the same too; shape (rows,)."""
+) -> _Same:
+    """Which rows count as the same only when their question is the same too."""
     whole: Mask = np.full(len(store), settings.by == "exchange", bool)
+    labels: Mask = np.zeros(len(store), bool)
     if settings.by != "auto" or not len(store):
-        return whole
+        return _Same(whole, labels)
     short = np.frombuffer(store.answer_words, np.uint32) < settings.min_words
     whole |= short
-    parts = np.frombuffer(store.part, np.uint32)
     given = hashes(store.answer)
-    for name, number in store.parts.items():
-        rows = np.flatnonzero(keep & (parts == number))
+    for name, rows in _parts(store, keep):
         if name in patterns:
             whole[rows] = True
             continue
         different = len(np.unique(given[rows]))
         if len(rows) >= _LABELS_ROWS and different < _LABELS_SHARE * len(rows):
-            whole[rows] = True
-            of = f" of source '{name}'" if name else ""
+            whole[rows] = labels[rows] = True
             notes.append(
-                f"{len(rows):,} rows{of} give {different:,} different answers, which are kept as "
-                "labels; set steps.dedupe.by: answer for one row per answer"
+                f"{len(rows):,} rows{_of(name)} give {different:,} different answers, which are "
+                "kept as labels; set steps.dedupe.by: answer for one row per answer"
             )
-    return whole
+    return _Same(whole, labels)
+
+
+def _parts(store: Store, keep: Mask) -> list[tuple[str, np.ndarray]]:
+    """The rows that are kept of each source, by its name."""
+    parts = np.frombuffer(store.part, np.uint32)
+    return [(name, np.flatnonzero(keep & (parts == n))) for name, n in store.parts.items()]
+
+
+def _of(name: str) -> str:
+    return f" of source '{name}'" if name else ""
 
 
 def _drop_exact(store: Store, keep: Mask, whole: Mask, ledger: Ledger) -> None:
@@ -100,9 +131,17 @@ def _drop_exact(store: Store, keep: Mask, whole: Mask, ledger: Ledger) -> None:
             _drop(store, keep, int(index), f"same {what} as {store.row(original)['id']}", ledger)
 
 
-def _drop_near(
-    store: Store, keep: Mask, settings: DedupeSettings, whole: Mask, ledger: Ledger
-) -> None:
+class _Repeat(NamedTuple):
+    """What a row nearly repeats: the earlier row, their Jaccard similarity, and its question."""
+
+    of: int
+    similarity: float
+    asked_alike: bool
+
+
+def _near(store: Store, keep: Mask, settings: DedupeSettings, same: _Same) -> dict[int, _Repeat]:
+    """The rows whose answer nearly repeats an earlier one's."""
+
     # The runs of a long answer take 20 kB.
     @lru_cache(maxsize=_KEPT)
     def sets(index: int) -> set[str]:
@@ -112,18 +151,41 @@ def _drop_near(
     def asked(index: int) -> set[str]:
         return set(opening(store.row(index)).split())
 
+    found: dict[int, _Repeat] = {}
     long_enough = np.frombuffer(store.answer_words, np.uint32) >= settings.min_words
-    rows = np.flatnonzero(keep & long_enough)
+    rows = np.flatnonzero(keep & long_enough & ~same.labels)
     for left, right in each_pair(candidate_pairs(store.answer_bands(), rows)):
-        if not (keep[left] and keep[right]):
+        if left in found or right in found:
             continue
         similarity = jaccard(sets(left), sets(right))
         if similarity < settings.threshold:
             continue
-        if whole[right] and jaccard(asked(left), asked(right)) < settings.threshold:
-            continue
-        reason = f"answer nearly that of {store.row(left)['id']} (Jaccard {similarity:.2f})"
-        _drop(store, keep, right, reason, ledger)
+        alike = jaccard(asked(left), asked(right)) >= settings.threshold
+        if alike or not same.whole[right]:
+            found[right] = _Repeat(left, similarity, alike)
+    return found
+
+
+def _have_a_form(
+    store: Store, keep: Mask, found: dict[int, _Repeat], same: _Same, notes: list[str]
+) -> bool:
+    """Whether answers of a source are one form filled in: they count with their question then.
+
+    "This review of the kettle is negative." and "... of the lamp ..." are as good as labels.
+    """
+    others = np.zeros(len(store), bool)
+    others[[right for right, repeat in found.items() if not repeat.asked_alike]] = True
+    formed = False
+    for name, rows in _parts(store, keep):
+        count = int(others[rows].sum())
+        if len(rows) >= _LABELS_ROWS and count >= _FORM_SHARE * len(rows):
+            same.whole[rows] = formed = True
+            notes.append(
+                f"{count:,} of {len(rows):,} rows{_of(name)} answer another question in nearly the "
+                "words of an earlier row, and are kept as labels; set steps.dedupe.by: answer for "
+                "one row per answer"
+            )
+    return formed
 
 
 def _drop(store: Store, keep: Mask, index: int, reason: str, ledger: Ledger) -> None:

@@ -24,14 +24,17 @@ PLACE_BEFORE = re.compile(
 )
 # What makes a place, a prize, a test or an illness of the name before it.
 OF_NO_PERSON = re.compile(
-    r"(?:['\u2019]s?)?(?:-[A-Z]\w+)? (?:Cup|Award|Prize|Trophy|Medal|Bowl|Street|Road|Avenue|Lane|"
+    r"(?:['\u2019]s?)?(?:-[A-Z]\w+)?(?: (?:first|second|third))? "
+    r"(?:Cup|Award|Prize|Trophy|Medal|Bowl|Street|Road|Avenue|Lane|"
     r"Drive|"
     r"Station|Park|Lake|River|Airport|University|College|Hospital|School|Institute|Foundation|Clinic|"
     r"Island|Bay|Beach|County|Square|Bridge|Hotel|Museum|Theat(?:er|re)|Stadium|Church|Library|"
     r"Cathedral|Palace|Hall|House|Tower|Arms|Inn|Gardens|Festival|Academy|Building|Terminal|Market|"
-    r"Restaurants?|Caf[e\u00e9]|Bakery|Diner|Grill|Bistro|Pizzeria|Pharmacy|Insurance|Inc|Ltd|LLC|GmbH|"
+    r"Restaurants?|Caf[e\u00e9]|Bakery|Diner|Grill|Bistro|Pizzeria|Pharmacy|Insurance|Inc|Ltd|LLC|LLP|PLC|plc|GmbH|"
+    r"Corp|Corporation|Holdings|Investments|"
     r"speak(?:ing|ers?)|[Ll]anguages?|"
-    r"[Mm]ilk|[Tt]eas?|[Ll]atte|[Bb]utter|[Ss]yrup|[Ff]lour|[Ll]eaves|[Ss]auce|[Ee]ssence|"
+    r"[Mm]ilk|[Tt]eas?|[Ll]atte|[Bb]utter|[Ss]yrup|[Ff]lour|"
+    r"[Ll]eaves(?= (?:and|or|of|in|are|contain|have|to|with)\b|[.,;)]|$)|[Ss]auce|[Ee]ssence|"
     r"Valley|Falls|Mountains?|Peninsula|Report|Inquiry|Theorem|Principle|Crescent|Mews|Pub|"
     r"[Ss]core|[Ss]ign|[Rr]eflex|[Mm]ano?euvre|[Mm]aneuver|[Ee]xercises?|"
     r"[Bb]od(?:y|ies)|[Gg]angrene|[Mm]alformation|[Ss]arcoma|[Ll]ymphoma|[Tt]umou?r|[Oo]il|[Cc]ells?|"
@@ -52,6 +55,8 @@ OF_NO_PERSON = re.compile(
     r"|, (?:A[LKZR]|C[OT]|DE|FL|GA|I[DLNA]|K[SY]|N[CDEHJMVY]|O[HKR]|RI|SC|TN|TX|UT|V[TA]|W[AIVY])\b"
     # A king, a pope: "Louis XIV".
     r"| (?:I{2,3}|IV|VI{1,3}|IX|XI{1,3}|XIV|XVI{0,3})\b"
+    # An author of a paper: "Kalman CM, Laskin OL".
+    r"| [A-Z]{1,2}, [A-Z][a-z]+ [A-Z]{1,2}[,.]"
     # A brand: "Meda Cap\u00ae".
     r"|(?: [A-Z][\w-]*)?[\u00ae\u2122]"
 )

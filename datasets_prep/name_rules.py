@@ -16,16 +16,16 @@ _SECOND = (
     r"kyu|kyung|lan|ling|mei|mi|min|ming|mo|na|ok|ra|rin|sang|seo|seok|sik|sook|soo|suk|sun|sung|tae|ting|"
     r"wai|wen|won|woo|wook|yan|ye|yeon|yin|ying|yoon|young|yun|ji|il|in|ik"
 )
-_NAME = (
+NAME = (
     r"(?:(?:\u00d3|N\u00ed) )?"
     r"[A-Z\u00c0-\u00de\u0100-\u017e\u1e00-\u1eff](?:[a-z\u00df-\u017e\u1e00-\u1eff]+|['\u2019][A-Z][a-z]+)"
     rf"(?:[A-Z][a-z]+)?(?:-(?:[A-Z][a-z\u00df-\u017e\u1e00-\u1eff]+|(?:{_SECOND})\b))?"
 )
 _PARTICLES = rf"(?:(?:{'|'.join(sorted(PARTICLES))}|St\.) ){{0,2}}"
 _INITIALS = r"(?:[A-Z]\. ?){1,3}"
-_FULL = rf"{_NAME}(?: (?:[A-Z]\. )?{_PARTICLES}{_NAME}){{0,2}}"
+FULL = rf"{NAME}(?: (?:[A-HJ-Z]\.? |I\. )?{_PARTICLES}{NAME}){{0,2}}"
 # Behind a title or a closing: "de la Cruz", "P. Venkataraman".
-FORMAL = rf"(?:{_INITIALS})?{_PARTICLES}{_FULL}"
+FORMAL = rf"(?:{_INITIALS})?{_PARTICLES}{FULL}"
 RELATIONS = (
     r"husband|wife|partner|boyfriend|girlfriend|fianc[e\u00e9]e?|ex|ex-husband|ex-wife|"
     r"ex-boyfriend|ex-girlfriend|son|daughter|brother|sister|mother|father|mom|mum|dad|stepson|"
@@ -122,28 +122,28 @@ class Rule(NamedTuple):
 
 
 RULES: list[Rule] = [
-    Rule(re.compile(rf"s (?:{_OWN})\b"), re.compile(rf"\b({_FULL})(?=['\u2019]s (?:{_OWN})\b)")),
+    Rule(re.compile(rf"s (?:{_OWN})\b"), re.compile(rf"\b({FULL})(?=['\u2019]s (?:{_OWN})\b)")),
     Rule(
         (" and I", " and me"),
         re.compile(
             r"(?:\A|(?<=[.!?,;:\n] )|(?<=\n)|\b(?:but|because|when|since|while|as|that|if|how|why|"
-            rf"where|then|after|before|until) )({_NAME}(?: {_NAME})?)(?= and (?:I|me)\b)"
+            rf"where|then|after|before|until) )({NAME}(?: {NAME})?)(?= and (?:I|me)\b)"
         ),
         near=False,
     ),
     Rule(
         ("me and ",),
-        re.compile(rf"\bme and ({_FULL})(?![\w'\u2019-]| [A-Z])"),
+        re.compile(rf"\bme and ({FULL})(?![\w'\u2019-]| [A-Z])"),
         near=False,
         inside=True,
     ),
     Rule(
         frozenset(_TITLES_AFTER.split("|")),
-        re.compile(rf"\b({_FULL})(?= (?:{_TITLES_AFTER})\b)"),
+        re.compile(rf"\b({FULL})(?= (?:{_TITLES_AFTER})\b)"),
     ),
     Rule(
         re.compile(r" with [A-Z\u00c0-\u1eff]"),
-        re.compile(rf"\b(?:{_QUARRELS})(?: \w+)? with ({_FULL})"),
+        re.compile(rf"\b(?:{_QUARRELS})(?: \w+)? with ({FULL})"),
         near=False,
         inside=True,
     ),
@@ -153,16 +153,16 @@ RULES: list[Rule] = [
             r"|divorc|dating|friends|both)"
         ),
         re.compile(
-            rf"\b({_FULL})(?= and {_NAME} (?:are|were) (?:twins|brothers|sisters|siblings|cousins|"
+            rf"\b({FULL})(?= and {NAME} (?:are|were) (?:twins|brothers|sisters|siblings|cousins|"
             r"married|engaged|getting|together|divorc\w+|dating|friends|both)\b)"
         ),
         near=False,
     ),
-    Rule(("put ",), re.compile(rf"\bput ({_FULL})(?= (?:to sleep|down)\b)"), inside=True),
+    Rule(("put ",), re.compile(rf"\bput ({FULL})(?= (?:to sleep|down)\b)"), inside=True),
     # As forums give age and sex: "my husband (Declan, 34M)".
     Rule(
         re.compile(r"[ (](?:\d\d ?[MFmf]|[MFmf] ?\d\d)\b"),
-        re.compile(rf"\b({_FULL})(?:, ?\(?| ?\(| )(?:\d\d ?[MF]|[MF] ?\d\d|\d\d[mf]|[mf]\d\d)\b"),
+        re.compile(rf"\b({FULL})(?:, ?\(?| ?\(| )(?:\d\d ?[MF]|[MF] ?\d\d|\d\d[mf]|[mf]\d\d)\b"),
     ),
     Rule(
         frozenset(
@@ -170,7 +170,7 @@ RULES: list[Rule] = [
             "payroll accounting accounts sales finance reception marketing legal admin".split()
         ),
         re.compile(
-            rf"\b({_FULL})(?= (?:from (?:work|school|church|class|college|uni|next door|"
+            rf"\b({FULL})(?= (?:from (?:work|school|church|class|college|uni|next door|"
             r"number \d+|the office|downstairs|upstairs)|(?:from|in) (?:HR|IT|payroll|accounting|"
             r"accounts|sales|finance|reception|marketing|legal|admin))\b)"
         ),
@@ -183,7 +183,7 @@ RULES: list[Rule] = [
         ),
         re.compile(
             r"\b(?:[Oo]k|OK|[Oo]kay|[Hh]ey|[Yy]o|pls|[Pp]lease|omg|[Ll]isten|[Oo]i|[Uu]gh|lol),? "
-            rf"({_FULL})(?=,|!|\?|,? (?:if|can|could|do|did|are|where|what|when|why) ?(?:you|u)\b"
+            rf"({FULL})(?=,|!|\?|,? (?:if|can|could|do|did|are|where|what|when|why) ?(?:you|u)\b"
             r"| (?:pls|please)\b)"
         ),
         inside=True,
@@ -201,10 +201,10 @@ RULES: list[Rule] = [
     # A name with its credentials: "Jane Roe, LCSW".
     Rule(
         _first_words(*f"{_PLAIN_CREDENTIALS}|{_PLAIN_CREDENTIALS.replace('.', '')}".split("|")),
-        re.compile(rf"({_FULL}),? (?:(?:{CREDENTIALS})\b\.?(?:, ?| |/)?)+(?![a-z])"),
+        re.compile(rf"({FULL}),? (?:(?:{CREDENTIALS})\b\.?(?:, ?| |/)?)+(?![a-z])"),
         sure=True,
     ),
-    Rule(("name",), re.compile(rf"\b[Mm]y name{_IS} ({_FULL})"), sure=True, inside=True),
+    Rule(("name",), re.compile(rf"\b[Mm]y name{_IS} ({FULL})"), sure=True, inside=True),
     Rule(
         (
             "all me ",
@@ -223,15 +223,16 @@ RULES: list[Rule] = [
             r"\b(?:[Cc]alls? me|[Nn]amed|[Nn]ame was|[Nn]ame is"
             r"|(?:girl|boy|guy|man|woman|lady|kid|friend|person|someone|somebody|dog|cat) called"
             rf"|(?:[Hh]is|[Hh]er|[Tt]heir) name{_IS}(?: also)?|[Cc]all(?:ed)? (?:him|her|them)"
-            r"|(?:likes?|prefers?|wants|asked|asks|wishes) to be called|(?:he|she|who) is called"
-            rf"|(?:{RELATIONS}) is called) ({_FULL})"
+            r"|(?:likes?|prefers?|wants|asked|asks|wishes) to be called"
+            r"|(?:he|she|who|(?:grand)?(?:mother|father)) (?:is|was) called"
+            rf"|(?:{RELATIONS}) (?:is|was) called) ({FULL})"
         ),
         inside=True,
     ),
     Rule(
         ("I am ", "I'm ", "I\u2019m ", "his is ", "t's ", "t\u2019s "),
         re.compile(
-            rf"\b(?:I am|I'm|I\u2019m|[Tt]his is|[Ii]t's|[Ii]t\u2019s) ({_FULL})"
+            rf"\b(?:I am|I'm|I\u2019m|[Tt]his is|[Ii]t's|[Ii]t\u2019s) ({FULL})"
             r"(?=[,.!]|\s+(?:and|from|here|a |an )|\s*$)"
         ),
         inside=True,
@@ -240,7 +241,7 @@ RULES: list[Rule] = [
         ("my ", "his ", "her ", "our ", "heir ", "My ", "His ", "Her ", "Our "),
         re.compile(
             rf"\b(?:{_POSSESSIVES})(?: (?:{_AGES}))?(?: \w+(?:['\u2019]s)?){{0,2}}"
-            rf" (?:{RELATIONS}),? ({_FULL})"
+            rf" (?:{RELATIONS}),? ({FULL})"
         ),
         inside=True,
     ),
@@ -248,7 +249,7 @@ RULES: list[Rule] = [
     Rule(
         frozenset(word.capitalize() for word in f"{RELATIONS}|{_KINDS_OF_RELATIONS}".split("|")),
         re.compile(
-            rf"{_OPENS}(?:(?:{_KINDS_OF_RELATIONS}) )?(?i:{RELATIONS})(?: is|,|:)? ({_FULL})"
+            rf"{_OPENS}(?:(?:{_KINDS_OF_RELATIONS}) )?(?i:{RELATIONS})(?: is|,|:)? ({FULL})"
             r"(?![\w'\u2019-])"
         ),
         near=False,
@@ -257,14 +258,14 @@ RULES: list[Rule] = [
     Rule(
         _first_words(*_DOINGS),
         # "The Clio won't come" is of a car.
-        re.compile(rf"(?<=[a-z,] )(?<!\bthe )(?<!\bbest )({_FULL})(?= (?:{'|'.join(_DOINGS)})\b)"),
+        re.compile(rf"(?<=[a-z,] )(?<!\bthe )(?<!\bbest )({FULL})(?= (?:{'|'.join(_DOINGS)})\b)"),
         near=False,
         inside=True,
     ),
     # Someone to whom people do it: "I can't forgive Kemi".
     Rule(
         frozenset(DONE_TO),
-        re.compile(rf"\b(?:{'|'.join(DONE_TO)}) ({_FULL})(?=[ .,!?;:'\u2019]|$)"),
+        re.compile(rf"\b(?:{'|'.join(DONE_TO)}) ({FULL})(?=[ .,!?;:'\u2019]|$)"),
         near=False,
         inside=True,
     ),
@@ -272,7 +273,7 @@ RULES: list[Rule] = [
     Rule(
         frozenset(word for deed in _HUMAN for word in deed.split() if word not in ("has", "from")),
         re.compile(
-            rf"{_OPENS}({_FULL})(?= (?:(?:never|always|still|just|finally|also) )?"
+            rf"{_OPENS}({FULL})(?= (?:(?:never|always|still|just|finally|also) )?"
             rf"(?:{'|'.join(_HUMAN)})\b)"
         ),
         near=False,
@@ -283,7 +284,7 @@ RULES: list[Rule] = [
         re.compile(
             r"(?:\A|(?<=[.!?\n,;:] )|(?<=\n)|\b(?:by|with|from|to|and|for|Re|re):? )"
             r"(?!(?:U\.S|U\.K|U\.N|E\.U|P\.S|A\.D|B\.C|D\.C|N\.B)\.)"
-            rf"({_INITIALS}{_PARTICLES}{_NAME})(?=[ ,.;:!?'\u2019]|$)(?! et al|,? \(?\d{{4}})"
+            rf"({_INITIALS}{_PARTICLES}{NAME})(?=[ ,.;:!?'\u2019]|$)(?! et al|,? \(?\d{{4}})"
         ),
         near=False,
     ),
@@ -309,7 +310,7 @@ RULES: list[Rule] = [
     # "Teacher: Blessing, could you read?"
     Rule(
         re.compile(rf", (?:{_ASKED_OF}|please)\b"),
-        re.compile(rf"{_OPENS}({_NAME})(?=, (?:(?:{_ASKED_OF}) (?:you|me|us)|please)\b)"),
+        re.compile(rf"{_OPENS}({NAME})(?=, (?:(?:{_ASKED_OF}) (?:you|me|us|I|we)|please)\b)"),
         near=False,
     ),
     Rule(
@@ -329,7 +330,7 @@ RULES: list[Rule] = [
         ),
         re.compile(
             r"\b(?:[Tt]hanks?(?: you)?|[Tt]hx|[Ss]orry|[Hh]ello|[Hh]i|[Hh]ey|[Bb]ye|[Ww]elcome),? "
-            rf"({_FULL})(?=[,.!?])"
+            rf"({FULL})(?=[,.!?])"
         ),
         inside=True,
     ),
@@ -374,6 +375,6 @@ CAPITALISED = re.compile(
     r"[a-z\u00df-\u017e\u1e00-\u1eff]+(?:-[A-Z]?[a-z\u00df-\u017e\u1e00-\u1eff]+)?(?![\w-])"
     r"(?!['\u2019]t\b| Project\b| Talks?\b| talks?\b(?! (?:to|about|with|over|back|like|too)\b))"
 )
-SURNAMES = re.compile(rf"(?: (?:[A-Z]\. )?{_PARTICLES}{_NAME}){{0,2}}")
+SURNAMES = re.compile(rf"(?: (?:[A-HJ-Z]\.? |I\. )?{_PARTICLES}{NAME}){{0,2}}")
 # A second person beside the first.
-AND_NAME = re.compile(rf" (?:and|&) ({_NAME}(?:-[a-z]+)?)(?=[ .,;!?]|$)(?! [A-Z])")
+AND_NAME = re.compile(rf" (?:and|&) ({NAME}(?:-[a-z]+)?)(?=[ .,;!?]|$)(?! [A-Z])")

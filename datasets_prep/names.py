@@ -22,6 +22,7 @@ from datasets_prep.name_context import (
     PLACE_BEFORE,
     is_medicine,
 )
+from datasets_prep.name_forms import formed_names, listed_beside
 from datasets_prep.name_lists import (
     ALSO_WORDS,
     CITIES,
@@ -94,6 +95,7 @@ class RuleNames:
                 for s in matched
                 if not (public.of_history(s[0]) if rule.near else public.known(s[0]))
             ]
+        found += [span for span in formed_names(text) if not public.holds(*span)]
         found = [span for span in found if not public.made_up(span[0])]
         given = _given(text)
         medicines = _medicines(text, [*found, *given])
@@ -104,6 +106,7 @@ class RuleNames:
             found += [span for span in given if not public.holds(*span)]
             found = [span for span in found if _first(text, span) not in medicines]
             found += [span for _, end in found for span in _beside(text, end)]
+            found += [s for s in listed_beside(text, found) if not public.holds(*s)]
         tail = max(0, len(text) - 200)
         sign_off = SIGN_OFF.search(calm, tail) if MAY_BE_SIGNED.search(text, tail) else None
         if (
@@ -237,6 +240,7 @@ def _beside(text: str, end: int) -> list[tuple[int, int]]:
 
 # "London and Charlotte": of two places, the second is one.
 _LISTED_BEFORE = re.compile(r"\b([A-Z]\w+)(?:,|,? and|,? or) \Z")
+_SOMEWHERE = PLACES | CITIES | COUNTRIES
 _INITIAL = re.compile(r"[A-Z]\.")
 
 
@@ -299,7 +303,7 @@ def _of_no_person(text: str, first: int, last: int) -> bool:
     listed = _LISTED_BEFORE.search(text, max(0, first - 24), first)
     return bool(
         IN_A_PLACE.search(text, max(0, first - 24), first)
-        or (listed and listed[1].lower() in PLACES)
+        or (listed and listed[1].lower() in _SOMEWHERE)
     )
 
 

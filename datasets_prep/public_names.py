@@ -56,6 +56,7 @@ from datasets_prep.public_words import (
     STORY_BEFORE,
     TALK,
     WORKS,
+    WRITTEN_BY,
 )
 from datasets_prep.sentences import sentences
 
@@ -107,6 +108,8 @@ class PublicNames:
         if STORY_BEFORE.search(before) or self._listed_with_known(start, first, last):
             return True
         near = TALK.search(sentence) or FAMILY.search(sentence)
+        if not near and WRITTEN_BY.search(sentence):
+            return True
         private = (
             PRIVATE_BEFORE.search(before)
             or PRIVATE_AFTER.match(text, end)
@@ -232,6 +235,8 @@ class PublicNames:
     def _tells_a_story(self, first: int, last: int) -> bool:
         """Whether a figure or a work stands in a sentence: its other names are of the story."""
         if OF_A_TALE.search(self._text[first:last]) and not TALK.search(self._text, first, last):
+            return True
+        if WRITTEN_BY.search(self._text, first, last):
             return True
         return any(
             first <= k.start < last and (k.name in FICTION or k.name in WORKS or " " not in k.name)

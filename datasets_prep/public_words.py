@@ -22,6 +22,10 @@ def _names(listed: str) -> frozenset[str]:
 # Figures of stories, and what tells of them.
 FICTION, WORKS = _names(_LISTS["fiction"]), _names(_LISTS["works"])
 FICTION_SURNAMES = frozenset(_LISTS["fiction_surnames"].split())
+# Writers whose surname stands for their books: "nothing in Kafka is as strange as Gregor".
+WRITTEN_BY = re.compile(
+    rf"\b(?:[Ii]n|[Bb]y|[Rr]ead(?:ing)?|[Oo]f|[Ff]rom) (?:{'|'.join(_LISTS['writers'].split())})\b"
+)
 # Bands, firms, dishes and places: no person, whatever stands around.
 THINGS = _names(_LISTS["bands"]) | _names(_LISTS["things"])
 # By what must stand around them, see `CONTEXTS`.
@@ -98,7 +102,7 @@ ABOUT_A_STORY = re.compile(
 )
 SAYING = re.compile(
     r"[Rr]ob(?:bing)? Peter to pay Paul|[Ff]or Pete's sake|[Bb]ob's your uncle|"
-    r"Tom, Dick,? (?:and|or) Harry|[Jj]ack of all|[Dd]ear John|"
+    r"Tom, Dick,? (?:and|or) Harr(?:y|iet)|[Jj]ack of all|[Dd]ear John|"
     r"(?:[Ll]azy|[Pp]lain|[Pp]eeping|[Ss]mart|[Nn]osy|[Nn]egative|[Aa]verage|[Rr]egular|Debbie|"
     r"[Ee]ven|[Bb]ig|[Jj]olly|[Hh]oly) (?:Susan|Jane|Tom|Aleck?|Parker|Nancy|Joe|Downer|Stevens?|"
     r"Ben|Roger|Mary|Moses)|(?:John|Jane) Doe|called \w+ (?:a )?Karen|a (?:\w+ )?Karen|"
@@ -197,6 +201,7 @@ STORY_BEFORE = re.compile(
     r"scenes?|poem|musical|myth|legend|fable|villain|hero(?:ine)?)\b"
     r"(?: \w+){0,2} (?:about|on|of|where|in which|named|called|featuring|starring)\b"
     r"(?![^.!?]*\bwith \Z)[^.!?]*\Z"
+    r"|\b(?:parts?|bits?|scenes?|songs?) with \Z"
     r"|\bin (?:chapter|act|scene|episode|season|book|part|level) \w+,? [^.!?]*\Z",
     re.IGNORECASE,
 )
@@ -226,6 +231,10 @@ OF_A_PLACE = re.compile(r" of (?:the )?[A-Z]")
 # By kind of name, the words that make it a thing where they stand in the sentence.
 CONTEXTS: tuple[tuple[frozenset[str], re.Pattern[str]], ...] = (
     (
+        frozenset(("venus", "mercury", "luna", "apollo", "juno", "orion")),
+        re.compile(r"\b(?:planets?|solar system|orbits?|astrono\w+|astrolog\w+|telescope|NASA)\b"),
+    ),
+    (
         SOFTWARE,
         re.compile(
             r"\b(?:programming|functions?|algorithms?|scripts?|programs?|recursive|arrays?|compil\w+|"
@@ -249,7 +258,8 @@ CONTEXTS: tuple[tuple[frozenset[str], re.Pattern[str]], ...] = (
             r"returned|wear(?:ing|s)?|dress(?:es)?|jeans|coat|bags?|perfume|make-?up|lipstick|mascara|"
             r"vacuum|hoover|mixer|toaster|dishwasher|drill|pram|buggy|stroller|car seat|"
             r"driv(?:e|es|ing|en) an?|second-hand|engine|guitars?|amp|piano|keyboard|soup|"
-            r"cereal|crisps|chocolate|factory|plant|brand|price|discount|voucher|outlet|mall)\b"
+            r"cereal|crisps|chocolate|factory|plant|brand|price|discount|voucher|outlet|mall|"
+            r"work(?:s|ed|ing)? at|worked for|job at)\b"
         ),
     ),
     (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from datasets_prep.given_names import COMMON, USUAL
 from datasets_prep.name_context import HERBS, OF_FOOD, is_medicine
@@ -23,7 +24,9 @@ _WORD = r"[a-z\u00df-\u017e]{3,}(?:-[a-z]{2,})?"
 # A word of whatever kind stands there as a name.
 _SAID = re.compile(
     rf"\b(?:my|his|her|their) (?:\w+ )?name(?:'s|\u2019s| is| was)? ({_WORD})"
-    r"(?=[.,!?;]|\s*\n|\s*\Z| (?:and|but|from|i|im|i'm)\b)",
+    r"(?=[.,!?;]|\s*\n|\s*\Z| (?:and|but|from|i|im|i'm)\b"
+    # A surname and no more.
+    r"| [a-z\u00df-\u017e]{4,}(?:[.,!?;]|\s*\n|\s*\Z))",
     re.IGNORECASE,
 )
 _TITLED = re.compile(
@@ -84,9 +87,9 @@ def small_names(text: str) -> list[tuple[int, int]]:
     # Most texts hold none of these, which is seen ten times as fast.
     for rule, hints in ((_SAID, ("name", "Name")), (_TITLED, _TITLES)):
         if holds_any(text, hints):
-            spans += [m.span(1) for m in rule.finditer(text) if not _is_word(m[1])]
+            spans += [_whole(text, *m.span(1)) for m in rule.finditer(text) if not _is_word(m[1])]
     if text.islower() and text.isascii():
-        spans += [m.span() for m in _SMALL.finditer(text) if _is_somebody(text, m)]
+        spans += [_whole(text, *m.span()) for m in _SMALL.finditer(text) if _is_somebody(text, m)]
         spans += [m.span(1) for m in _FAMILY.finditer(text) if not _is_word(m[1])]
         spans += [m.span(1) for m in _DONE.finditer(text) if m[1] in _ONLY_NAMES - PLACES]
     if not _ONLY_NAMES.isdisjoint(_SMALL.findall(text)):
@@ -97,6 +100,31 @@ def small_names(text: str) -> list[tuple[int, int]]:
             if match[1] in _ONLY_NAMES or match[1].split("-")[0] in _ONLY_NAMES
         ]
     return spans
+
+
+def _whole(text: str, start: int, end: int) -> tuple[int, int]:
+    """A name with the surname behind it, which is no word of English in any form."""
+    match = _SURNAME.match(text, end)
+    if match is None or any(form in _NO_NAMES or form in _CHAT for form in _forms(match[2])):
+        return start, end
+    return start, match.end()
+
+
+# Before what ends a name: a word that is spelt wrong has the rest of its sentence behind it.
+_SURNAME = re.compile(
+    r" (?!\w*(\w)\1\1)([a-z\u00df-\u017e]{4,})(?=[.,!?;]|\s*\n|\s*\Z| (?:and|in|is|was|at|from)\b)"
+)
+_CHAT = frozenset(
+    "lmao haha hahaha gonna wanna gotta dunno kinda sorta yeah omfg tmrw bday alot rofl".split()  # noqa: SIM905
+)
+
+
+def _forms(word: str) -> Iterator[str]:
+    yield word
+    for ending in ("s", "es", "ed", "d", "ing", "ly", "y", "er"):
+        stem = word.removesuffix(ending)
+        if stem != word:
+            yield from (stem, stem + "e", stem[:-1])
 
 
 def _is_word(word: str) -> bool:

@@ -107,6 +107,8 @@ def test_recall_by_rules() -> None:
         ("pii_unseen_ninth", 0.92),
         ("pii_unseen_tenth", 0.92),
         ("pii_unseen_eleventh", 0.92),
+        ("pii_unseen_twelfth", 0.92),
+        ("pii_unseen_thirteenth", 0.92),
     ],
 )
 def test_texts_of_other_styles(name: str, least: float) -> None:

@@ -97,6 +97,55 @@ def test_dedupe_is_switchable_and_short_answers_are_never_near(tmp_path: Path) -
         assert keep.sum() == kept
 
 
+def test_labels_that_are_whole_sentences_stay(tmp_path: Path) -> None:
+    kinds = ("negative, as the writer is angry", "positive, as the writer is glad", "neutral")
+    same = [
+        talk(
+            f"Classify this review of the shop in our street: the kettle number{n} came late.",
+            f"This review of the shop in our street is {kinds[n % 3]}.",
+            id=f"row-{n}",
+        )
+        for n in range(36)
+    ]
+    formed = [
+        talk(
+            f"Classify: thing{n} alpha{n} bravo{n} delta{n} is what they wrote.",
+            f"This review of the product called thing{n}, which was bought in our shop last year, "
+            f"is by all that it says {kinds[n % 3]}.",
+            id=f"form-{n}",
+        )
+        for n in range(36)
+    ]
+    for name, rows in (("same", same), ("formed", formed)):
+        (tmp_path / name).mkdir()
+        for by, kept in (("auto", 36), ("answer", 3)):
+            folder = tmp_path / name / by
+            folder.mkdir()
+            store, keep = store_of(folder, rows), np.ones(36, bool)
+            ledger = Ledger("dedupe")
+            notes = dedupe(store, keep, DedupeSettings(by=by, threshold=0.5), ledger)
+            assert keep.sum() == kept and len(ledger.lines) == 36 - kept, name
+            assert [("steps.dedupe.by: answer" in note) for note in notes] == [True] * (
+                by == "auto"
+            )
+
+
+def test_a_form_of_answers_still_loses_its_copies(tmp_path: Path) -> None:
+    rows = [
+        talk(
+            f"Classify: thing{n} alpha{n} bravo{n} delta{n} echo{n} golf{n} hotel{n} {end}",
+            f"This review of the product called thing{n}, which was bought in our shop last year, "
+            f"is by all that it says negative {end}.",
+            id=f"{end}-{n}",
+        )
+        for end in ("now", "then")
+        for n in range(20)
+    ]
+    store, keep = store_of(tmp_path, rows), np.ones(40, bool)
+    dedupe(store, keep, DedupeSettings(threshold=0.5), Ledger("dedupe"))
+    assert keep.tolist() == [True] * 20 + [False] * 20
+
+
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(1, 3))
 @settings(max_examples=100, deadline=None)
 def test_candidate_pairs_connect_what_shares_a_band(values: list[int], bands: int) -> None:
