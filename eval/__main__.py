@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--judge", metavar="URL", help="OpenAI-compatible API, e.g. http://127.0.0.1:8000/v1"
     )
     judge.add_argument("--judge-model", metavar="NAME")
-    judge.add_argument("--judge-timeout", type=float, default=60.0, metavar="SECONDS")
+    judge.add_argument("--judge-timeout", type=float, default=120.0, metavar="SECONDS")
     add_served_arms(parser)
     parser.add_argument(
         "--votes",

@@ -25,7 +25,7 @@ from eval.generation.version import generation_version
 from eval.labelled.pairs import labelled_pairs
 from eval.progress import progress_bar
 from eval.scoring.calibration import PAIRS, calibrate
-from eval.scoring.judge import PLANTED, Judge, judge_items, no_verdicts
+from eval.scoring.judge import Judge, judge_items, unfit
 from eval.scoring.pairs import Item, pair
 from eval.suite import Suite
 from recipes.runner.core.errors import UserError
@@ -214,25 +214,34 @@ def _say_what_is_kept(
 def judge_outcome(
     outcome: Evaluation, endpoint: ChatEndpoint, folder: Path, console: Console
 ) -> None:
-    """Let a judge rate every pair; says first where the answers go.
+    """Let a judge that passes its calibration rate every pair; says first where answers go.
 
     Raises:
         UserError: the judge fails; the verdicts so far are kept.
     """
     items = [item for group in outcome.items.values() for item in group]
+    said = f"{endpoint.url} (model {endpoint.model})"
     console.print(
-        f"judge: {len(items)} prompts with both answers are sent to {endpoint.url} "
-        f"(model {endpoint.model})",
+        f"judge: {said} is asked first about {len(PAIRS)} planted pairs of answers, and if it is "
+        f"fit about {len(labelled_pairs())} that people labelled",
         highlight=False,
+        soft_wrap=True,
     )
     with progress_bar(console) as bar:
         pairs = len(PAIRS) + len(labelled_pairs())
-        total = 2 * (pairs + len(items) + sum(bool(item.suite.rubric) for item in items))
-        task = bar.add_task("judge", total=total)
+        task = bar.add_task("judge, planted pairs", total=2 * pairs)
         judge = Judge(endpoint, folder / "judge.jsonl", lambda n: bar.advance(task, n))
         calibration = calibrate(judge.choose)
-        if judge.faults.of(PLANTED) == calibration.asked:
-            raise no_verdicts(judge, calibration.asked, calibration.asked)
+        if not calibration.trusted:
+            outcome.judge = unfit(judge, calibration)
+            return
+        console.print(
+            f"judge: {len(items)} prompts with both answers are sent to {said}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        wanted = 2 * (len(items) + sum(bool(item.suite.rubric) for item in items))
+        bar.reset(task, description="judge", total=wanted)
         outcome.judge = judge_items(judge, items, calibration)
 
 

@@ -9,7 +9,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from eval.report.wording import arm_names, counts_said, cut_answers, few_differ, gates_said
+from eval.report.wording import (
+    arm_names,
+    counts_said,
+    cut_answers,
+    few_differ,
+    gates_said,
+    unfit_judge_said,
+)
 from eval.scoring.statistics import LEAST_PAIRS
 from eval.suite import HELD_OUT
 
@@ -58,7 +65,10 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     console.print(table)
     for line in _notes(summary):
         console.print(line, highlight=False, soft_wrap=True)
-    if judge := summary.get("judge"):
+    judge = summary.get("judge")
+    if unfit := unfit_judge_said(judge):
+        console.print(f"[red]{escape(unfit)}[/]", highlight=False, soft_wrap=True)
+    elif judge:
         console.print(
             f"judge {escape(judge['model'])}: {_wins(judge['win_rate'])}; its verdict flipped with "
             f"the order in {judge['flip_rate']:.0%} of pairs, {judge['invalid_rate']:.0%} of its "
@@ -107,11 +117,10 @@ def _notes(summary: dict[str, Any]) -> list[str]:
 def _calibration_said(found: dict[str, Any] | None) -> str:
     if not found:
         return ""
-    trusted = "" if found["trusted"] else "[red], so it decides nothing[/]"
     said = f"; on planted pairs it was right in {found['right']} of {found['asked']}"
     if labelled := found.get("labelled"):
         said += f", on labelled ones in {labelled['right']} of {labelled['asked']}"
-    return said + trusted
+    return said
 
 
 def _wins(found: dict[str, Any] | None) -> str:

@@ -17,6 +17,7 @@ from eval.report.wording import (
     cut_answers,
     few_differ,
     gates_said,
+    unfit_judge_said,
     worth_said,
 )
 from eval.scoring.danger import HARMFUL, near_danger, own_name, row_severity, severity_of
@@ -65,6 +66,7 @@ def render_report(summary: dict[str, Any], rows: Results, record: dict[str, Any]
         gates=sorted(summary["gates"], key=lambda gate: _GATES.index(gate["status"])),
         gates_said=gates_said(summary["gates"]),
         counts_said=counts_said(summary),
+        unfit_judge=unfit_judge_said(summary.get("judge")),
         names=names,
         against=against,
         heading=f"{summary['run']}{f' against {against}' if against else ': did tuning help?'}",

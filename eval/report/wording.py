@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 from eval.checks.registry import decides
 from eval.checks.worth import measured
 from eval.scoring.statistics import paired_rate_interval
+from eval.suite import HELD_OUT
 
 SOUND_CUT = 0.05  # of a sound model's answers at most are cut, or the limits are too tight
 
@@ -140,3 +141,49 @@ def worth_said(check: str) -> str:
         unmeasured = "not measured on a writer whom no fit has seen; so it only informs"
         return "" if decides(check) else unmeasured
     return f"{worth}{'' if worth.decides else '; so it only informs'}"
+
+
+def unfit_judge_said(judge: dict[str, Any] | None) -> str | None:
+    """The line on a judge that failed its calibration; None without one, or where it is fit."""
+    found = (judge or {}).get("calibration")
+    if not judge or not found or found["trusted"]:
+        return None
+    failed, which = found, "planted pairs, whose better answer is plain, each"
+    if labelled := found.get("labelled"):
+        failed, which = labelled, "pairs of answers that people labelled, each"
+    silent = failed.get("silent")
+    return (
+        f"judge {judge['model']} is unfit, so no verdict rests on it: about {failed['pairs']} "
+        f"{which} asked in both orders, it chose the better answer in {failed['right']} of "
+        f"{failed['asked']} replies ({failed['agreement']:.0%}, 95% "
+        f"{failed['interval']['low']:.0%} to {failed['interval']['high']:.0%}; "
+        f"{failed['level']:.0%} is asked for)"
+        + (f"; {silent} held no verdict" if silent else "")
+        + ". Take a more able model, or leave the judge out"
+    )
+
+
+def pair_said(pair: dict[str, Any]) -> str:
+    """One run's tuned model against another's in a sentence, from `eval.scoring.run_pairs`."""
+    by_verdict: dict[str, list[str]] = {}
+    for row in pair["suites"]:
+        by_verdict.setdefault(row["verdict"], []).append(row["name"].replace("_", " "))
+    said = [
+        f"{way} in {_and(by_verdict.pop(way))}" for way in ("worse", "better") if way in by_verdict
+    ]
+    said = said or ["not shown to differ in any suite"] if pair["suites"] else []
+    said += [f"{verdict} in {_and(names)}" for verdict, names in sorted(by_verdict.items())]
+    if pair["refused"]:
+        said.append(
+            f"not paired: {_and([row['name'].replace('_', ' ') for row in pair['refused']])}"
+        )
+    counted = [row for row in pair["suites"] if row["name"] != HELD_OUT]
+    if counted:
+        new = sum(row["new_red_lines"] for row in counted)
+        gone = sum(row["gone_red_lines"] for row in counted)
+        said.append(f"a red line that only it crosses in {new} prompts, only the other in {gone}")
+    return f"{pair['second']} against {pair['first']}: {'; '.join(said)}"
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -92,9 +92,11 @@ def decide(
         for row, _ in unsure
         if row["name"] not in open_names
     ]
+    unmeasured = [row for row in rows if row.get("stand_in")]
+    reasons += [_stands_in(row) for row in unmeasured]
     doubted = [row for row in rows if row.get("doubt")]
     reasons += [_doubted(row) for row in doubted]
-    if blocking := _blocking(held_open, unsure, doubted, unread):
+    if blocking := _blocking(held_open, unsure, doubted, unmeasured, unread):
         prompts = {row["name"]: needed for row, needed in unsure}
         return _decided("can't tell", f"Can't tell: {'; '.join(blocking)}", reasons, prompts)
     if better:
@@ -107,6 +109,7 @@ def _blocking(
     held_open: Sequence[GateResult],
     unsure: Sequence[tuple[dict[str, Any], int]],
     doubted: Sequence[dict[str, Any]],
+    unmeasured: Sequence[dict[str, Any]],
     unread: Unread,
 ) -> list[str]:
     """What is not shown and has to be before a model ships; empty where nothing blocks it."""
@@ -116,12 +119,16 @@ def _blocking(
     maybe_worse = [row for row in doubted if row["doubt"]["way"] == "worse"]
     if maybe_worse:
         parts.append(_only_doubted(maybe_worse))
+    if unmeasured:
+        figures = _listed(sorted({row["primary"] for row in unmeasured}))
+        titles = _listed([_title(row) for row in unmeasured])
+        parts.append(f"{titles} {_is(unmeasured)} undecided, as nobody fit measured {figures}")
     if unsure:
         titles = _listed([_title(row) for row, _ in unsure])
         tell = _would_tell({row["name"]: needed for row, needed in unsure})
         parts.append(f"{titles} may still be worse; {tell}")
     # An open gate of being no worse says what stands above of its suite.
-    said = {row["name"] for row in [*maybe_worse, *(row for row, _ in unsure)]}
+    said = {row["name"] for row in [*maybe_worse, *unmeasured, *(row for row, _ in unsure)]}
     if rest := [gate for gate in held_open if not (gate.no_worse and gate.suite in said)]:
         parts.append(f"not shown: {_listed([f'{g.gate} ({g.suite})' for g in rest])}")
     return parts
@@ -176,6 +183,11 @@ def _doubted(row: dict[str, Any]) -> str:
     )
 
 
+def _stands_in(row: dict[str, Any]) -> str:
+    """Line on a suite whose deciding figure was not measured."""
+    return f"{row['primary']} of {_title(row)} was not measured; in its place, {_figures(row)}"
+
+
 def _to_read(unread: Unread) -> list[str]:
     """Lines on answers that no check can judge in a person's place."""
     lines = []
@@ -209,8 +221,8 @@ def _unsure(
     found = []
     for row in rows:
         tolerated = row.get("tolerated") or _TOLERATED * row["margin"]
-        if row.get("doubt"):
-            continue  # more prompts would not tell: it is the checks that can't
+        if row.get("doubt") or row.get("stand_in"):
+            continue  # more prompts would not tell: it is the checks, or the judge, that can't
         if row["name"] in decided:
             unsure = decided[row["name"]] == "open"
         else:

@@ -69,6 +69,7 @@ class Judged:
         primary: the paired comparison of its primary metric.
         verdict: after Holm.
         doubted: whether only checks that err too often to decide speak for its being worse.
+        unmeasured: whether ``primary`` compares another metric, as the suite's own has no values.
     """
 
     suite: Suite
@@ -76,6 +77,7 @@ class Judged:
     primary: Paired
     verdict: str
     doubted: bool = False
+    unmeasured: bool = False
 
 
 def check_gates(judged: Sequence[Judged]) -> list[GateResult]:
@@ -173,7 +175,9 @@ def _non_inferiority(gate: NonInferiority, one: Judged) -> GateResult:
         f"below {primary.one_sided_low:+.3f}"
     )
     status: Status = "open"
-    if primary.n < LEAST_PAIRS:
+    if one.unmeasured:
+        why = f"{one.suite.primary.metric} was not measured"
+    elif primary.n < LEAST_PAIRS:
         why = f"{primary.n} prompts are too few to tell; it takes {LEAST_PAIRS}"
     elif primary.one_sided_low > -margin:
         status = "holds"

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from datasets_prep.loops import ends_in_loop
 from eval.generation.endpoint import ChatEndpoint, parallel
 from eval.generation.store import AnswerStore
 from eval.scoring.calibration import Calibration
@@ -25,7 +26,9 @@ from recipes.runner.run.fingerprint import digest
 KEY_VARIABLE = "EVAL_JUDGE_API_KEY"
 _PARALLEL = 4
 _TRIES = 3  # for a verdict, beyond what the endpoint tries for a reply
-_ROOM = 1024  # tokens; a judge that thinks first needs more than its verdict takes
+# Tokens: enough for a verdict, for one that thinks first, for one that thinks long. A judge is
+# given what its longest verdict so far took: who rambles on a CPU would hold up everything.
+_ROOMS = (96, 1024, 4096)
 _REMINDER = "\n\nReply with the JSON object alone."
 PLANTED = "planted and labelled pairs"  # their place among the suites
 FAULTS = ("cut", "refused", "no verdict")
@@ -107,6 +110,7 @@ class Judge:
         self.endpoint = endpoint
         self.asked = self.cached = 0
         self.faults = Faults()
+        self._room = 0  # place in _ROOMS
         self._store = AnswerStore(cache)
         self._progress = progress
 
@@ -154,23 +158,27 @@ class Judge:
                     else:
                         self._store.put(key, said)
         if failure:
+            slow = ", or is slow (--judge-timeout)" if "timed out" in failure.what else ""
             raise UserError(
                 f"the judge {failure.what}; {self.asked} new verdicts are kept",
                 failure.where,
-                f"{failure.todo}; the same command goes on",
+                f"{failure.todo}{slow}; the same command goes on",
             )
         return [read(self._store[key]) if key in self._store else None for key in keys]
 
     def _ask(self, prompt: Messages, read: Read) -> str | Fault:
         """A reply that holds a verdict, or why the last try held none."""
         fault: Fault = "no verdict"
-        room, messages = _ROOM, prompt
+        room, messages = self._room, prompt
         for _ in range(_TRIES):
-            reply = self.endpoint.ask(messages, temperature=0, max_tokens=room)
+            reply = self.endpoint.ask(messages, temperature=0, max_tokens=_ROOMS[room])
             if read(reply.text) is not None:
+                self._room = max(self._room, room)
                 return reply.text
             fault = fault_of(reply.text, reply.stopped)
-            room = 4 * room if fault == "cut" else room
+            if ends_in_loop(reply.text):  # more room or another try would be more of it
+                return "no verdict"
+            room = min(room + (fault == "cut"), len(_ROOMS) - 1)
             messages = [*prompt[:-1], {**prompt[-1], "content": prompt[-1]["content"] + _REMINDER}]
         return fault
 
@@ -180,20 +188,33 @@ class Judge:
         return self.verdicts(prompts, read_pair, [PLANTED] * len(prompts))
 
 
-def judge_items(
-    judge: Judge, items: list[Item], calibration: Calibration | None = None
-) -> dict[str, Any]:
+def unfit(judge: Judge, calibration: Calibration) -> dict[str, Any]:
+    """The figures of a judge that failed its calibration, and so was asked about nothing else."""
+    return {
+        "url": judge.endpoint.url,
+        "model": judge.endpoint.model,
+        "asked": judge.asked,
+        "cached": judge.cached,
+        "faults": _faults(judge),
+        "calibration": calibration.to_json(),
+    }
+
+
+def judge_items(judge: Judge, items: list[Item], calibration: Calibration) -> dict[str, Any]:
     """Add the judge's figures to every item, and sum them up.
 
-    Each item gets ``judge.<dimension>`` and ``judge.overall`` in both arms' metrics, unless the
-    judge failed its calibration: then its scores are kept beside and decide nothing. Each gets
+    Each item gets ``judge.<dimension>`` and ``judge.overall`` in both arms' metrics, and
     ``judge["preference"]`` in tuned: 1 tuned, 0 base, 0.5 a tie. A disagreement between the two
     orders is a tie, and a flip; a pair with a reply that holds no verdict is left out, and counted.
+
+    Args:
+        judge: who is asked.
+        items: both arms' answers, of every suite.
+        calibration: of this judge, which it passed.
 
     Raises:
         UserError: the endpoint failed, or more than half of its replies hold no verdict.
     """
-    trusted = calibration is None or calibration.trusted
     for suite in dict.fromkeys(item.suite.name for item in items if item.suite.rubric):
         own = [item for item in items if item.suite.name == suite]
         dimensions = own[0].suite.rubric
@@ -205,7 +226,7 @@ def judge_items(
         )
         for arm, scores in zip(sides, found, strict=True):
             if scores is not None:
-                _add_scores(arm, scores, trusted)
+                _add_scores(arm, scores)
     orders = [
         (item.suite.name, first.conversation.messages(), second.conversation.messages())
         for item in items
@@ -219,30 +240,24 @@ def judge_items(
     total = len(orders) + 2 * sum(bool(item.suite.rubric) for item in items)
     invalid = judge.faults.total - judge.faults.of(PLANTED)
     if invalid * 2 > total:
-        raise no_verdicts(judge, invalid, total)
+        raise UserError(
+            f"the judge gave no valid verdict in {invalid} of {total} replies",
+            judge.endpoint.url,
+            "Take a more able judge model, or leave the judge out",
+        )
     flips = _prefer(items, verdicts)
     return {
         **_sum_up(judge, items, verdicts, flips, invalid, total),
-        "calibration": calibration.to_json() if calibration else None,
+        "calibration": calibration.to_json(),
     }
 
 
-def no_verdicts(judge: Judge, invalid: int, total: int) -> UserError:
-    """The error of a judge that does not judge."""
-    return UserError(
-        f"the judge gave no valid verdict in {invalid} of {total} replies",
-        judge.endpoint.url,
-        "Take a more able judge model, or leave the judge out",
-    )
-
-
-def _add_scores(arm: Scored, scores: dict[str, float], trusted: bool) -> None:
+def _add_scores(arm: Scored, scores: dict[str, float]) -> None:
     if arm.conversation.degenerate:  # whatever a judge makes of a loop
         scores = dict.fromkeys(scores, 1.0)
     arm.judge["scores"] = scores
-    if trusted:
-        arm.metrics |= {f"judge.{name}": value for name, value in scores.items()}
-        arm.metrics["judge.overall"] = fmean(scores.values())
+    arm.metrics |= {f"judge.{name}": value for name, value in scores.items()}
+    arm.metrics["judge.overall"] = fmean(scores.values())
 
 
 def _prefer(items: list[Item], verdicts: list[str | None]) -> int:
@@ -282,12 +297,17 @@ def _sum_up(
         "invalid_rate": invalid / total if total else 0.0,
         "flip_rate": flips / len(judged) if judged else 0.0,
         "first_position_rate": valid.count("A") / len(valid) if valid else None,
-        "faults": {name: dict(counts) for name, counts in judge.faults.by_suite.items()},
+        "faults": _faults(judge),
         "win_rate": _wins(judged) if preferences else None,
         "suites": {name: _wins(own) for name, own in by_suite.items()},
         "length_difference": fmean(longer) if longer else None,
         "length_rho": rank_correlation(longer, preferences),
     }
+
+
+def _faults(judge: Judge) -> dict[str, dict[str, int]]:
+    """By suite, how many replies held no verdict, by why."""
+    return {name: dict(counts) for name, counts in judge.faults.by_suite.items()}
 
 
 def _wins(items: Sequence[Item]) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def summarise(
 
 def _judged(suite: Suite, items: list[Item], row: dict[str, Any]) -> Judged:
     doubted = (row.get("doubt") or {}).get("way") == "worse"
-    return Judged(suite, items, row["compared"], row["verdict"], doubted)
+    return Judged(suite, items, row["compared"], row["verdict"], doubted, row["stand_in"])
 
 
 def _add_detectable(row: dict[str, Any], alpha: float) -> None:
@@ -155,6 +155,7 @@ def _suite_row(suite: Suite, items: list[Item]) -> dict[str, Any]:
         "about": suite.about,
         "metric": metric,
         "stand_in": metric != suite.primary.metric,
+        "primary": suite.primary.metric,
         "max_new_tokens": suite.max_new_tokens,
         "margin": suite.primary.margin,
         "tolerated": next(

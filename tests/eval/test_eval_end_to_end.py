@@ -121,7 +121,7 @@ def test_another_run_stands_in_base_s_place(
     assert [row["base"] for row in rows] == [row["tuned"] for row in before]
     out, page = capsys.readouterr().out, (folder / "report.html").read_text()
     assert "base below is worse" in out and "other against worse" in out
-    assert "<h1>other against worse</h1>" in page and "<h4>Worse</h4>" in page
+    assert '<h1 dir="auto">other against worse</h1>' in page and "<h4>Worse</h4>" in page
     assert not (run / "eval" / "summary.json").exists()  # what it is worth against the base
     card = (run / "README.md").read_text()
     assert "### Against `worse`" in card and "**Not evaluated against its base.**" in card
@@ -257,8 +257,8 @@ def test_votes_that_do_not_fit(
 @pytest.mark.parametrize(
     ("reply", "code", "words"),
     [
-        ('{"better": "A"}', 3, "flip"),
-        ("Both are fine.", 1, "the judge gave no valid verdict in "),
+        ('{"better": "A"}', 3, "(50%, 95% 19% to 81%; 85% is asked for). Take a more able model"),
+        ("Both are fine.", 3, "; 6 held no verdict. Take a more able model"),
         ((401, "wrong key"), 1, "the judge refused with 401: wrong key"),
     ],
 )
@@ -276,17 +276,19 @@ def test_a_judge_from_the_command_line(
             got = int(str(stopped.code))
     out, err = capsys.readouterr()
     assert got == code
-    assert f"12 prompts with both answers are sent to {server.url}" in out
+    assert f"judge: {server.url} (model made-up-{code}) is asked first about" in out
+    assert "12 prompts with both answers" not in out
     if code == 1:
         assert err.count("\n") == 1 and words in err
         kept = (folder / "eval" / "results.jsonl").read_text().splitlines()
         assert len(kept) == 24 and json.loads(kept[-1])["tuned"]["answers"]
         return
     judged = json.loads((folder / "eval" / "summary.json").read_text())["judge"]
-    assert "tuned wins 50%" in out and "flipped with the order in 100% of pairs" in out
-    assert judged["flip_rate"] == 1.0 and judged["win_rate"]["ties"] == 12
+    assert f"judge made-up-{code} is unfit, so no verdict rests on it" in out and words in out
+    assert not judged["calibration"]["trusted"] and "win_rate" not in judged
     page = (folder / "eval" / "report.html").read_text()
-    assert words in page and server.url in page
+    assert page.index("is unfit, so no verdict") < page.index('id="verdicts"') and words in page
+    assert f"{server.url} was asked about none" in page
 
 
 def test_served_models_as_arms(

@@ -12,16 +12,20 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer
+from planted import drawn
 
 from eval.answers import Answer, AnsweredConversation
+from eval.evaluate import Options, describe
 from eval.generation.decoding import Decoding
 from eval.generation.endpoint import ChatEndpoint, seconds_to_wait
 from eval.generation.remote import RemoteArm
 from eval.labelled.pairs import labelled_pairs
-from eval.scoring.calibration import PAIRS, calibrate
-from eval.scoring.judge import Judge, judge_items
+from eval.report.wording import unfit_judge_said
+from eval.scoring.calibration import PAIRS, Agreement, Calibration, calibrate
+from eval.scoring.judge import Judge, judge_items, unfit
 from eval.scoring.pairs import Item, pair
 from eval.scoring.replies import fault_of, read_pair, read_rubric
+from eval.scoring.summary import summarise
 from eval.suite import load_suite
 from recipes.runner.core.errors import UserError
 
@@ -84,6 +88,14 @@ def items(tuned_good: int = 8) -> list[Item]:
     return pair(suite, base, tuned, None)
 
 
+PASSED = Calibration(Agreement((2,), ("danger",), 0, 0, 1), Agreement((2,), ("danger",), 0, 0, 1))
+
+
+def judge_all(asking: Judge, found: list[Item]) -> dict[str, Any]:
+    """As a judge that passed its calibration."""
+    return judge_items(asking, found, PASSED)
+
+
 def judge(server: Server, tmp_path: Path, **settings: Any) -> Judge:
     endpoint = ChatEndpoint(server.url, "made-up", "NO_SUCH_KEY", wait=0.01, **settings)
     return Judge(endpoint, tmp_path / "judge.jsonl")
@@ -91,7 +103,7 @@ def judge(server: Server, tmp_path: Path, **settings: Any) -> Judge:
 
 def test_a_fair_judge_finds_the_better_one(server: Server, tmp_path: Path) -> None:
     found = items()
-    said = judge_items(judge(server, tmp_path), found)
+    said = judge_all(judge(server, tmp_path), found)
     assert (said["win_rate"]["wins"], said["win_rate"]["ties"]) == (8, 2)
     assert said["win_rate"]["p"] == pytest.approx(2 / 2**8)
     assert said["flip_rate"] == 0 and said["invalid_rate"] == 0
@@ -103,7 +115,7 @@ def test_a_fair_judge_finds_the_better_one(server: Server, tmp_path: Path) -> No
 
 def test_a_judge_with_order_bias_decides_nothing(server: Server, tmp_path: Path) -> None:
     server.manner = "first"
-    said = judge_items(judge(server, tmp_path), items())
+    said = judge_all(judge(server, tmp_path), items())
     assert said["win_rate"]["ties"] == 10 and said["win_rate"]["rate"] == 0.5
     assert said["flip_rate"] == 1.0 and said["first_position_rate"] == 1.0
 
@@ -112,7 +124,7 @@ def test_a_judge_with_order_bias_decides_nothing(server: Server, tmp_path: Path)
 def test_junk_and_refusals_are_one_clear_error(server: Server, tmp_path: Path, manner: str) -> None:
     server.manner = manner
     with pytest.raises(UserError, match="no valid verdict in 40 of 40"):
-        judge_items(judge(server, tmp_path), items())
+        judge_all(judge(server, tmp_path), items())
 
 
 @pytest.mark.parametrize(
@@ -141,14 +153,14 @@ def test_what_fails_is_counted_by_suite_asked_again_and_never_kept(
 
     server.say = verdict
     asking = judge(server, tmp_path)
-    said = judge_items(asking, items())
+    said = judge_all(asking, items())
     assert said["faults"] == {"empathy": {"refused": 12}}
     assert said["win_rate"]["wins"] == 5 and said["invalid_rate"] == pytest.approx(0.3)
     assert len(server.requests) == 28 + 3 * 12
     reminded = ["JSON object alone" in r["messages"][-1]["content"] for r in server.requests]
     assert sum(reminded) == 2 * 12
     server.say = fair
-    again = judge_items(judge(server, tmp_path), items())
+    again = judge_all(judge(server, tmp_path), items())
     assert again["asked"] == 12 and again["faults"] == {} and again["win_rate"]["wins"] == 8
 
 
@@ -165,8 +177,13 @@ def test_a_thinker_that_was_cut_gets_more_room(server: Server, tmp_path: Path) -
         return fair({"messages": [{"content": question}]})
 
     server.say = verdict
-    assert judge_items(judge(server, tmp_path), items()[:1])["win_rate"]["wins"] == 1
-    assert set(room) == {1024, 4096}
+    asking = judge(server, tmp_path)
+    assert judge_all(asking, items()[:1])["win_rate"]["wins"] == 1
+    # The pair's first question needs three tries; a judge known to need room is given it at once.
+    assert sorted(set(room)) == [96, 1024, 4096]
+    before = len(room)
+    assert judge_all(asking, items()[1:3])["win_rate"]["wins"] == 2
+    assert set(room[before:]) == {4096}
 
 
 def test_a_newer_api_is_asked_in_its_own_words(server: Server) -> None:
@@ -229,10 +246,12 @@ def heartless(order: Any) -> str:
 )  # fmt: skip
 def test_planted_pairs_find_out_who_can_judge(choose: Any, trusted: bool) -> None:
     found = calibrate(lambda orders: [choose(order) for order in orders])
-    assert found.trusted is trusted and found.planted.asked == 2 * len(PAIRS)
+    assert found.trusted is trusted and found.planted.asked <= 2 * len(PAIRS)
+    assert (found.labelled is not None) is found.planted.enough is (choose in (sensible, heartless))
     whole = found.to_json()
-    assert whole["labelled"]["pairs"] >= 40
-    for said in (whole, whole["labelled"]):
+    if whole["labelled"]:
+        assert whole["labelled"]["pairs"] >= 40
+    for said in filter(None, (whole, whole["labelled"])):
         assert said["interval"]["low"] <= said["agreement"] <= said["interval"]["high"]
         assert sum(kind["asked"] for kind in said["by_kind"].values()) == said["asked"]
 
@@ -243,25 +262,48 @@ def test_labelled_pairs_are_one_message_and_two_kinds_of_answer() -> None:
         assert bad.labels[kind] and not good.labels.get(kind)
 
 
-def test_one_that_failed_decides_nothing(server: Server, tmp_path: Path) -> None:
+def test_one_that_failed_is_asked_no_further(server: Server, tmp_path: Path) -> None:
     asking = judge(server, tmp_path)
     calibration = calibrate(asking.choose)  # this judge looks for the word GOOD alone
     assert not calibration.trusted
-    found = items()
-    said = judge_items(asking, found, calibration)
-    assert not said["calibration"]["trusted"]
-    assert found[0].tuned.judge["scores"] and "judge.overall" not in found[0].tuned.metrics
+    said = unfit(asking, calibration)
+    # Half of a dozen wrong and it can't come up to the level any more.
+    assert said["asked"] == len(server.requests) == 6
+    assert said["calibration"]["right"] == 0 and "win_rate" not in said
+    line = unfit_judge_said(said)
+    assert line and "in 0 of 6 replies (0%, 95% 0% to " in line
+    assert unfit_judge_said(None) is None
+    assert unfit_judge_said(judge_all(judge(server, tmp_path), items())) is None
+
+
+def test_the_line_on_one_that_fails_on_labelled_pairs_or_says_nothing() -> None:
+    def line(choose: Any) -> str:
+        found = calibrate(lambda orders: [choose(order) for order in orders])
+        return str(unfit_judge_said({"model": "m", "calibration": found.to_json()}))
+
+    assert "pairs of answers that people labelled, each asked in both orders, it chose the " in (
+        line(heartless)
+    )
+    assert "about 3 planted pairs" in line(lambda order: None)
+    assert "; 6 held no verdict. " in line(lambda order: None)
+
+
+def test_one_that_loops_is_not_asked_again(server: Server, tmp_path: Path) -> None:
+    server.say = lambda body: "I am here for you. " * 30
+    asking = judge(server, tmp_path)
+    assert not calibrate(asking.choose).trusted
+    assert len(server.requests) == 6 and asking.faults.of("planted and labelled pairs") == 6
 
 
 def test_verdicts_are_cached_by_content(server: Server, tmp_path: Path) -> None:
-    first = judge_items(judge(server, tmp_path), items())
+    first = judge_all(judge(server, tmp_path), items())
     asked = len(server.requests)
     # Ten prompts, of which base and tuned differ; every distinct question is asked once.
     assert first["asked"] == asked == 40
-    again = judge_items(judge(server, tmp_path), items())
+    again = judge_all(judge(server, tmp_path), items())
     assert len(server.requests) == asked and again["cached"] == 40
     assert again["win_rate"] == first["win_rate"]
-    judge_items(judge(server, tmp_path), items(tuned_good=7))
+    judge_all(judge(server, tmp_path), items(tuned_good=7))
     assert len(server.requests) == asked + 3  # one changed pair: its rubric and both orders
 
 
@@ -271,27 +313,27 @@ def test_a_timeout_is_one_line_and_what_was_said_is_kept(server: Server, tmp_pat
     with pytest.raises(
         UserError, match=r"the judge timed out \(2 tries\); 0 new verdicts"
     ) as caught:
-        judge_items(slow, items())
+        judge_all(slow, items())
     assert server.url in str(caught.value) and "\n" not in str(caught.value)
     assert len(server.requests) <= 2 * 4  # four at once, two tries: no more is asked of a dead one
     server.manner = "fair"
-    assert judge_items(judge(server, tmp_path), items())["win_rate"]["wins"] == 8
+    assert judge_all(judge(server, tmp_path), items())["win_rate"]["wins"] == 8
 
 
 def test_a_server_that_dies_half_way(server: Server, tmp_path: Path) -> None:
     first = items()[:4]
-    judge_items(judge(server, tmp_path), first)
+    judge_all(judge(server, tmp_path), first)
     server.manner = "locked"
     with pytest.raises(UserError, match=r"refused with 401.*wrong key"):
-        judge_items(judge(server, tmp_path), items())
+        judge_all(judge(server, tmp_path), items())
     server.manner = "fair"
-    said = judge_items(judge(server, tmp_path), items())
+    said = judge_all(judge(server, tmp_path), items())
     assert said["cached"] >= 16
 
 
 def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path) -> None:
     server.manner = "flaky"
-    assert judge_items(judge(server, tmp_path), items())["win_rate"]["wins"] == 8
+    assert judge_all(judge(server, tmp_path), items())["win_rate"]["wins"] == 8
 
 
 def test_no_api_there(server: Server) -> None:
@@ -320,7 +362,7 @@ def test_the_key_comes_from_the_environment(
 
 def test_answers_reach_the_judge_as_data(server: Server, tmp_path: Path) -> None:
     found = items()[:1]
-    judge_items(judge(server, tmp_path), found)
+    judge_all(judge(server, tmp_path), found)
     question = server.requests[-1]["messages"][-1]["content"]
     shown = json.loads(question.split("\n\n")[1])
     assert {turns[-1]["content"] for turns in shown.values()} == {
@@ -368,3 +410,19 @@ def test_a_served_model_can_be_an_arm(server: Server) -> None:
     assert answers == [Answer('{"better": "A"}', True, 7)] * 3
     sent = server.requests[0]
     assert sent["temperature"] == 0.0 and sent["max_tokens"] == 20 and sent["model"] == "m"
+
+
+def test_what_only_a_judge_decides_stays_undecided_without_one() -> None:
+    (suite,), found, _ = drawn("safer", 0, ("empathy",))
+    settings = describe(Options(), [suite]) | {"run": "r"}
+    assert summarise([suite], found, None, settings)["decision"]["kind"] == "ship"
+    primary = suite.primary.model_copy(update={"metric": "judge.overall"})
+    judged = suite.model_copy(update={"primary": primary})
+    summary = summarise([judged], found, None, settings)
+    decision = summary["decision"]
+    assert decision["kind"] == "can't tell" and not decision["prompts"]
+    assert "empathy is undecided, as nobody fit measured judge.overall" in decision["sentence"]
+    assert any("in its place, score" in reason for reason in decision["reasons"])
+    own = [gate for gate in summary["gates"] if gate["no_worse"]]
+    assert all(gate["status"] == "open" for gate in own)
+    assert all(gate["why"] == "judge.overall was not measured" for gate in own)
