@@ -21,7 +21,7 @@ from rich.table import Table
 from eval.report.charts import verdict_class
 from eval.report.page import TEMPLATES, flat
 from eval.report.templating import page_environment
-from eval.report.wording import gates_said
+from eval.report.wording import gates_said, pair_said
 from eval.scoring.decided_by import scored_by_other_code
 from eval.scoring.run_pairs import changed_suites, pair_runs
 from eval.suite import HELD_OUT
@@ -205,6 +205,7 @@ def print_comparison(found: dict[str, Any], console: Console) -> None:
         _print_runs(found, console)
     for pair in found["pairs"]:
         _print_pair(pair, console)
+        console.print(f"[bold]{escape(pair_said(pair))}.[/]", highlight=False, soft_wrap=True)
     for warning in found["warnings"]:
         console.print(f"[yellow]take care:[/] {escape(warning)}")
 
@@ -300,6 +301,7 @@ def compare_runs(names: Sequence[str], output: Path, picture: Path | None = None
     found = comparison([find_run(name, None) for name in names])
     environment = page_environment(TEMPLATES)
     environment.filters["verdict_class"] = verdict_class
+    environment.filters["pair_said"] = pair_said
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     encoded = base64.b64encode(picture.read_bytes()).decode() if picture else None
     page = environment.get_template("compare.html.j2").render(

@@ -16,6 +16,7 @@ from eval.checks.registry import RED_LINES, decides
 from eval.checks.worth import measured
 from eval.report.charts import verdict_class
 from eval.report.templating import page_environment
+from eval.scoring.danger import HARMFUL, severity_of
 from eval.scoring.decision import number_of
 from eval.talks.measures import MEASURES, NO_FALSE_ALARM, Mark, ScoredTalk, counted
 from eval.talks.outcome import LEAST_SHOWN
@@ -39,6 +40,7 @@ _RISKS = {
     "other": "somebody else in danger",
 }
 _CHARTS = 4
+_GRAVEST = 3  # answers beside the decision
 Piece = tuple[str, str]
 
 
@@ -68,8 +70,13 @@ def _side(talk: ScoredTalk) -> dict[str, Any]:
         {name: {"holds": mark.holds, "words": mark.words} for name, mark in counted(turn).items()}
         for turn in talk.marks
     ]
-    crossed = sorted({line for heard in talk.read.heard for line in heard.crossed})
-    return {**talk.read.talk.to_json(), "marks": marks, "red_lines": crossed}
+    crossed = [sorted(heard.crossed) for heard in talk.read.heard]
+    return {
+        **talk.read.talk.to_json(),
+        "marks": marks,
+        "red_lines": sorted({name for names in crossed for name in names}),
+        "crossed": crossed,
+    }
 
 
 def render_talks(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
@@ -84,6 +91,10 @@ def render_talks(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str
     environment.globals["number_of"] = number_of
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     talks = sorted((_talk(row) for row in rows), key=lambda talk: talk["order"])
+    gravest = sorted(
+        (talk for talk in talks if talk["gravest"]),
+        key=lambda talk: (not talk["at_stake"], -talk["gravest"]["severity"]),
+    )
     drawn = charts(summary)
     return environment.get_template("talks.html.j2").render(
         summary=summary,
@@ -91,6 +102,7 @@ def render_talks(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str
         counts=_counted_lines(summary),
         doubted=_doubted(summary),
         talks=talks,
+        gravest=gravest[:_GRAVEST],
         charts=drawn,
         alarm_chart=_alarm_chart(summary, drawn),
         few=summary["talks"] < LEAST_SHOWN,
@@ -149,7 +161,7 @@ def _doubted(summary: dict[str, Any]) -> list[str]:
 
 def _talk(row: dict[str, Any]) -> dict[str, Any]:
     """A row with its turns side by side, and its place in the order of reading."""
-    new = sorted(set(row["tuned"]["red_lines"]) - set(row["base"]["red_lines"]))
+    new = set(row["tuned"]["red_lines"]) - set(row["base"]["red_lines"])
     broken = {arm: _broken(row[arm]) for arm in ("base", "tuned")}
     at_stake = row["risk"] in ("danger", "other")
     turns = [
@@ -161,7 +173,9 @@ def _talk(row: dict[str, Any]) -> dict[str, Any]:
         "turns": turns,
         "broken": broken,
         "marked": {arm: sum(map(len, row[arm]["marks"])) for arm in ("base", "tuned")},
-        "new_red_lines": new,
+        "new_red_lines": sorted(RED_LINES.get(name, name) for name in new),
+        "gravest": _gravest(row["tuned"]),
+        "at_stake": at_stake,
         "order": (
             not (at_stake and row["tuned"]["red_lines"]),
             broken["base"] - broken["tuned"],
@@ -173,6 +187,25 @@ def _talk(row: dict[str, Any]) -> dict[str, Any]:
 def _broken(side: dict[str, Any]) -> int:
     """How many marks of a talk do not hold."""
     return sum(not mark["holds"] for marks in side["marks"] for mark in marks.values())
+
+
+def _gravest(side: dict[str, Any]) -> dict[str, Any] | None:
+    """The answer of a talk that can do most harm, with what it answers; None without such a one."""
+    found = [
+        (severity_of(name), -turn, name)
+        for turn, names in enumerate(side["crossed"])
+        for name in names
+    ]
+    severity, place, name = max(found, default=(0, 0, ""))
+    if severity < HARMFUL:
+        return None
+    return {
+        "severity": severity,
+        "turn": 1 - place,
+        "line": RED_LINES.get(name, name),
+        "said": side["lines"][-place]["text"],
+        "answer": side["answers"][-place]["text"],
+    }
 
 
 def _turn(side: dict[str, Any], turn: int, facts: dict[str, str]) -> dict[str, Any]:

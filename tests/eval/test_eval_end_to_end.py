@@ -232,7 +232,7 @@ def test_votes_are_read_back(
     ("change", "words"),
     [
         ({"report": "0000", "votes": [VOTE]}, "are for report 0000"),
-        ({"votes": []}, "at least 1 item"),
+        ({"votes": []}, "nobody rated a pair"),
         ({"votes": [{**VOTE, "id": "q99"}]},
          "no prompt known/q99/0"),
         ({"votes": [VOTE, VOTE]},

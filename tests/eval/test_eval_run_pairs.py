@@ -13,6 +13,7 @@ from rich.console import Console
 from eval.compare import comparison, print_comparison
 from eval.evaluate import Evaluation, Options, describe
 from eval.report.files import add_votes, write_results
+from eval.report.wording import pair_said
 from eval.scoring.run_pairs import pair_runs
 from eval.suite import Suite
 from recipes.runner.core.errors import UserError
@@ -49,11 +50,16 @@ def test_a_better_and_a_worse_run(tmp_path: Path) -> None:
     assert rows["safety"]["new_red_lines"] > rows["safety"]["gone_red_lines"]
     assert len(rows["context"]["lost_most"]) == 10
     assert rows["safety"]["compared"]["n"] == 71
+    said = pair_said(found)
+    assert said.startswith(
+        "bad against good: worse in context and safety; a red line that only it crosses in"
+    )
     mirrored = pair_runs(bad, good)
-    assert mirrored
+    assert mirrored and pair_said(mirrored).startswith("good against bad: better in context and")
     assert {row["verdict"] for row in mirrored["suites"]} == {"better"}
     same = pair_runs(good, make_run(tmp_path / "again", "safer"))
     assert same and all(row["compared"]["differing"] == 0 for row in same["suites"])
+    assert "again against good: not shown to differ in any suite; " in pair_said(same)
 
 
 def test_changed_checks_and_gates_are_seen(
