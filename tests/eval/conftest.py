@@ -22,6 +22,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if not _FOUND:
         return
     terminalreporter.section("planted arms: decisions by seed")
-    terminalreporter.write_line(f"{'arm':<12}" + "".join(f"{kind:>12}" for kind in _KINDS))
+    terminalreporter.write_line(f"{'arm':<16}" + "".join(f"{kind:>12}" for kind in _KINDS))
     for arm, said in _FOUND.items():
-        terminalreporter.write_line(f"{arm:<12}" + "".join(f"{said[kind]:>12}" for kind in _KINDS))
+        terminalreporter.write_line(f"{arm:<16}" + "".join(f"{said[kind]:>12}" for kind in _KINDS))
