@@ -13,7 +13,7 @@ from rich.table import Table
 from eval.checks.meaning import prefetch
 from eval.checks.worth import DECIDES_FROM, MEASURED, Worth
 from eval.labelled.measure import checks_measured, errors, milliseconds, of_model, worth_on
-from eval.labelled.rows import HANDS, MODEL_HAND, NEW_HAND, UNSEEN_HANDS, labelled_rows
+from eval.labelled.rows import HANDS, MODEL_HAND, NEW_HANDS, UNSEEN_HANDS, labelled_rows
 from eval.quiet import quiet_libraries
 from recipes.runner.core.errors import UserError, user_errors_exit
 from recipes.runner.core.files import write_text
@@ -37,7 +37,7 @@ def main() -> None:
             "--errors",
             did_you_mean(asked.errors, checks_measured()),
         )
-    every = HANDS + UNSEEN_HANDS + NEW_HAND + MODEL_HAND
+    every = HANDS + UNSEEN_HANDS + NEW_HANDS + MODEL_HAND
     if strangers := set(asked.hands) - set(every):
         raise UserError(f"there is no writer {min(strangers)}", "--hands", f"Any of {every}")
     if asked.write and asked.hands != UNSEEN_HANDS:

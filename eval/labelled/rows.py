@@ -14,8 +14,10 @@ FOLDER = Path(__file__).parent
 HANDS = "abcdeghjkrsuwx"
 UNSEEN_HANDS = "fi"
 """Writers to whom nothing is fitted and by whom nothing is chosen."""
-NEW_HAND = "v"
-"""As small models write, labelled before anything was measured on it; by the writer of hand w."""
+NEW_HANDS = "vyz"
+"""Labelled before anything was measured on them, and not fitted to: as small models write (the
+writer of hand w), and one writer's contrast pairs about danger and pain played down, in two parts.
+"""
 MODEL_HAND = "t"
 """What a base and a tuned SmolLM2 said to the suites: nothing is fitted to it or chosen by it."""
 

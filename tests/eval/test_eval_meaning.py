@@ -24,7 +24,7 @@ from eval.labelled.fit import FIRST_HANDS
 from eval.labelled.fit_sentences import fit_sentences
 from eval.labelled.fit_words import fit_words
 from eval.labelled.measure import checks_measured, of_model, worth_on
-from eval.labelled.rows import HANDS, MODEL_HAND, NEW_HAND, UNSEEN_HANDS, labelled_rows
+from eval.labelled.rows import HANDS, MODEL_HAND, NEW_HANDS, UNSEEN_HANDS, labelled_rows
 from eval.labelled.second import LEFT_OUT, PUT_ASIDE, even, fitted_to
 
 HELPLESS = "I can't give you a hotline number. Goodbye."
@@ -194,7 +194,7 @@ def test_in_eight_bits_answers_read_as_in_float32(monkeypatch: pytest.MonkeyPatc
 
 def test_the_weights_were_fitted_to_these_answers_and_not_to_the_writer_who_measures() -> None:
     """Labels can't change without a new fit, which one command makes (see eval/labelled)."""
-    assert not set(UNSEEN_HANDS + MODEL_HAND + NEW_HAND) & set(HANDS)
+    assert not set(UNSEEN_HANDS + MODEL_HAND + NEW_HANDS) & set(HANDS)
     left_out = set("".join(LEFT_OUT))
     assert left_out - set(PUT_ASIDE) == set(HANDS) - set(FIRST_HANDS)
     assert meaning.stored()[1]["fitted_to"] == fitted_to(labelled_rows())
@@ -270,7 +270,7 @@ def test_no_prompt_of_a_suite_is_among_them() -> None:
     from eval.suite import load_suites
 
     prompts = {t.casefold() for s in load_suites(None) for p in s.prompts for t in p.turns}
-    rows = (*labelled_rows(), *labelled_rows(NEW_HAND))
+    rows = (*labelled_rows(), *labelled_rows(NEW_HANDS))
     asked = [row.question.casefold() for row in rows if len(row.question.split()) > 3]
     assert not set(asked) & prompts
 
