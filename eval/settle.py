@@ -147,8 +147,9 @@ def settle(swept: Swept, runs: Sequence[Run], scores: Sequence[Scores]) -> dict[
     """The standing of a sweep's settings.
 
     Returns:
-        ``settings`` (name, loss, runs, spread over them, seconds), ``said`` (the end, in words),
-        ``best`` (None where it can't be told), ``lead`` (the best's over the next).
+        ``settings`` (name, whether it was dropped, loss, runs, spread over them, seconds),
+        ``said`` (the end, in words), ``best`` (None where it can't be told), ``lead`` (the best's
+        over the next).
     """
     by_setting: dict[str, dict[str, dict[str, float]]] = {}
     seconds: dict[str, list[float]] = {}
@@ -168,6 +169,7 @@ def settle(swept: Swept, runs: Sequence[Run], scores: Sequence[Scores]) -> dict[
         "settings": [
             {
                 "name": name,
+                "dropped": name in swept.dropped,
                 "held_out_loss": loss,
                 "runs": len(spread[name]),
                 "spread": stdev(spread[name]) if len(spread[name]) > 1 else None,
@@ -223,7 +225,7 @@ def print_standing(found: dict[str, Any], console: Console) -> None:
         table.add_column(heading, overflow="fold")
     for row in found["settings"]:
         table.add_row(
-            escape(row["name"]),
+            escape(row["name"]) + (" (dropped)" if row["dropped"] else ""),
             f"{row['held_out_loss']:.3f}",
             str(row["runs"]),
             "—" if row["spread"] is None else f"{row['spread']:.3f}",

@@ -95,7 +95,8 @@ class Standing:
     """Where the settings of a sweep stand.
 
     Attributes:
-        losses: mean held-out loss of each, nats a token, best first.
+        losses: mean held-out loss of each, nats a token, best first; those that ran to the end
+            before the others, whose few runs may have held out easier conversations.
         best: the setting that leads, whether or not that is shown.
         next: the one behind it; None where there is one alone.
         lead: the best's over the next; None where they share no run.
@@ -140,7 +141,7 @@ def standing(runs: Mapping[str, Mapping[str, Losses]], folds: int, left: Sequenc
         name for name, found in leads.items() if found is None or found.interval.high >= 0
     )
     return Standing(
-        {name: losses[name] for name in ranked},
+        {name: losses[name] for name in [*of_end, *(n for n in ranked if n not in of_end)]},
         best,
         follower,
         leads[follower] if follower else None,

@@ -109,6 +109,16 @@ def test_the_end_names_the_best_and_by_how_much():
     assert [row["name"] for row in end["settings"]] == ["lr: 2", "lr: 1", "lr: 3"]
 
 
+def test_what_was_dropped_stands_below_what_ran_to_the_end_however_easy_its_fold_was():
+    found = runs(np.random.default_rng(2), {"lr: 1": 0.0, "lr: 2": -0.2, "lr: 3": -0.9}, 3, 5)
+    end = settled(found, 5, ["lr: 1", "lr: 2"], {"lr: 1": 5, "lr: 2": 5, "lr: 3": 5},
+                  dropped={"lr: 3": 1})  # fmt: skip
+    assert end["best"] == "lr: 2"
+    assert [(row["name"], row["dropped"]) for row in end["settings"]] == [
+        ("lr: 2", False), ("lr: 1", False), ("lr: 3", True)
+    ]  # fmt: skip
+
+
 def test_the_end_says_that_they_cannot_be_told_apart_and_which_is_cheapest():
     found = runs(np.random.default_rng(3), {"epochs: 1": 0.0, "epochs: 6": 0.0}, 3, 1)
     end = settled(found, 1, ["epochs: 1", "epochs: 6"], {"epochs: 1": 60, "epochs: 6": 360})

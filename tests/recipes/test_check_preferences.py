@@ -108,6 +108,30 @@ def test_equal_sides_are_found_in_every_shape(tmp_path, same):
     assert "row 1 of" in what
 
 
+@pytest.mark.parametrize(
+    ("rl", "row", "words"),
+    [
+        ("dpo", {"chosen": None}, "row 2 of {path} has no chosen"),
+        ("dpo", {"messages": None}, "row 2 of {path} has no messages"),
+        ("kto", {"label": "maybe"}, "row 2 of {path} has the label 'maybe'"),
+        ("kto", {"label": None}, "row 2 of {path} has no label"),
+        ("kto", {"completion": None}, "row 2 of {path} has no completion"),
+    ],
+)
+def test_a_row_without_what_is_read_of_it_is_named(tmp_path, rl, row, words):
+    path = tmp_path / "rows.jsonl"
+    turns = [{"role": "user", "content": "Well?"}, {"role": "assistant", "content": "Yes."}]
+    good = {"messages": turns[:1], "chosen": turns[1], "rejected": "No.", "completion": turns}
+    rows = [good | {"label": True}, good | {"label": False} | row]
+    path.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    entry = {"path": str(path), "type": "chat_template.default", "split": "train"}
+    more = {"rl": rl, "lora_model_dir": None}
+    said = [what for _, _, what in found(datasets=[entry], **more)]
+    assert words.format(path=path) in said
+    others = found(datasets=[entry | {"type": "chatml.intel"}], **more)
+    assert not any(f"row 2 of {path} has" in what for _, _, what in others)
+
+
 def test_kto_wants_two_answers_at_once_and_both_labels(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(2 * '{"prompt": "Well?", "completion": "Yes.", "label": true}\n')

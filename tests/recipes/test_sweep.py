@@ -351,3 +351,19 @@ def test_the_first_run_that_ends_tells_what_a_budget_holds(
     sweep._Trainer(RECIPE, runs, [{}], [], False, budget=330.0).train(runs)
     said = capsys.readouterr().out
     assert said.count("hold") == 1 and f"5 min 30 s {words}" in said
+    few = "and there are 4 settings: some will have none. Two runs of each take BUDGET=14m"
+    assert (few in said) == (takes == 100.0)
+
+
+def test_settings_that_the_budget_left_without_a_run_are_named(tmp_path, monkeypatch, capsys):
+    grid = grid_of(tmp_path, "lora_r: [4, 8, 16]\nseeds: 2")
+    runs = sweep_runs(RECIPE, grid, {})
+    done = runs[:1]
+    monkeypatch.setattr(sweep, "is_finished", lambda run: run in done)
+    monkeypatch.setattr(sweep, "_loss", lambda run: 2.0)
+    monkeypatch.setattr(sweep, "close", lambda *args: 0)
+    trainer = SimpleNamespace(train=lambda asked, seconds: JobsOutcome({}, False, late=True))
+    assert sweep._race(RECIPE, grid, runs, trainer, 60.0) == 0
+    said = capsys.readouterr().out
+    assert "the budget is used: 1 of 6 runs" in said
+    assert "nothing is known of them: lora_r: 8; lora_r: 16" in said

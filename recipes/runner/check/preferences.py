@@ -17,7 +17,7 @@ from recipes.runner.check.finding import (
     spelt,
     whole,
 )
-from recipes.runner.check.references import first_rows, is_local
+from recipes.runner.check.references import file_here, first_rows, is_local
 from recipes.runner.core.errors import UserError
 from recipes.runner.core.nearest import nearest
 from recipes.runner.core.paths import ROOT, is_file, is_folder
@@ -59,9 +59,12 @@ def check_preferences(config: dict[str, Any], ready: bool = False) -> Iterator[F
         yield Finding(("micro_batch_size",), what, "Write 2 or more")
     for place, entry in data_sets(config):
         path = entry.get("path")
-        rows = first_rows(path) if isinstance(path, str) else None
-        check = _equal_sides if rl in _PAIRED else _one_label
-        yield from check((*place, "path"), str(path), rows or [])
+        rows = (first_rows(path) if isinstance(path, str) else None) or []
+        at = (*place, "path")
+        missing = list(_missing(at, str(path), rows, rl, entry))
+        yield from missing
+        if not missing:
+            yield from (_equal_sides if rl in _PAIRED else _one_label)(at, str(path), rows)
 
 
 def _other_reference(config: dict[str, Any]) -> Iterator[Finding]:
@@ -172,6 +175,34 @@ def _hint(path: str) -> str:
     names = [item.name for item in parent.iterdir()] if is_folder(parent) else []
     near = nearest(Path(path).name, names)
     return f"Did you mean {Path(path).parent / near}?" if near else "Correct the path"
+
+
+def _missing(
+    place: KeyPath, path: str, rows: list[dict[str, Any]], rl: Any, entry: dict[str, Any]
+) -> Iterator[Finding]:
+    """The first row without what `chat_template.default` reads, or with a label that is none."""
+    if entry.get("type") != "chat_template.default" or file_here(path) is None:
+        return  # other types have columns of their own
+    if rl == "kto":
+        wanted = ["completion", "label"]
+    else:
+        names = (("field_messages", "messages"), ("field_chosen", "chosen"),
+                 ("field_rejected", "rejected"))  # fmt: skip
+        wanted = [str(entry.get(key) or name) for key, name in names]
+    # What no row has is told of the type, as of every data set.
+    wanted = [name for name in wanted if any(row.get(name) is not None for row in rows)]
+    for number_of, row in enumerate(rows, 1):
+        lacks = next((name for name in wanted if row.get(name) is None), None)
+        if lacks:
+            what = f"row {number_of} of {path} has no {lacks}"
+            yield Finding(
+                place, what, f"chat_template.default reads {', '.join(wanted)}: write them"
+            )
+            return
+        if rl == "kto" and row.get("label") not in (None, True, False):
+            what = f"row {number_of} of {path} has the label {spelt(row['label'])}"
+            yield Finding(place, what, "Write true for an answer that is wanted, false for another")
+            return
 
 
 def _equal_sides(place: KeyPath, path: str, rows: list[dict[str, Any]]) -> Iterator[Finding]:

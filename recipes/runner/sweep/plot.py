@@ -159,8 +159,10 @@ def _title(grid: Grid, dots: Sequence[Dot]) -> str:
     said = f"{grid.name}: lowest held-out loss of each run"
     if len(before) == 1:
         said += f"; before training {before.pop():.3f}"
-    if grid.repeats.count > 1:
+    if len({one.repeat for one in dots}) > 1:
         said += "\ndots: runs, less the level of their seed and fold; bars: standard deviation"
+    elif grid.repeats.count > 1:
+        said += "\none run each: small differences may be chance (a longer BUDGET shows it)"
     elif SEED not in grid.varying:
         said += "\none seed each: small differences may be chance (seeds: 3 in the sweep shows it)"
     return said

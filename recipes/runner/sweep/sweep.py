@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -145,15 +146,26 @@ class _Trainer:
             print(f"{number} failed; going on", file=sys.stderr)
         if not code and self._budget is not None and self._began is not None:
             takes = time.monotonic() - self._began
-            print(_holds(takes, self._budget, len(self._slots), len(self._numbers)))
+            runs, settings = (
+                len(self._numbers),
+                len({run.setting for run in self._by_name.values()}),
+            )
+            print(_holds(takes, self._budget, len(self._slots), runs, settings))
             self._budget = None  # said once
 
 
-def _holds(takes: float, budget: float, at_a_time: int, runs: int) -> str:
+def _holds(takes: float, budget: float, at_a_time: int, runs: int, settings: int) -> str:
     """How many runs a budget holds, by what the first took."""
     most = max(1, int(budget // max(takes, 1))) * at_a_time
     held = f"all {runs} runs" if most >= runs else f"about {most} of {runs} runs"
-    return f"This run took {duration(takes)}. At that, {duration(budget)} hold {held}"
+    said = f"This run took {duration(takes)}. At that, {duration(budget)} hold {held}"
+    if most < settings:
+        least = math.ceil(2 * settings / at_a_time * takes / 60)
+        said += (
+            f", and there are {settings} settings: some will have none. Two runs of each take"
+            f" BUDGET={least}m"
+        )
+    return said
 
 
 def _race(
@@ -183,6 +195,9 @@ def _race(
     found = race(settings, grid.repeats.count, budget, pull, time.monotonic, say)
     if found.out_of_time and not interrupted:
         say(f"the budget is used: {sum(is_finished(run) for run in runs)} of {len(runs)} runs")
+    ran = {run.setting for run in runs if is_finished(run)}
+    if unseen := [name for name in found.left if name not in ran and not interrupted]:
+        say(f"without a run, so that nothing is known of them: {'; '.join(unseen)}")
     failed = {run.name: codes[run.name] for run in runs if run.setting in found.failed
               and codes.get(run.name)}  # fmt: skip
     outcome = JobsOutcome(failed, interrupted)
