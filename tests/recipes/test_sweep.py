@@ -366,4 +366,4 @@ def test_settings_that_the_budget_left_without_a_run_are_named(tmp_path, monkeyp
     assert sweep._race(RECIPE, grid, runs, trainer, 60.0) == 0
     said = capsys.readouterr().out
     assert "the budget is used: 1 of 6 runs" in said
-    assert "nothing is known of them: lora_r: 8; lora_r: 16" in said
+    assert f"nothing is known of them: {runs[1].setting}; {runs[2].setting}" in said
