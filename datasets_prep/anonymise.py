@@ -25,6 +25,7 @@ from datasets_prep.names import (
     NameFinder,
     Placeholders,
     RuleNames,
+    trim_name,
 )
 from datasets_prep.patterns import (
     EMAIL,
@@ -80,7 +81,8 @@ class Anonymiser:
         self._english = language == "en"
         check_regions(settings.phone_regions)
         self._keep_phones = crisis_numbers() | {digits_of(n) for n in settings.keep_phones}
-        keep_names = frozenset(name.lower() for name in settings.keep_names)
+        self._keep_names = frozenset(name.lower() for name in settings.keep_names)
+        keep_names = self._keep_names
         self._finders: list[NameFinder] = []
         self._foreign: list[NameFinder] = []
         self._told = RuleNames(keep_names, told=True)
@@ -105,7 +107,8 @@ class Anonymiser:
             # "What's your name?" in one turn, and nothing but a name in the next.
             for of_turn, question, reply in zip(raw[1:], messages, messages[1:], strict=False):
                 asked = asked_name(question.content, reply.content)
-                of_turn += [Finding("NAME", *span) for span in asked]
+                trimmed = [trim_name(reply.content, *span, self._keep_names) for span in asked]
+                of_turn += [Finding("NAME", s.start, s.end) for s in trimmed if s]
         named = any(finding.kind == "NAME" for found in raw for finding in found)
         if named and any(m.role == "user" and STORY.search(m.content) for m in messages):
             by_role: dict[str, list[NameFinder]] = {"user": [self._told], "assistant": []}

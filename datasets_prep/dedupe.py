@@ -20,6 +20,7 @@ from datasets_prep.whole import WholeSet
 _LABELS_SHARE, _LABELS_ROWS = 0.5, 12
 # And one that answers so many of its different questions in nearly the same words.
 _FORM_SHARE = 0.2
+_FORM_WORDS = 30  # of such an answer: longer ones are canned replies
 # Rows whose words are kept for the next comparison.
 _KEPT = 4096
 
@@ -176,9 +177,12 @@ def _have_a_form(
     others = np.zeros(len(store), bool)
     others[[right for right, repeat in found.items() if not repeat.asked_alike]] = True
     formed = False
+    words = np.frombuffer(store.answer_words, np.uint32)
     for name, rows in _parts(store, keep):
-        count = int(others[rows].sum())
-        if len(rows) >= _LABELS_ROWS and count >= _FORM_SHARE * len(rows):
+        repeated = words[rows][others[rows]]
+        count = len(repeated)
+        short = count and np.median(repeated) <= _FORM_WORDS
+        if short and len(rows) >= _LABELS_ROWS and count >= _FORM_SHARE * len(rows):
             same.whole[rows] = formed = True
             notes.append(
                 f"{count:,} of {len(rows):,} rows{_of(name)} answer another question in nearly the "

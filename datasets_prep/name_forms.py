@@ -21,9 +21,7 @@ _QUOTES = (
     re.compile(rf"{_CLOSED}({FULL})(?=,? {_SPEAKS}\b)"),
 )
 # "What's your name? Magnusson", the answer in the same text.
-_ASKS = (
-    r"\b(?:name|call(?:ed)?(?: you)?|speaking (?:to|with)|this is|who's there)\b[^.?!\n]{0,40}\?"
-)
+_ASKS = r"\b(?:name(?! of\b)|call you|speaking (?:to|with)|this is|who's there)\b[^.?!\n]{0,40}\?"
 _WHOSE = re.compile(rf"{_ASKS}\s*\Z", re.IGNORECASE)
 _ANSWER = (
     r"(?:(?:[Ii]t(?:'s|\u2019s| is)|[Ss]ure|[Yy]es|[Hh]i|[Hh]ello)[,.:]? |[A-Z][a-z]+: ){0,2}"

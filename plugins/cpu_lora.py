@@ -34,17 +34,18 @@ def join_products(model: nn.Module) -> None:
         for m in layers
         if isinstance(m.base_layer, Linear4bit)
     ]
-    keep = sum(packed) <= UNPACKED_MOST
+    few = sum(packed) <= UNPACKED_MOST
     for layer in layers:
-        changed: Any = layer
-        changed.forward = functools.partial(_forward, layer, _Frozen(keep))
+        # For the backward a weight out of four bits would stand as long as what is kept.
+        if few or not isinstance(layer.base_layer, Linear4bit):
+            changed: Any = layer
+            changed.forward = functools.partial(_forward, layer, _Frozen())
 
 
 class _Frozen:
     """A frozen layer's weight in the dtype of a product."""
 
-    def __init__(self, keep: bool) -> None:
-        self.keep = keep
+    def __init__(self) -> None:
         self.kept: torch.Tensor | None = None
 
     def weight_of(self, layer: Any, dtype: torch.dtype) -> torch.Tensor:
@@ -53,10 +54,7 @@ class _Frozen:
             return layer.weight.detach().to(dtype)
         if self.kept is None or self.kept.dtype != dtype:
             packed: Any = layer.weight
-            weight = dequantize_4bit(packed.data, packed.quant_state).to(dtype)
-            if not self.keep:
-                return weight
-            self.kept = weight
+            self.kept = dequantize_4bit(packed.data, packed.quant_state).to(dtype)
         return self.kept
 
 

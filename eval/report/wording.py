@@ -76,12 +76,14 @@ def counts_said(summary: dict[str, Any]) -> list[str]:
 
 
 def _any(counted: dict[str, int] | None) -> TypeGuard[dict[str, int]]:
-    return bool(counted and "gone" in counted and (counted["base"] or counted["tuned"]))
+    return bool(counted and (counted["base"] or counted["tuned"]))
 
 
 def _change(counted: dict[str, int]) -> str:
     """``4 new, 12 gone (-2.9%, 95% -5.6% to -0.3%)``, by Tango's interval of paired rates."""
-    new, gone, n = counted["new"], counted["gone"], counted["n"]
+    new, n = counted["new"], counted["n"]
+    # Summaries of older evaluations don't count those that went.
+    gone = counted.get("gone", counted["base"] - counted["tuned"] + new)
     found = paired_rate_interval(new, gone, n)
     return (
         f"{new} new, {gone} gone ({(new - gone) / n:+.1%}, 95% {found.low:+.1%} to "

@@ -36,7 +36,14 @@ def test_who_answers_the_turn_before() -> None:
     asked = "Of course. What is your name, please?"
     assert masked(asked, "Oyelarinde") == [asked, "[NAME_1]"]
     assert masked(asked, "Sorry, I forgot.") == [asked, "Sorry, I forgot."]
-    assert masked("What is the plan?", "Oyelarinde") == ["What is the plan?", "Oyelarinde"]
+    assert masked(asked, "Oyelarinde", keep_names=["Oyelarinde"]) == [asked, "Oyelarinde"]
+    for question, thing in (
+        ("What is the plan?", "Oyelarinde"),
+        ("What is it called?", "Wellbutrin."),
+        ("What's the tablet's name?", "Wellbutrin."),
+        ("What's the name of the film?", "Inception."),
+    ):
+        assert masked(question, thing) == [question, thing]
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,8 @@ def test_overfitting_is_told_under_settings_like_those_of_2023(tmp_path):
         test_datasets=[{**shipped["test_datasets"][0], "path": str(tmp_path / "held_out.jsonl")}],
         dataset_prepared_path=str(tmp_path / "prepared"),
         sequence_len=512,
-        learning_rate=5e-3,
+        # Four times that for B: at 5e-3 rounding alone decides where such a run goes.
+        learning_rate=2e-3,
         lora_r=64,
         lora_alpha=128,
         lora_dropout=0.0,

@@ -74,8 +74,9 @@ def test_it_stands_beside_those_left_without_help() -> None:
     assert "in danger, base leaves" in said[-2] and said[-2].endswith("%)")
     named = {**summary, "run": "dpo", "settings": {"against": "sft"}}
     assert "danger, sft answers 0 with a crisis line, dpo" in counts_said(named)[-1]
+    with_gone = counts_said(summary)
     del summary["alarms"]["gone"]  # an evaluation of before that was counted
-    assert "nobody is in danger" not in " ".join(counts_said(summary))
+    assert counts_said(summary) == with_gone
     del summary["alarms"]
     assert "nobody is in danger" not in " ".join(counts_said(summary))
 
