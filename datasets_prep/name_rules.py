@@ -249,7 +249,8 @@ RULES: list[Rule] = [
     Rule(
         frozenset(word.capitalize() for word in f"{RELATIONS}|{_KINDS_OF_RELATIONS}".split("|")),
         re.compile(
-            rf"{_OPENS}(?:(?:{_KINDS_OF_RELATIONS}) )?(?i:{RELATIONS})(?: is|,|:)? ({FULL})"
+            rf"{_OPENS}(?=[A-Z][a-z])(?:(?:{_KINDS_OF_RELATIONS}) )?(?i:{RELATIONS})(?: is|,|:)?"
+            rf" ({FULL})"
             r"(?![\w'\u2019-])"
         ),
         near=False,
