@@ -82,17 +82,16 @@ class Anonymiser:
         check_regions(settings.phone_regions)
         self._keep_phones = crisis_numbers() | {digits_of(n) for n in settings.keep_phones}
         self._keep_names = frozenset(name.lower() for name in settings.keep_names)
-        keep_names = self._keep_names
         self._finders: list[NameFinder] = []
         self._foreign: list[NameFinder] = []
-        self._told = RuleNames(keep_names, told=True)
+        self._told = RuleNames(self._keep_names, told=True)
         if settings.names != "off":
-            self._finders.append(RuleNames(keep_names))
-            self._foreign.append(ForeignNames(keep_names))
+            self._finders.append(RuleNames(self._keep_names))
+            self._foreign.append(ForeignNames(self._keep_names))
         if settings.names == "spacy":
             from datasets_prep.ner import SpacyNames
 
-            model = SpacyNames(settings.ner_model, keep_names)
+            model = SpacyNames(settings.ner_model, self._keep_names)
             self._finders.append(model)
             self._foreign.append(model)
 

@@ -8,6 +8,7 @@ from recipes.runner.core.errors import UserError
 from recipes.runner.core.recipe import display_path
 from recipes.runner.run.finished import Run, base_bits, find_run, same_model
 
+_AGAINST = "against-"  # a folder's name, before that of the run in base's place
 # What one load of the base and its tokenizer can't be for two runs at once.
 _SHARED = (
     "chat_template",
@@ -52,4 +53,9 @@ def find_reference(run: Run, name: str) -> Run:
 
 def results_folder(run: Run, against: Run | None) -> Path:
     """Where an evaluation goes: ``runs/<run>/eval``, or a folder in it by the name of the other."""
-    return run.eval_dir / f"against-{against.name}" if against else run.eval_dir
+    return run.eval_dir / f"{_AGAINST}{against.name}" if against else run.eval_dir
+
+
+def against_folders(run: Run) -> list[Path]:
+    """Where evaluations of a run against others went, by their names."""
+    return sorted(run.eval_dir.glob(f"{_AGAINST}*"))

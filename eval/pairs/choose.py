@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from eval.against import against_folders
 from eval.answers import Answer
 from eval.pairs.faults import faults_of, missed_by
 from eval.pairs.prompts import Asked
@@ -143,7 +144,7 @@ def from_results(run: Run, prompts: Iterable[Asked], suite: str) -> tuple[list[P
 
 def evaluations_of(run: Run) -> list[Path]:
     """The folders of a run's evaluations: against its base, and against other runs."""
-    folders = [run.eval_dir, *sorted(run.eval_dir.glob("against-*"))]
+    folders = [run.eval_dir, *against_folders(run)]
     return [folder for folder in folders if (folder / "results.jsonl").is_file()]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eval.against import against_folders
 from eval.report.wording import counts_said, gates_said
 from recipes.runner.core.hashes import file_hash
 from recipes.runner.core.recipe import ROOT, display_path
@@ -106,7 +107,9 @@ def evaluation_facts(run: Run) -> dict[str, Any] | None:
 def against_facts(run: Run) -> list[dict[str, Any]]:
     """What evaluations with another run in base's place found (`make eval RUN=x AGAINST=y`)."""
     found = []
-    for path in sorted(run.eval_dir.glob("against-*/summary.json")):
+    for path in (folder / "summary.json" for folder in against_folders(run)):
+        if not path.is_file():
+            continue
         try:
             summary = json.loads(path.read_text(encoding="utf-8"))
             of_this = evaluation_is_of_adapter(run, summary)

@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 
 from eval.checks.registry import decides
 from eval.checks.worth import measured
+from eval.scoring.decision import listed
 from eval.scoring.statistics import paired_rate_interval
 from eval.suite import HELD_OUT
 
@@ -171,13 +172,15 @@ def pair_said(pair: dict[str, Any]) -> str:
     for row in pair["suites"]:
         by_verdict.setdefault(row["verdict"], []).append(row["name"].replace("_", " "))
     said = [
-        f"{way} in {_and(by_verdict.pop(way))}" for way in ("worse", "better") if way in by_verdict
+        f"{way} in {listed(by_verdict.pop(way))}"
+        for way in ("worse", "better")
+        if way in by_verdict
     ]
     said = said or ["not shown to differ in any suite"] if pair["suites"] else []
-    said += [f"{verdict} in {_and(names)}" for verdict, names in sorted(by_verdict.items())]
+    said += [f"{verdict} in {listed(names)}" for verdict, names in sorted(by_verdict.items())]
     if pair["refused"]:
         said.append(
-            f"not paired: {_and([row['name'].replace('_', ' ') for row in pair['refused']])}"
+            f"not paired: {listed([row['name'].replace('_', ' ') for row in pair['refused']])}"
         )
     counted = [row for row in pair["suites"] if row["name"] != HELD_OUT]
     if counted:
@@ -185,7 +188,3 @@ def pair_said(pair: dict[str, Any]) -> str:
         gone = sum(row["gone_red_lines"] for row in counted)
         said.append(f"a red line that only it crosses in {new} prompts, only the other in {gone}")
     return f"{pair['second']} against {pair['first']}: {'; '.join(said)}"
-
-
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -120,17 +120,17 @@ def _blocking(
     if maybe_worse:
         parts.append(_only_doubted(maybe_worse))
     if unmeasured:
-        figures = _listed(sorted({row["primary"] for row in unmeasured}))
-        titles = _listed([_title(row) for row in unmeasured])
+        figures = listed(sorted({row["primary"] for row in unmeasured}))
+        titles = listed([_title(row) for row in unmeasured])
         parts.append(f"{titles} {_is(unmeasured)} undecided, as nobody fit measured {figures}")
     if unsure:
-        titles = _listed([_title(row) for row, _ in unsure])
+        titles = listed([_title(row) for row, _ in unsure])
         tell = _would_tell({row["name"]: needed for row, needed in unsure})
         parts.append(f"{titles} may still be worse; {tell}")
     # An open gate of being no worse says what stands above of its suite.
     said = {row["name"] for row in [*maybe_worse, *unmeasured, *(row for row, _ in unsure)]}
     if rest := [gate for gate in held_open if not (gate.no_worse and gate.suite in said)]:
-        parts.append(f"not shown: {_listed([f'{g.gate} ({g.suite})' for g in rest])}")
+        parts.append(f"not shown: {listed([f'{g.gate} ({g.suite})' for g in rest])}")
     return parts
 
 
@@ -167,7 +167,7 @@ def _no_gain(
 
 def _only_doubted(rows: Sequence[dict[str, Any]]) -> str:
     """Suites that change one way by erring checks alone."""
-    titles, way = _listed([_title(row) for row in rows]), rows[0]["doubt"]["way"]
+    titles, way = listed([_title(row) for row in rows]), rows[0]["doubt"]["way"]
     return (
         f"{titles} {_is(rows)} {way} only by checks that err too often to decide: read where the "
         "answers differ"
@@ -178,7 +178,7 @@ def _doubted(row: dict[str, Any]) -> str:
     """Line on a suite that is better or worse by checks that err alone."""
     doubt = row["doubt"]
     return (
-        f"{_title(row)} is {doubt['way']} only by {_listed(doubt['checks'])}, which err too often "
+        f"{_title(row)} is {doubt['way']} only by {listed(doubt['checks'])}, which err too often "
         f"to decide: {_figures(row)}"
     )
 
@@ -244,7 +244,7 @@ def _needed(row: dict[str, Any], margin: float) -> int:
 
 
 def _would_tell(prompts: dict[str, int]) -> str:
-    return f"about {_listed([f'{n} prompts of {name}' for name, n in prompts.items()])} would tell"
+    return f"about {listed([f'{n} prompts of {name}' for name, n in prompts.items()])} would tell"
 
 
 def _decided(
@@ -266,13 +266,13 @@ def _figures(row: dict[str, Any]) -> str:
 
 
 def _failing(failed: Sequence[GateResult]) -> str:
-    names = _listed(list(dict.fromkeys(f"{g.suite} ({g.gate})" for g in failed)))
+    names = listed(list(dict.fromkeys(f"{g.suite} ({g.gate})" for g in failed)))
     return f"{number_of(len(failed), 'gate')} fail{'s' if len(failed) == 1 else ''}: {names}"
 
 
 def _are(how: str, rows: Sequence[dict[str, Any]]) -> str:
     """``safety and empathy are better``."""
-    return f"{_listed([_title(row) for row in rows])} {_is(rows)} {how}"
+    return f"{listed([_title(row) for row in rows])} {_is(rows)} {how}"
 
 
 def _is(rows: Sequence[Any]) -> str:
@@ -285,5 +285,6 @@ def number_of(n: int, noun: str) -> str:
     return f"{n} {noun if n == 1 else many}"
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """``safety, empathy and context``; at least one name."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
